@@ -1,0 +1,298 @@
+//! JSON of the HTTP API, as the coordinator writes it and `ffmpegctl` reads it. Times are RFC 3339 in UTC.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::Failure,
+    id::{Epoch, JobId, TaskId, UploadId, WorkerId},
+    media::{HardwarePolicy, MediaInfo},
+    spec::Spec,
+    worker::{Capabilities, Capacity, GpuLoad, Labels, Load, OutputFile, Progress},
+};
+
+/// `POST /v1/jobs`. Exactly one of `preset` and `spec`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobRequest {
+    pub input: InputRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Spec>,
+    #[serde(default)]
+    pub hardware: HardwarePolicy,
+    /// Higher runs first; -100 to 100.
+    #[serde(default)]
+    pub priority: i32,
+    /// A worker must carry all of these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Labels,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+/// Where the input is. As JSON: `{"url": "https://..."}`, `{"upload": "<id>"}` or `{"path": "/mnt/media/a.mp4"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputRef {
+    /// http or https.
+    Url(String),
+    /// From `POST /v1/uploads`.
+    Upload(UploadId),
+    /// Absolute, below one of the coordinator's shared roots.
+    Path(String),
+}
+
+/// `POST /v1/uploads?filename=NAME`, the body being the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Upload {
+    pub id: UploadId,
+    pub filename: String,
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptState {
+    Running,
+    /// Its worker is disconnected; it may come back within the grace.
+    Disconnected,
+    Succeeded,
+    Failed,
+    Cancelled,
+    /// Its epoch was given to another attempt.
+    Superseded,
+}
+
+impl JobState {
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// A job in `GET /v1/jobs`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobSummary {
+    pub id: JobId,
+    pub state: JobState,
+    /// Preset name, or `custom` for a spec.
+    pub preset: String,
+    /// The name that the user knows the input by.
+    pub input: String,
+    pub owner: Option<String>,
+    pub priority: i32,
+    pub submitted_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// What it waits for, in words, while it is queued.
+    pub waiting_for: Option<String>,
+    pub failure: Option<Failure>,
+    /// The worker that has it, or had it last.
+    pub worker: Option<WorkerRef>,
+    pub progress: Option<ProgressView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRef {
+    pub id: WorkerId,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProgressView {
+    /// 0 to 100; absent while the duration is unknown.
+    pub percent: Option<f64>,
+    /// Seconds until the end; absent while unknown.
+    pub eta_seconds: Option<f64>,
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+/// `GET /v1/jobs/{id}`, also the answer to `POST /v1/jobs`, `.../cancel` and `.../retry`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobView {
+    #[serde(flatten)]
+    pub summary: JobSummary,
+    pub hardware: HardwarePolicy,
+    pub labels: Labels,
+    pub spec: Spec,
+    pub input_info: Option<MediaInfo>,
+    pub tasks: Vec<TaskView>,
+    pub outputs: Vec<OutputFile>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TaskView {
+    pub id: TaskId,
+    /// `encode`.
+    pub kind: String,
+    pub state: TaskState,
+    pub epoch: Epoch,
+    pub queued_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    pub attempts: Vec<AttemptView>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttemptView {
+    pub epoch: Epoch,
+    pub state: AttemptState,
+    pub worker: WorkerRef,
+    pub encoder: Option<String>,
+    pub device: Option<String>,
+    pub assigned_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// The ffmpeg command line, argument by argument, once it runs.
+    pub command: Vec<String>,
+    pub failure: Option<Failure>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Pass as `cursor` for the next page; absent on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// `GET /v1/jobs/{id}/logs`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttemptLog {
+    pub task: TaskId,
+    pub epoch: Epoch,
+    pub worker: String,
+    pub lines: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    Online,
+    Draining,
+    Quarantined,
+    /// No stream, or nothing heard for longer than a lease.
+    Lost,
+}
+
+/// `GET /v1/workers`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerView {
+    pub id: WorkerId,
+    pub name: String,
+    pub state: WorkerState,
+    /// Why, for any state but online.
+    pub reason: Option<String>,
+    pub version: String,
+    pub address: String,
+    pub labels: Labels,
+    pub presets: Vec<String>,
+    pub capacity: Capacity,
+    /// Jobs in use: all, on GPUs, on the CPU.
+    pub jobs: u32,
+    pub gpu_jobs: u32,
+    pub cpu_jobs: u32,
+    pub capabilities: Capabilities,
+    pub load: Load,
+    pub gpu_loads: Vec<GpuLoad>,
+    pub connected_at: Timestamp,
+    pub running: Vec<RunningTask>,
+    pub completed: u64,
+    pub failed: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunningTask {
+    pub job: JobId,
+    pub task: TaskId,
+    pub epoch: Epoch,
+    pub encoder: Option<String>,
+    pub progress: Option<ProgressView>,
+}
+
+/// One event of `GET /v1/events` (server-sent events; `event:` is the tag, `data:` this object).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A job was submitted or changed its state.
+    Job {
+        job: JobSummary,
+    },
+    Progress {
+        job: JobId,
+        progress: ProgressView,
+    },
+    Worker {
+        id: WorkerId,
+        name: String,
+        state: WorkerState,
+    },
+    /// The listener was too slow: events are missing, read the lists again.
+    Lagged {
+        missed: u64,
+    },
+}
+
+impl Event {
+    /// The server-sent event's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Job { .. } => "job",
+            Self::Progress { .. } => "progress",
+            Self::Worker { .. } => "worker",
+            Self::Lagged { .. } => "lagged",
+        }
+    }
+}
+
+/// A preset in `GET /v1/presets`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PresetView {
+    pub name: String,
+    pub description: String,
+    pub spec: Spec,
+}
+
+/// RFC 9457 problem document, `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{title}: {detail}")]
+pub struct Problem {
+    /// `about:blank` or a path below `/problems/`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// The field of the request that is at fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}

@@ -1,0 +1,18 @@
+//! What `coordinator`, `ffmpegd` and `ffmpegctl` share: the wire contract, the words of the domain, presets and how they
+//! become ffmpeg arguments, configuration and telemetry.
+//!
+//! Nothing here does I/O on behalf of a daemon, reads a clock or keeps state: what is here decides or describes.
+
+pub mod api;
+pub mod backoff;
+pub mod config;
+pub mod failure;
+pub mod ffmpeg;
+pub mod id;
+pub mod media;
+pub mod preset;
+pub mod proto;
+pub mod spec;
+pub mod telemetry;
+pub mod tls;
+pub mod worker;

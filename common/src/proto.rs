@@ -1,0 +1,32 @@
+//! The generated gRPC types of `proto/ffmpegd/v1`, and the protocol versions that this build speaks.
+
+#![allow(clippy::all, clippy::pedantic, unreachable_pub, missing_docs, unused_qualifications)]
+
+tonic::include_proto!("ffmpegd.v1");
+
+/// Oldest protocol version that this build speaks.
+pub const PROTOCOL_MIN: u32 = 1;
+/// Newest protocol version that this build speaks.
+pub const PROTOCOL_MAX: u32 = 1;
+
+/// Metadata key of the worker token: `authorization: Bearer <token>`.
+pub const AUTHORIZATION: &str = "authorization";
+
+/// The newest version that both ranges contain.
+#[must_use]
+pub fn negotiate(theirs: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    let newest = PROTOCOL_MAX.min(*theirs.end());
+    (newest >= PROTOCOL_MIN && newest >= *theirs.start()).then_some(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_common_version_is_used() {
+        assert_eq!(negotiate(PROTOCOL_MIN..=PROTOCOL_MAX + 3), Some(PROTOCOL_MAX));
+        assert_eq!(negotiate(PROTOCOL_MAX + 1..=PROTOCOL_MAX + 2), None);
+        assert_eq!(negotiate(0..=0), None);
+    }
+}
