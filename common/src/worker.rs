@@ -48,6 +48,9 @@ pub struct Capabilities {
     pub hwaccels: BTreeSet<String>,
     pub gpus: Vec<Gpu>,
     pub machine: Machine,
+    /// What is wrong with this machine or its ffmpeg, in words; the rest is what works nevertheless.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +192,7 @@ impl From<Capabilities> for proto::Capabilities {
             hwaccels: caps.hwaccels.into_iter().collect(),
             gpus: caps.gpus.into_iter().map(Into::into).collect(),
             machine: Some(caps.machine.into()),
+            problems: caps.problems,
         }
     }
 }
@@ -209,6 +213,7 @@ impl TryFrom<proto::Capabilities> for Capabilities {
             hwaccels: caps.hwaccels.into_iter().collect(),
             gpus: caps.gpus.into_iter().map(Into::into).collect(),
             machine: caps.machine.unwrap_or_default().into(),
+            problems: caps.problems,
         })
     }
 }
@@ -371,6 +376,7 @@ mod tests {
             }],
             gpus: vec![Gpu { name: "RTX".to_owned(), max_sessions: Some(8), ..Gpu::default() }],
             filters: BTreeSet::from(["scale".to_owned()]),
+            problems: vec!["ffmpeg -muxers failed".to_owned()],
             ..Capabilities::default()
         };
         assert_eq!(Capabilities::try_from(proto::Capabilities::from(caps.clone())), Ok(caps));
