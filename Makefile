@@ -1,0 +1,37 @@
+# What a person types here. Everything else is in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint setup footage
+SHELL := bash
+
+NEXTEST_PROFILE ?= default
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Start a coordinator and two workers here and put a real clip through them
+	@scripts/setup.sh
+	@scripts/footage.sh --demo
+	@scripts/demo.sh
+
+test: ## Run every test: in-file, property and end-to-end
+	@scripts/setup.sh --tests
+	@scripts/footage.sh
+	cargo build --locked --workspace --bins
+	cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
+
+bench: ## Measure against plain ffmpeg, Celery and BullMQ (sets up what it needs)
+	@scripts/setup.sh --tests
+	@scripts/footage.sh
+	@bench/run
+
+lint: ## Formatting, clippy without a warning, licences and advisories if cargo-deny is here
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not installed: licences and advisories were not looked at"; fi
+
+setup: ## Install what building and testing need and this machine lacks
+	@scripts/setup.sh --tests
+
+footage: ## Fetch the clips that the tests use
+	@scripts/footage.sh

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Installs what building, testing and the demo need and this machine lacks. Fast and silent about what is there.
+#
+#   scripts/setup.sh          to build and to run the demo
+#   scripts/setup.sh --tests  what the tests need besides (npm for one clip, cargo-nextest)
+#
+# Debian and Ubuntu packages come through apt-get (with sudo when this is not root); elsewhere it says what to install.
+# Nothing is downloaded when nothing is missing, so it works offline then.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+tests=false
+for arg in "$@"; do
+    case $arg in
+    --tests) tests=true ;;
+    *) echo "setup: unknown argument $arg; usage: scripts/setup.sh [--tests]" >&2 && exit 2 ;;
+    esac
+done
+
+say() { echo "setup: $*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+packages=()
+need() { # need COMMAND PACKAGE...
+    local command=$1
+    shift
+    have "$command" || packages+=("$@")
+}
+need ffmpeg ffmpeg
+need ffprobe ffmpeg
+need curl curl
+need cc gcc libc6-dev
+need setpriv util-linux
+need sha256sum coreutils
+need python3 python3
+if ! have python3 || ! python3 -m pip --version >/dev/null 2>&1; then packages+=(python3-pip); fi
+if $tests; then
+    need xz xz-utils
+    need npm npm
+fi
+
+if ((${#packages[@]})); then
+    mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+    root=()
+    if ((EUID != 0)); then
+        if have sudo; then
+            root=(sudo)
+        else
+            say "missing: ${packages[*]}; this is not root and there is no sudo. Install them and start again."
+            exit 1
+        fi
+    fi
+    if ! have apt-get; then
+        say "missing (by their Debian names): ${packages[*]}; there is no apt-get here. Install them and start again."
+        exit 1
+    fi
+    say "installing with apt-get: ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+if ! have cargo; then
+    say "there is no Rust here: install it with rustup (https://rustup.rs) and start again"
+    exit 1
+fi
+
+if $tests && ! PATH="$PWD/.tools/bin:$PATH" cargo nextest --version >/dev/null 2>&1; then
+    say "building cargo-nextest into .tools/bin (once, some minutes)"
+    cargo install --locked --quiet --root .tools --target-dir target/tools cargo-nextest
+    rm -rf target/tools
+fi
