@@ -2,4 +2,5 @@
 //!
 //! `fleet`, `plan` and `queue` decide; `store` and `storage` keep; `session` talks to workers and `api` to users.
 
+pub mod fleet;
 pub mod queue;

@@ -1,0 +1,93 @@
+//! The workers that are known, what they hold, and who runs a task.
+//!
+//! Everything here is memory: a worker tells all about itself each time it connects. [`select`] is the one decision.
+
+mod explain;
+mod rules;
+mod select;
+#[cfg(test)]
+mod select_tests;
+#[cfg(test)]
+mod testing;
+mod worker;
+
+use std::collections::BTreeMap;
+
+use common::id::{SessionId, WorkerId};
+
+pub use explain::explain;
+pub use rules::{EncoderRule, Error as RuleError, parse_rules};
+pub use select::{Class, Placement, Requirement, Slot, select};
+pub use worker::{Held, Worker};
+
+/// Every worker that is or was connected, and the rules of placement.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Which worker a session belongs to; only the newest session of a worker is here.
+    sessions: BTreeMap<SessionId, WorkerId>,
+    pub policy: Policy,
+}
+
+/// What the operator configured about placement.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    pub rules: Vec<EncoderRule>,
+    /// Jobs on each worker that batch leaves free for live.
+    pub live_reserved: u32,
+    /// A worker that was not heard for longer takes no work.
+    pub stale_after: std::time::Duration,
+}
+
+impl Fleet {
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
+    /// Adds a worker or replaces what was known of it.
+    pub fn insert(&mut self, worker: Worker) {
+        if let Some(old) = self.workers.get(&worker.id).and_then(|old| old.session) {
+            self.sessions.remove(&old);
+        }
+        if let Some(session) = worker.session {
+            self.sessions.insert(session, worker.id);
+        }
+        self.workers.insert(worker.id, worker);
+    }
+
+    #[must_use]
+    pub fn get(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.workers.get_mut(&id)
+    }
+
+    /// The worker whose current session this is.
+    #[must_use]
+    pub fn of_session(&self, session: SessionId) -> Option<WorkerId> {
+        self.sessions.get(&session).copied()
+    }
+
+    /// Marks the worker of this session as disconnected and returns it; `None` if the session was replaced already.
+    pub fn disconnect(&mut self, session: SessionId) -> Option<WorkerId> {
+        let id = self.sessions.remove(&session)?;
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.session = None;
+        }
+        Some(id)
+    }
+
+    pub fn remove(&mut self, id: WorkerId) {
+        if let Some(session) = self.workers.remove(&id).and_then(|worker| worker.session) {
+            self.sessions.remove(&session);
+        }
+    }
+
+    /// By id.
+    pub fn iter(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.values()
+    }
+}

@@ -1,0 +1,308 @@
+//! Who runs it: placement as a plain function of the requirement, the fleet and the time.
+
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+
+use common::{
+    id::WorkerId,
+    media::{EncoderFamily, HardwarePolicy},
+    worker::{EncoderDevice, Labels, Need, VideoNeed},
+};
+
+use super::{
+    Fleet, Policy, Worker,
+    rules::{Offer, forbidding},
+};
+
+/// The two classes of work that share the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    Batch,
+    Live,
+}
+
+/// What a task needs of a worker. Tasks with equal requirements are placed alike, so the queue groups by it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Requirement {
+    pub need: Need,
+    pub policy: HardwarePolicy,
+    pub labels: Labels,
+    pub preset: String,
+    pub class: Class,
+}
+
+/// Which of a worker's slots an attempt takes, besides the overall one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    Cpu,
+    /// The GPU's index.
+    Gpu(u32),
+}
+
+/// The scheduler's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    pub worker: WorkerId,
+    /// For the video; `None` when there is no video to encode.
+    pub encoder: Option<String>,
+    /// `None` for software.
+    pub device: Option<EncoderDevice>,
+    pub slot: Slot,
+    /// Encode sessions on the device.
+    pub sessions: u32,
+}
+
+/// Why a worker cannot take a task now. In the order in which they are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unfit {
+    Disconnected,
+    Stale,
+    Quarantined,
+    Draining,
+    Preset,
+    Labels,
+    /// No encoder for it, or the policy or a rule leaves none.
+    Encoder,
+    Filter(String),
+    /// Everything fits, but there is no room now.
+    Full(String),
+}
+
+/// The best worker, encoder and device for a task, or `None` when nobody can take it now.
+///
+/// `failed_on` are workers on which the task failed before: they come last, for every other answer is more likely to
+/// help.
+#[must_use]
+pub fn select(
+    requirement: &Requirement,
+    failed_on: &BTreeSet<WorkerId>,
+    fleet: &Fleet,
+    now: Duration,
+) -> Option<Placement> {
+    fleet
+        .iter()
+        .filter_map(|worker| candidates(requirement, worker, &fleet.policy, now).ok())
+        .flatten()
+        .min_by_key(|candidate| candidate.rank(failed_on))
+        .map(|candidate| candidate.placement)
+}
+
+/// A placement that is possible now, with what it is ranked by.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    placement: Placement,
+    family: EncoderFamily,
+    free_sessions: u32,
+    device_sessions: u32,
+    load: (u32, u32),
+    recent_failures: u32,
+}
+
+impl Candidate {
+    /// Lower is better: not where it failed before; hardware before software (candidates of one kind only remain under
+    /// `require` and `never`); most free sessions; lowest load; the emptier GPU of one worker; fewest recent failures;
+    /// the encoder family that is served best; worker and device id, so that the answer never depends on chance.
+    fn rank(
+        &self,
+        failed_on: &BTreeSet<WorkerId>,
+    ) -> (bool, bool, Reverse<u32>, (u32, u32), u32, u32, EncoderFamily, WorkerId, Slot) {
+        (
+            failed_on.contains(&self.placement.worker),
+            !self.family.is_hardware(),
+            Reverse(self.free_sessions),
+            self.load,
+            self.device_sessions,
+            self.recent_failures,
+            self.family,
+            self.placement.worker,
+            self.placement.slot,
+        )
+    }
+}
+
+/// Every way in which `worker` can take the task now.
+///
+/// # Errors
+/// The first reason why there is none.
+pub(super) fn candidates(
+    requirement: &Requirement,
+    worker: &Worker,
+    policy: &Policy,
+    now: Duration,
+) -> Result<Vec<Candidate>, Unfit> {
+    if worker.session.is_none() {
+        return Err(Unfit::Disconnected);
+    }
+    if worker.is_stale(now, policy.stale_after) {
+        return Err(Unfit::Stale);
+    }
+    if worker.quarantine.is_some() {
+        return Err(Unfit::Quarantined);
+    }
+    if worker.draining() {
+        return Err(Unfit::Draining);
+    }
+    if !worker.presets.is_empty() && !worker.presets.contains(&requirement.preset) {
+        return Err(Unfit::Preset);
+    }
+    if requirement.labels.iter().any(|(key, value)| worker.labels.get(key) != Some(value)) {
+        return Err(Unfit::Labels);
+    }
+    let offers = offers(requirement, worker, policy);
+    if offers.is_empty() {
+        return Err(Unfit::Encoder);
+    }
+    if let Some(filter) =
+        requirement.need.filters.iter().find(|filter| !worker.capabilities.filters.contains(*filter))
+    {
+        return Err(Unfit::Filter(filter.clone()));
+    }
+    with_room(requirement, worker, policy, offers, now)
+}
+
+/// An encoder and device that would do, room or not. No encoder: there is no video to encode.
+struct Fit {
+    encoder: Option<String>,
+    family: EncoderFamily,
+    device: Option<EncoderDevice>,
+}
+
+fn offers(requirement: &Requirement, worker: &Worker, policy: &Policy) -> Vec<Fit> {
+    let need = &requirement.need;
+    let software_there =
+        need.any_of.iter().all(|names| names.iter().any(|name| worker.capabilities.encoder(name).is_some()));
+    if !software_there {
+        return Vec::new();
+    }
+    match &need.video {
+        None => vec![Fit { encoder: None, family: EncoderFamily::Software, device: None }],
+        Some(video) => {
+            let mut fits = Vec::new();
+            if requirement.policy != HardwarePolicy::Never {
+                fits.extend(hardware(video, worker, policy));
+            }
+            if requirement.policy != HardwarePolicy::Require {
+                fits.extend(software(video, worker, policy));
+            }
+            fits
+        }
+    }
+}
+
+fn hardware<'a>(
+    video: &'a VideoNeed,
+    worker: &'a Worker,
+    policy: &'a Policy,
+) -> impl Iterator<Item = Fit> + 'a {
+    worker
+        .capabilities
+        .encoders
+        .iter()
+        .filter(|encoder| encoder.family.is_hardware() && encoder.codec == video.codec.as_str())
+        .filter(|encoder| video.encoder.as_ref().is_none_or(|exact| *exact == encoder.name))
+        .flat_map(|encoder| encoder.devices.iter().map(move |device| (encoder, device)))
+        .filter(|(_, device)| device.bit_depths.contains(&video.bit_depth))
+        .filter(|(encoder, device)| {
+            let offer = Offer {
+                codec: video.codec,
+                encoder: &encoder.name,
+                family: encoder.family,
+                gpu: Some(device.gpu),
+            };
+            forbidding(&policy.rules, worker, offer).is_none()
+        })
+        .map(|(encoder, device)| Fit {
+            encoder: Some(encoder.name.clone()),
+            family: encoder.family,
+            device: Some(device.clone()),
+        })
+}
+
+/// The best software encoder that is there.
+fn software(video: &VideoNeed, worker: &Worker, policy: &Policy) -> Option<Fit> {
+    let exact = video.encoder.as_deref();
+    let names: Vec<&str> = match exact {
+        Some(name) => vec![name],
+        None => video.codec.software_encoders().to_vec(),
+    };
+    names
+        .into_iter()
+        .filter(|name| {
+            worker
+                .capabilities
+                .encoder(name)
+                .is_some_and(|encoder| !encoder.family.is_hardware() && encoder.codec == video.codec.as_str())
+        })
+        .find(|name| {
+            let offer =
+                Offer { codec: video.codec, encoder: name, family: EncoderFamily::Software, gpu: None };
+            forbidding(&policy.rules, worker, offer).is_none()
+        })
+        .map(|name| Fit { encoder: Some(name.to_owned()), family: EncoderFamily::Software, device: None })
+}
+
+fn with_room(
+    requirement: &Requirement,
+    worker: &Worker,
+    policy: &Policy,
+    fits: Vec<Fit>,
+    now: Duration,
+) -> Result<Vec<Candidate>, Unfit> {
+    let used = worker.in_use();
+    let capacity = worker.capacity;
+    if used.jobs >= capacity.max_jobs {
+        return Err(Unfit::Full(format!("{} of {} jobs", used.jobs, capacity.max_jobs)));
+    }
+    if requirement.class == Class::Batch
+        && used.batch_jobs.saturating_add(policy.live_reserved) >= capacity.max_jobs
+    {
+        return Err(Unfit::Full(format!(
+            "{} of {} jobs, {} kept for live",
+            used.jobs, capacity.max_jobs, policy.live_reserved
+        )));
+    }
+    let sessions = requirement.need.video.as_ref().map_or(0, |video| video.sessions);
+    let load = worker.load_rank();
+    let mut full = None;
+    let mut room = Vec::new();
+    for fit in fits {
+        let (slot, sessions, free_sessions, device_sessions) = match &fit.device {
+            None => {
+                if used.cpu_jobs >= capacity.max_cpu_jobs {
+                    full = Some(format!("{} of {} CPU jobs", used.cpu_jobs, capacity.max_cpu_jobs));
+                    continue;
+                }
+                (Slot::Cpu, 0, 0, 0)
+            }
+            Some(device) => {
+                if used.gpu_jobs >= capacity.max_gpu_jobs {
+                    full = Some(format!("{} of {} GPU jobs", used.gpu_jobs, capacity.max_gpu_jobs));
+                    continue;
+                }
+                let free = worker.free_sessions(device.gpu, now);
+                if free < sessions {
+                    full = Some(format!(
+                        "GPU {} has {free} free encode sessions, {sessions} needed",
+                        device.gpu
+                    ));
+                    continue;
+                }
+                (Slot::Gpu(device.gpu), sessions, free, worker.own_sessions(device.gpu))
+            }
+        };
+        room.push(Candidate {
+            placement: Placement {
+                worker: worker.id,
+                encoder: fit.encoder,
+                device: fit.device,
+                slot,
+                sessions,
+            },
+            family: fit.family,
+            free_sessions,
+            device_sessions,
+            load,
+            recent_failures: worker.recent_failures,
+        });
+    }
+    if room.is_empty() { Err(Unfit::Full(full.unwrap_or_default())) } else { Ok(room) }
+}

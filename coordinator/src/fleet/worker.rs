@@ -1,0 +1,161 @@
+//! One worker as the coordinator sees it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use common::{
+    api::WorkerState,
+    id::{AttemptId, SessionId, WorkerId},
+    worker::{Capabilities, Capacity, GpuLoad, Labels, Load},
+};
+
+use super::select::{Class, Placement, Slot};
+
+/// What an attempt takes of its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub slot: Slot,
+    pub class: Class,
+    /// Encode sessions on the slot's GPU.
+    pub sessions: u32,
+}
+
+impl Held {
+    /// What a placement takes.
+    #[must_use]
+    pub fn of(placement: &Placement, class: Class) -> Self {
+        Self { slot: placement.slot, class, sessions: placement.sessions }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Worker {
+    pub id: WorkerId,
+    pub name: String,
+    pub version: String,
+    pub address: String,
+    pub capabilities: Capabilities,
+    pub capacity: Capacity,
+    pub labels: Labels,
+    /// If not empty, only tasks of these presets are taken.
+    pub presets: Vec<String>,
+    pub exit_when_idle: bool,
+    /// `None` while it is not connected.
+    pub session: Option<SessionId>,
+    /// Monotonic time of its newest message.
+    pub last_heard: Duration,
+    pub connected_at_ms: i64,
+    /// The operator wants no more work on it.
+    pub drained_by_operator: bool,
+    /// The worker itself is shutting down.
+    pub shutting_down: bool,
+    /// Why it is left out, while it is.
+    pub quarantine: Option<String>,
+    pub load: Load,
+    pub gpu_loads: Vec<GpuLoad>,
+    /// Encode sessions that other programs have, by GPU, as of the newest heartbeat.
+    pub foreign_sessions: BTreeMap<u32, u32>,
+    /// GPUs that said that they have no session left, until when (monotonic).
+    pub full_until: BTreeMap<u32, Duration>,
+    pub held: BTreeMap<AttemptId, Held>,
+    /// Failures since the last success.
+    pub recent_failures: u32,
+    pub completed: u64,
+    pub failed: u64,
+}
+
+/// Jobs in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InUse {
+    pub jobs: u32,
+    pub gpu_jobs: u32,
+    pub cpu_jobs: u32,
+    pub batch_jobs: u32,
+}
+
+impl Worker {
+    #[must_use]
+    pub fn in_use(&self) -> InUse {
+        let mut used = InUse::default();
+        for held in self.held.values() {
+            used.jobs += 1;
+            match held.slot {
+                Slot::Cpu => used.cpu_jobs += 1,
+                Slot::Gpu(_) => used.gpu_jobs += 1,
+            }
+            if held.class == Class::Batch {
+                used.batch_jobs += 1;
+            }
+        }
+        used
+    }
+
+    /// Encode sessions that our attempts have on a GPU.
+    #[must_use]
+    pub fn own_sessions(&self, gpu: u32) -> u32 {
+        self.held.values().filter(|held| held.slot == Slot::Gpu(gpu)).map(|held| held.sessions).sum()
+    }
+
+    /// Encode sessions that a GPU can still open; `u32::MAX` where no limit is known.
+    #[must_use]
+    pub fn free_sessions(&self, gpu: u32, now: Duration) -> u32 {
+        if self.full_until.get(&gpu).is_some_and(|until| now < *until) {
+            return 0;
+        }
+        let limit =
+            self.capabilities.gpus.iter().find(|known| known.index == gpu).and_then(|gpu| gpu.max_sessions);
+        let foreign = self.foreign_sessions.get(&gpu).copied().unwrap_or(0);
+        limit.map_or(u32::MAX, |limit| limit.saturating_sub(self.own_sessions(gpu)).saturating_sub(foreign))
+    }
+
+    /// Takes in a heartbeat.
+    pub fn heard(&mut self, now: Duration, load: Load, gpus: Vec<GpuLoad>) {
+        self.last_heard = now;
+        self.load = load;
+        self.foreign_sessions = gpus
+            .iter()
+            .map(|gpu| (gpu.index, gpu.sessions.saturating_sub(self.own_sessions(gpu.index))))
+            .collect();
+        self.gpu_loads = gpus;
+    }
+
+    /// How busy it is, in thousandths: the fuller of its slots and its processors, then both together.
+    #[must_use]
+    pub fn load_rank(&self) -> (u32, u32) {
+        let slots = f64::from(self.in_use().jobs) / f64::from(self.capacity.max_jobs.max(1));
+        let cpu = if self.load.cpu.is_finite() { self.load.cpu.clamp(0.0, 1.0) } else { 1.0 };
+        let thousandths = |load: f64| (load * 1000.0).round() as u32;
+        (thousandths(slots.max(cpu)), thousandths(slots + cpu))
+    }
+
+    #[must_use]
+    pub const fn draining(&self) -> bool {
+        self.drained_by_operator || self.shutting_down
+    }
+
+    /// What people are told about it.
+    #[must_use]
+    pub fn state(&self, now: Duration, stale_after: Duration) -> (WorkerState, Option<String>) {
+        if self.session.is_none() {
+            return (WorkerState::Lost, Some("not connected".to_owned()));
+        }
+        if self.is_stale(now, stale_after) {
+            let silent = now.saturating_sub(self.last_heard).as_secs();
+            return (WorkerState::Lost, Some(format!("connected, but silent for {silent} s")));
+        }
+        if let Some(why) = &self.quarantine {
+            return (WorkerState::Quarantined, Some(why.clone()));
+        }
+        if self.shutting_down {
+            return (WorkerState::Draining, Some("it is shutting down".to_owned()));
+        }
+        if self.drained_by_operator {
+            return (WorkerState::Draining, Some("drained by an operator".to_owned()));
+        }
+        (WorkerState::Online, None)
+    }
+
+    #[must_use]
+    pub fn is_stale(&self, now: Duration, stale_after: Duration) -> bool {
+        now.saturating_sub(self.last_heard) > stale_after
+    }
+}
