@@ -1,0 +1,194 @@
+//! The HTTP API as a client sees it.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use common::{
+    api::{
+        AttemptLog, AttemptView, InputRef, JobRequest, JobSummary, JobView, Page, PresetView, Problem, Upload,
+        WorkerView,
+    },
+    id::{JobId, WorkerId},
+    media::HardwarePolicy,
+};
+use reqwest::{Client, Response, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+/// An answer that is no 2xx.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub status: StatusCode,
+    pub problem: Problem,
+}
+
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub base: String,
+    client: Client,
+}
+
+impl Api {
+    /// `base`: `http://host:port`.
+    #[must_use]
+    pub fn new(base: &str) -> Self {
+        common::tls::install_provider();
+        let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        Self { base: base.to_owned(), client }
+    }
+
+    /// # Errors
+    /// The connection failed or ended early.
+    pub async fn get(&self, path: &str) -> Result<Response, reqwest::Error> {
+        self.client.get(format!("{}{path}", self.base)).send().await
+    }
+
+    /// A part of a resource, by a `Range` header.
+    pub async fn get_range(&self, path: &str, range: &str) -> Response {
+        self.client.get(format!("{}{path}", self.base)).header(header::RANGE, range).send().await.unwrap()
+    }
+
+    /// Sends any body as JSON, for what the types forbid.
+    pub async fn post_json(&self, path: &str, body: String) -> Response {
+        self.client
+            .post(format!("{}{path}", self.base))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Refused> {
+        answer(self.client.post(format!("{}{path}", self.base)).send().await.unwrap()).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Refused> {
+        answer(self.get(path).await.unwrap()).await
+    }
+
+    pub async fn upload(&self, file: &Path) -> Upload {
+        let body = tokio::fs::read(file).await.unwrap();
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        self.upload_bytes(&name, body).await.unwrap()
+    }
+
+    /// # Errors
+    /// The coordinator refused it.
+    pub async fn upload_bytes(&self, name: &str, body: Vec<u8>) -> Result<Upload, Refused> {
+        let request = self.client.post(format!("{}/v1/uploads", self.base)).query(&[("filename", name)]);
+        answer(request.body(body).send().await.unwrap()).await
+    }
+
+    /// # Errors
+    /// The coordinator refused it.
+    pub async fn try_submit(&self, request: &JobRequest) -> Result<JobView, Refused> {
+        answer(self.client.post(format!("{}/v1/jobs", self.base)).json(request).send().await.unwrap()).await
+    }
+
+    /// # Panics
+    /// The coordinator refused it.
+    pub async fn submit(&self, request: &JobRequest) -> JobView {
+        self.try_submit(request).await.unwrap_or_else(|refused| panic!("{request:?} was refused: {refused:?}"))
+    }
+
+    pub async fn job(&self, job: JobId) -> JobView {
+        self.read(&format!("/v1/jobs/{job}")).await.unwrap()
+    }
+
+    /// `query` as in `state=running&limit=10`.
+    pub async fn jobs(&self, query: &str) -> Page<JobSummary> {
+        self.read(&format!("/v1/jobs?{query}")).await.unwrap()
+    }
+
+    /// # Errors
+    /// The job is over already.
+    pub async fn cancel(&self, job: JobId) -> Result<JobView, Refused> {
+        self.post(&format!("/v1/jobs/{job}/cancel")).await
+    }
+
+    /// # Errors
+    /// The job is not failed or cancelled.
+    pub async fn retry(&self, job: JobId) -> Result<JobView, Refused> {
+        self.post(&format!("/v1/jobs/{job}/retry")).await
+    }
+
+    pub async fn logs(&self, job: JobId) -> Vec<AttemptLog> {
+        self.read(&format!("/v1/jobs/{job}/logs")).await.unwrap()
+    }
+
+    pub async fn workers(&self) -> Vec<WorkerView> {
+        self.try_workers().await.unwrap()
+    }
+
+    /// # Errors
+    /// The coordinator is not there.
+    pub async fn try_workers(&self) -> Result<Vec<WorkerView>, reqwest::Error> {
+        let page: serde_json::Value = self.get("/v1/workers").await?.json().await?;
+        // A list or a page of one: what is asked for here is the workers.
+        let items = page.get("items").cloned().unwrap_or(page);
+        Ok(serde_json::from_value(items).unwrap())
+    }
+
+    pub async fn worker(&self, name: &str) -> WorkerView {
+        let workers = self.workers().await;
+        workers.into_iter().find(|worker| worker.name == name).unwrap_or_else(|| panic!("no worker {name}"))
+    }
+
+    pub async fn presets(&self) -> Vec<PresetView> {
+        let page: serde_json::Value = self.read("/v1/presets").await.unwrap();
+        let items = page.get("items").cloned().unwrap_or(page);
+        serde_json::from_value(items).unwrap()
+    }
+
+    pub async fn drain(&self, worker: WorkerId) -> WorkerView {
+        self.post(&format!("/v1/workers/{worker}/drain")).await.unwrap()
+    }
+
+    pub async fn resume(&self, worker: WorkerId) -> WorkerView {
+        self.post(&format!("/v1/workers/{worker}/resume")).await.unwrap()
+    }
+
+    /// Every output of a job, below `folder`.
+    pub async fn download(&self, job: &JobView, folder: &Path) {
+        for output in &job.outputs {
+            let response = self.get(&format!("/v1/jobs/{}/outputs/{}", job.summary.id, output.path)).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{}", output.path);
+            let bytes = response.bytes().await.unwrap();
+            assert_eq!(bytes.len() as u64, output.size, "{}", output.path);
+            let file = folder.join(&output.path);
+            tokio::fs::create_dir_all(file.parent().unwrap()).await.unwrap();
+            tokio::fs::write(file, bytes).await.unwrap();
+        }
+    }
+}
+
+async fn answer<T: DeserializeOwned>(response: Response) -> Result<T, Refused> {
+    let status = response.status();
+    let body = response.bytes().await.unwrap();
+    if status.is_success() {
+        return Ok(serde_json::from_slice(&body)
+            .unwrap_or_else(|error| panic!("{error} in {}", String::from_utf8_lossy(&body))));
+    }
+    let problem = serde_json::from_slice(&body).unwrap_or_else(|error| {
+        panic!("{status} without a problem document ({error}): {}", String::from_utf8_lossy(&body))
+    });
+    Err(Refused { status, problem })
+}
+
+/// A job for a preset with everything else left at its default.
+#[must_use]
+pub fn request(input: InputRef, preset: &str) -> JobRequest {
+    JobRequest {
+        input,
+        preset: Some(preset.to_owned()),
+        spec: None,
+        hardware: HardwarePolicy::default(),
+        priority: 0,
+        labels: BTreeMap::new(),
+        owner: None,
+    }
+}
+
+/// Every attempt of every task of the job, oldest first.
+pub fn attempts(job: &JobView) -> impl Iterator<Item = &AttemptView> {
+    job.tasks.iter().flat_map(|task| &task.attempts)
+}

@@ -1,0 +1,476 @@
+//! A farm on this machine: one coordinator, some workers.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use common::{
+    api::{InputRef, JobState, JobView, WorkerState},
+    id::JobId,
+};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    api::{Api, request},
+    binaries,
+    daemon::{Daemon, Launch, exit_code},
+    system::{self, Process},
+    wait::{self, seconds},
+};
+
+/// Long enough for a start on a busy machine.
+const START: Duration = seconds(30);
+/// Long enough for a short clip on a busy machine.
+const ENCODE: Duration = seconds(120);
+/// An idle daemon's shutdown.
+const SHUTDOWN: Duration = seconds(15);
+
+/// A worker to be started.
+#[derive(Debug, Clone)]
+pub struct WorkerSpec {
+    name: String,
+    env: Vec<(String, OsString)>,
+    awaited: bool,
+}
+
+impl WorkerSpec {
+    /// A worker with two CPU slots and Debian's ffmpeg.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), env: Vec::new(), awaited: true }.jobs(2)
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn jobs(self, jobs: u32) -> Self {
+        let jobs = jobs.to_string();
+        self.env("TVARR_MAX_JOBS", &jobs).env("TVARR_MAX_CPU_JOBS", &jobs)
+    }
+
+    #[must_use]
+    pub fn gpu_jobs(self, jobs: u32) -> Self {
+        self.env("TVARR_MAX_GPU_JOBS", jobs.to_string())
+    }
+
+    /// `site=a,disk=fast`
+    #[must_use]
+    pub fn labels(self, labels: &str) -> Self {
+        self.env("TVARR_LABELS", labels)
+    }
+
+    #[must_use]
+    pub fn ffmpeg(self, path: &Path) -> Self {
+        self.env("TVARR_FFMPEG", path)
+    }
+
+    /// [`Farm::start_worker`] does not wait for it to be registered.
+    #[must_use]
+    pub fn not_awaited(mut self) -> Self {
+        self.awaited = false;
+        self
+    }
+}
+
+/// What to start.
+#[derive(Debug, Default)]
+pub struct FarmBuilder {
+    workers: Vec<WorkerSpec>,
+    env: Vec<(String, OsString)>,
+    config: Option<String>,
+}
+
+impl FarmBuilder {
+    #[must_use]
+    pub fn worker(mut self, spec: WorkerSpec) -> Self {
+        self.workers.push(spec);
+        self
+    }
+
+    /// For the coordinator.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The coordinator's configuration file.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Starts the coordinator, then the workers; returns once all are registered.
+    pub async fn start(self) -> Farm {
+        let folder = tempfile::Builder::new().prefix("e2e-farm-").tempdir().unwrap();
+        for name in ["data", "home", "logs", "shared", "tmp", "workers"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let mark = folder.path().file_name().unwrap().to_string_lossy().into_owned();
+        let token = format!("token-of-{mark}");
+        let mut env = self.env;
+        if let Some(toml) = self.config {
+            let path = folder.path().join("coordinator.toml");
+            fs::write(&path, toml).unwrap();
+            env.push(("TVARR_CONFIG".into(), path.into()));
+        }
+        let mut farm = Farm {
+            mark,
+            token,
+            env,
+            coordinator: None,
+            ports: (0, 0),
+            api: Api::new("http://127.0.0.1:0"),
+            workers: Vec::new(),
+            expected_errors: Vec::new(),
+            stopped: false,
+            folder,
+        };
+        farm.start_coordinator().await;
+        for spec in &self.workers {
+            farm.spawn_worker(spec);
+        }
+        for spec in self.workers.iter().filter(|spec| spec.awaited) {
+            farm.registered(&spec.name).await;
+        }
+        farm
+    }
+}
+
+/// A running farm. End with [`Farm::stop`].
+#[derive(Debug)]
+pub struct Farm {
+    pub api: Api,
+    mark: String,
+    token: String,
+    env: Vec<(String, OsString)>,
+    coordinator: Option<Daemon>,
+    /// HTTP and gRPC.
+    ports: (u16, u16),
+    workers: Vec<Daemon>,
+    expected_errors: Vec<String>,
+    stopped: bool,
+    // Last, so that it goes after the processes.
+    folder: TempDir,
+}
+
+impl Farm {
+    #[must_use]
+    pub fn builder() -> FarmBuilder {
+        FarmBuilder::default()
+    }
+
+    /// A coordinator and one worker with two slots.
+    pub async fn small() -> Self {
+        Self::builder().worker(WorkerSpec::new("alone")).start().await
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder that coordinator and workers share.
+    #[must_use]
+    pub fn shared(&self) -> PathBuf {
+        self.path().join("shared")
+    }
+
+    /// Where a worker keeps its id and its work.
+    #[must_use]
+    pub fn worker_state(&self, name: &str) -> PathBuf {
+        self.path().join("workers").join(name)
+    }
+
+    /// `host:port` for workers.
+    #[must_use]
+    pub fn worker_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.1)
+    }
+
+    fn common_env(&self) -> Vec<(String, OsString)> {
+        vec![
+            (system::MARK.into(), self.mark.clone().into()),
+            ("HOME".into(), self.path().join("home").into()),
+            ("TMPDIR".into(), self.path().join("tmp").into()),
+            ("TVARR_SHARED_ROOTS".into(), self.shared().into()),
+        ]
+    }
+
+    /// Starts the coordinator, on the same ports as before if it ran before.
+    pub async fn start_coordinator(&mut self) {
+        assert!(self.coordinator.is_none(), "the coordinator runs already");
+        let ready = self.path().join("ready.json");
+        let _ = fs::remove_file(&ready);
+        let mut env = self.common_env();
+        env.extend([
+            ("TVARR_HTTP_PORT".into(), self.ports.0.to_string().into()),
+            ("TVARR_GRPC_PORT".into(), self.ports.1.to_string().into()),
+            ("TVARR_DATA_DIR".into(), self.path().join("data").into()),
+            ("TVARR_GRPC_AUTH_TOKEN".into(), self.token.clone().into()),
+            ("TVARR_READY_FILE".into(), ready.clone().into()),
+        ]);
+        env.extend(self.env.iter().cloned());
+        let launch = Launch {
+            program: binaries::workspace("coordinator"),
+            args: Vec::new(),
+            env,
+            cwd: self.path().to_owned(),
+        };
+        let mut daemon = Daemon::start("coordinator", &launch, &self.path().join("logs/coordinator.log"));
+        let addresses = wait::try_until(START, || {
+            let addresses: Option<serde_json::Value> =
+                fs::read(&ready).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            let ended = daemon.exit_status();
+            async move {
+                match (addresses, ended) {
+                    (Some(addresses), _) => Some(Ok(addresses)),
+                    (None, Some(status)) => Some(Err(status)),
+                    (None, None) => None,
+                }
+            }
+        })
+        .await;
+        let Some(Ok(addresses)) = addresses else {
+            panic!("the coordinator is not ready ({addresses:?}); its log:\n{}", daemon.log());
+        };
+        let port = |name: &str| -> u16 {
+            let address = addresses[name].as_str().unwrap_or_else(|| panic!("no {name} in {addresses}"));
+            let address = address.trim_end_matches('/');
+            address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap()
+        };
+        self.ports = (port("http"), port("grpc"));
+        self.api = Api::new(&format!("http://127.0.0.1:{}", self.ports.0));
+        self.coordinator = Some(daemon);
+    }
+
+    /// Ends the coordinator with SIGTERM, or with `kill -9`.
+    pub async fn stop_coordinator(&mut self, gently: bool) {
+        let mut daemon = self.coordinator.take().expect("the coordinator runs");
+        if gently {
+            daemon.signal(Signal::TERM);
+            let status = daemon.exited(SHUTDOWN).await;
+            assert_eq!(exit_code(status), 0, "the coordinator's log:\n{}", daemon.log());
+        } else {
+            daemon.kill();
+        }
+    }
+
+    /// Starts a worker and, unless the spec says otherwise, waits until it is registered.
+    pub async fn start_worker(&mut self, spec: WorkerSpec) {
+        self.spawn_worker(&spec);
+        if spec.awaited {
+            self.registered(&spec.name).await;
+        }
+    }
+
+    fn spawn_worker(&mut self, spec: &WorkerSpec) {
+        let state = self.worker_state(&spec.name);
+        fs::create_dir_all(&state).unwrap();
+        let mut env = self.common_env();
+        env.extend([
+            ("TVARR_COORDINATOR_URL".into(), self.worker_address().into()),
+            ("TVARR_AUTH_TOKEN".into(), self.token.clone().into()),
+            ("TVARR_WORKER_NAME".into(), spec.name.clone().into()),
+            ("TVARR_STATE_DIR".into(), state.into()),
+        ]);
+        for (name, value) in &spec.env {
+            env.retain(|(known, _)| known != name);
+            env.push((name.clone(), value.clone()));
+        }
+        let launch = Launch {
+            program: binaries::workspace("ffmpegd"),
+            args: Vec::new(),
+            env,
+            cwd: self.path().to_owned(),
+        };
+        self.workers.retain(|worker| worker.name != spec.name);
+        let log = self.path().join("logs").join(format!("{}.log", spec.name));
+        self.workers.push(Daemon::start(&spec.name, &launch, &log));
+    }
+
+    /// Waits until a worker of that name is online.
+    pub async fn registered(&mut self, name: &str) {
+        self.worker_becomes(name, WorkerState::Online).await;
+    }
+
+    /// Waits until a worker of that name is in that state.
+    pub async fn worker_becomes(&mut self, name: &str, state: WorkerState) {
+        let api = self.api.clone();
+        let reached = wait::try_until(START, || async {
+            let workers = api.try_workers().await.ok()?;
+            workers.iter().any(|worker| worker.name == name && worker.state == state).then_some(())
+        })
+        .await;
+        assert!(
+            reached.is_some(),
+            "worker {name} did not become {state:?} within {START:?}: {:?}",
+            api.workers().await.iter().map(|worker| (&worker.name, worker.state)).collect::<Vec<_>>()
+        );
+    }
+
+    /// The process of a worker.
+    ///
+    /// # Panics
+    /// There is none of that name.
+    pub fn worker(&mut self, name: &str) -> &mut Daemon {
+        self.workers.iter_mut().find(|worker| worker.name == name).unwrap_or_else(|| panic!("no worker {name}"))
+    }
+
+    /// Takes a worker out of the farm: from here on its end is the test's business.
+    pub fn take_worker(&mut self, name: &str) -> Daemon {
+        let index = self.workers.iter().position(|worker| worker.name == name).unwrap();
+        self.workers.remove(index)
+    }
+
+    #[must_use]
+    pub fn coordinator(&self) -> &Daemon {
+        self.coordinator.as_ref().expect("the coordinator runs")
+    }
+
+    /// A line at ERROR that contains `text` is part of this test.
+    pub fn expect_error(&mut self, text: &str) {
+        self.expected_errors.push(text.to_owned());
+    }
+
+    /// Uploads a clip and submits a job for it.
+    pub async fn submit(&self, clip: &Path, preset: &str) -> JobId {
+        let upload = self.api.upload(clip).await;
+        self.api.submit(&request(InputRef::Upload(upload.id), preset)).await.summary.id
+    }
+
+    /// Waits for a job's final state.
+    ///
+    /// # Panics
+    /// It was not final at the deadline.
+    pub async fn finished_within(&self, job: JobId, deadline: Duration) -> JobView {
+        let view = wait::try_until(deadline, || async {
+            Some(self.api.job(job).await).filter(|view| view.summary.state.is_final())
+        })
+        .await;
+        match view {
+            Some(view) => view,
+            None => panic!("job not final after {deadline:?}: {:#?}", self.api.job(job).await),
+        }
+    }
+
+    pub async fn finished(&self, job: JobId) -> JobView {
+        self.finished_within(job, ENCODE).await
+    }
+
+    /// Waits for the job and asserts that it succeeded.
+    pub async fn succeeded(&self, job: JobId) -> JobView {
+        let view = self.finished(job).await;
+        assert_eq!(view.summary.state, JobState::Succeeded, "{view:#?}");
+        view
+    }
+
+    /// Waits until the job is on a worker with ffmpeg running and at least one frame written.
+    pub async fn encoding(&self, job: JobId) -> JobView {
+        wait::until(ENCODE, &format!("job {job} to be encoding"), || async {
+            let view = self.api.job(job).await;
+            assert!(!view.summary.state.is_final(), "ended before it was seen encoding: {view:#?}");
+            let frames = view.summary.progress.as_ref().map_or(0, |progress| progress.progress.frames);
+            (frames > 0).then_some(view)
+        })
+        .await
+    }
+
+    /// All processes of this farm.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        system::processes_of(&self.mark, self.path())
+    }
+
+    /// Every ffmpeg that runs for this farm.
+    #[must_use]
+    pub fn ffmpegs(&self) -> Vec<Process> {
+        self.processes().into_iter().filter(Process::is_ffmpeg).collect()
+    }
+
+    /// Waits until no ffmpeg runs.
+    pub async fn no_ffmpeg(&self) {
+        let gone = wait::try_until(seconds(10), || async { self.ffmpegs().is_empty().then_some(()) }).await;
+        assert!(gone.is_some(), "ffmpeg still runs: {:?}", self.ffmpegs());
+    }
+
+    /// Shuts everything down as an operator would and asserts that nothing is left.
+    ///
+    /// # Panics
+    /// A daemon did not end well, or a process, a temporary file or an unexpected log line at ERROR is left.
+    pub async fn stop(mut self) {
+        self.no_ffmpeg().await;
+        for worker in &self.workers {
+            worker.signal(Signal::TERM);
+        }
+        for worker in &mut self.workers {
+            let status = worker.exited(SHUTDOWN).await;
+            assert_eq!(exit_code(status), 0, "exit code of worker {}", worker.name);
+        }
+        if self.coordinator.is_some() {
+            self.stop_coordinator(true).await;
+        }
+        assert!(self.processes().is_empty(), "processes are left: {:?}", self.processes());
+        let mut left = system::files(&self.path().join("tmp"));
+        left.extend(system::files(&self.path().join("workers")).into_iter().filter(|file| is_work(file)));
+        assert!(left.is_empty(), "temporary files are left: {left:?}");
+        let errors = self.unexpected_errors();
+        assert!(errors.is_empty(), "nobody asked for these log lines:\n{}", errors.join("\n"));
+        self.stopped = true;
+    }
+
+    fn logs(&self) -> Vec<(String, String)> {
+        let folder = self.path().join("logs");
+        let files = system::files(&folder).into_iter();
+        files
+            .map(|file| {
+                let text = fs::read(folder.join(&file)).unwrap_or_default();
+                (file.display().to_string(), String::from_utf8_lossy(&text).into_owned())
+            })
+            .collect()
+    }
+
+    fn unexpected_errors(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, text) in self.logs() {
+            for line in text.lines() {
+                let bad = line.split_whitespace().nth(1) == Some("ERROR") || line.contains("panicked at");
+                if bad && !self.expected_errors.iter().any(|expected| line.contains(expected)) {
+                    found.push(format!("{name}: {line}"));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Is this file of a worker's state folder one that an attempt made? Its id and locks stay.
+fn is_work(file: &Path) -> bool {
+    file.components().count() > 2
+}
+
+impl Drop for Farm {
+    fn drop(&mut self) {
+        self.workers.clear();
+        self.coordinator = None;
+        if self.stopped {
+            return;
+        }
+        for (name, text) in self.logs() {
+            eprintln!("---- {name}\n{text}");
+        }
+        if !std::thread::panicking() {
+            panic!("this test did not end with Farm::stop");
+        }
+    }
+}
