@@ -1,15 +1,26 @@
 //! What the rest of the coordinator may ask of the queue.
 
+use std::sync::Arc;
+
 use common::{
     api::{AttemptLog, Event, JobState, JobSummary, JobView, Page, WorkerView},
     failure::Failure,
-    id::{AttemptId, JobId, SessionId, WorkerId},
+    id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
     worker::{Capabilities, Capacity, EncoderDevice, GpuLoad, Labels, Load, Need, OutputFile, Progress},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{
+    jobs::Submission,
+    view::{Overlay, stored_summary, stored_view},
+};
+use crate::{
+    plan::plan,
+    store::{JobDetails, JobStore, StoredJob},
+};
 
 /// Why the queue did not do what it was asked for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -139,56 +150,193 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
-/// A cloneable handle to the running queue. Every method that changes something returns after the change is on disk.
-#[derive(Clone, Debug)]
-pub struct Handle {}
+/// A cloneable handle to the running queue. Every method that changes a job returns after the change is on disk.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) store: Arc<dyn JobStore>,
+}
 
-#[allow(clippy::unused_async, unused_variables, clippy::missing_errors_doc)]
+/// What the queue's task is asked for. Those with an answer that changes jobs are answered after the commit.
+pub(super) enum Command {
+    Submit(Submission, Answer<JobView>),
+    Cancel(JobId, Answer<()>),
+    Retry(StoredJob, Answer<()>),
+    Overlays(Vec<JobId>, oneshot::Sender<Vec<Overlay>>),
+    LiveLogs(JobId, oneshot::Sender<Vec<AttemptLog>>),
+    Workers(oneshot::Sender<Vec<WorkerView>>),
+    SetDraining(WorkerId, bool, oneshot::Sender<Result<WorkerView, Error>>),
+    Register(Box<Registration>, SessionId, mpsc::Sender<ToWorker>, oneshot::Sender<Welcome>),
+    Heartbeat(SessionId, Load, Vec<GpuLoad>, Vec<(AttemptId, Progress, Vec<String>)>),
+    AttemptStarted(SessionId, AttemptId, Vec<String>, Option<MediaInfo>),
+    UploadGrant(SessionId, AttemptId, oneshot::Sender<Result<UploadGrant, Error>>),
+    AttemptFinished(SessionId, AttemptId, AttemptResult, Vec<String>),
+    WorkerDraining(SessionId),
+    CapabilitiesChanged(SessionId, Box<Capabilities>),
+    Disconnected(SessionId),
+}
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
 impl Handle {
+    /// Accepts a job: when this returns, it is on disk and will reach a final state.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when it could not be written; then it was not accepted.
     pub async fn submit(&self, job: NewJob) -> Result<JobView, Error> {
-        Err(Error::ShuttingDown)
+        let tasks = plan(&job.spec).into_iter().map(|planned| (TaskId::new(), planned)).collect();
+        let details = JobDetails {
+            input: job.input,
+            preset: job.preset,
+            spec: job.spec,
+            hardware: job.hardware,
+            priority: job.priority,
+            labels: job.labels,
+            owner: job.owner,
+        };
+        let submission = Submission { id: JobId::new(), details, tasks };
+        self.ask(|answer| Command::Submit(submission, answer)).await?
     }
+
+    /// Cancels a job: what waits is dropped, what runs is stopped.
+    ///
+    /// # Errors
+    /// There is no such job, or it is over.
     pub async fn cancel(&self, job: JobId) -> Result<JobView, Error> {
-        Err(Error::ShuttingDown)
+        match self.ask(|answer| Command::Cancel(job, answer)).await? {
+            Ok(()) => self.job(job).await,
+            // It is not in memory: over, or never there.
+            Err(Error::NoSuchJob(_)) => {
+                let view = self.job(job).await?;
+                Err(Error::WrongState(
+                    format!("job {job} is over already: {:?}", view.summary.state).to_lowercase(),
+                ))
+            }
+            Err(error) => Err(error),
+        }
     }
+
     /// Queues a failed or cancelled job again.
+    ///
+    /// # Errors
+    /// There is no such job, or it has not failed.
     pub async fn retry(&self, job: JobId) -> Result<JobView, Error> {
-        Err(Error::ShuttingDown)
+        let stored = self.stored(job).await?;
+        self.ask(|answer| Command::Retry(stored, answer)).await??;
+        self.job(job).await
     }
+
+    /// # Errors
+    /// There is no such job, or the store cannot be read.
     pub async fn job(&self, job: JobId) -> Result<JobView, Error> {
-        Err(Error::ShuttingDown)
+        let mut view = stored_view(&self.stored(job).await?);
+        for overlay in self.ask(|answer| Command::Overlays(vec![job], answer)).await? {
+            overlay.apply(&mut view.summary);
+        }
+        Ok(view)
     }
-    pub async fn jobs(&self, filter: JobFilter) -> Result<Page<JobSummary>, Error> {
-        Err(Error::ShuttingDown)
+
+    /// A page of jobs, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn jobs(&self, mut filter: JobFilter) -> Result<Page<JobSummary>, Error> {
+        filter.limit = filter.limit.clamp(1, 500);
+        // One more than asked for tells whether there is a next page.
+        let wanted = filter.limit as usize;
+        filter.limit += 1;
+        let mut jobs = self.store.jobs(&filter).await.map_err(|error| Error::Store(error.to_string()))?;
+        let more = jobs.len() > wanted;
+        jobs.truncate(wanted);
+        let next_cursor = jobs.last().filter(|_| more).map(|job| job.id.to_string());
+        let mut items: Vec<JobSummary> = jobs.iter().map(stored_summary).collect();
+        let active: Vec<usize> = (0..items.len()).filter(|index| !items[*index].state.is_final()).collect();
+        let ids = active.iter().map(|index| items[*index].id).collect();
+        let overlays = self.ask(|answer| Command::Overlays(ids, answer)).await?;
+        for (index, overlay) in active.into_iter().zip(overlays) {
+            overlay.apply(&mut items[index]);
+        }
+        Ok(Page { items, next_cursor })
     }
+
+    /// What ffmpeg wrote, by attempt.
+    ///
+    /// # Errors
+    /// There is no such job, or the store cannot be read.
     pub async fn logs(&self, job: JobId) -> Result<Vec<AttemptLog>, Error> {
-        Err(Error::ShuttingDown)
+        let stored = self.stored(job).await?;
+        let kept = self.store.logs(job).await.map_err(|error| Error::Store(error.to_string()))?;
+        let worker = |id: AttemptId| {
+            let attempts = stored.tasks.iter().flat_map(|(_, attempts)| attempts);
+            attempts.filter(|attempt| attempt.id == id).map(|attempt| attempt.worker.name.clone()).next()
+        };
+        let mut logs: Vec<AttemptLog> = kept
+            .into_iter()
+            .map(|(task, epoch, lines)| AttemptLog {
+                task,
+                epoch,
+                worker: worker(AttemptId { task, epoch }).unwrap_or_default(),
+                lines,
+            })
+            .collect();
+        for live in self.ask(|answer| Command::LiveLogs(job, answer)).await? {
+            if !logs.iter().any(|log| (log.task, log.epoch) == (live.task, live.epoch)) {
+                logs.push(live);
+            }
+        }
+        Ok(logs)
     }
+
     /// The attempt whose files are the job's published outputs; `None` while there is none.
+    ///
+    /// # Errors
+    /// There is no such job, or the store cannot be read.
     pub async fn published(&self, job: JobId) -> Result<Option<(AttemptId, Vec<OutputFile>)>, Error> {
-        Err(Error::ShuttingDown)
+        let stored = self.stored(job).await?;
+        if stored.job.state != JobState::Succeeded {
+            return Ok(None);
+        }
+        let attempt = stored
+            .tasks
+            .iter()
+            .find_map(|(task, _)| Some(AttemptId { task: task.id, epoch: task.published? }));
+        Ok(attempt.map(|attempt| (attempt, stored.job.result.outputs)))
     }
+
+    /// # Errors
+    /// The coordinator is shutting down.
     pub async fn workers(&self) -> Result<Vec<WorkerView>, Error> {
-        Err(Error::ShuttingDown)
+        self.ask(Command::Workers).await
     }
+
+    /// # Errors
+    /// There is no such worker.
     pub async fn set_draining(&self, worker: WorkerId, draining: bool) -> Result<WorkerView, Error> {
-        Err(Error::ShuttingDown)
+        self.ask(|answer| Command::SetDraining(worker, draining, answer)).await?
     }
+
     /// Events from now on; a receiver that is too slow gets `Lagged`.
+    #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        broadcast::channel(1).1
+        self.events.subscribe()
     }
 
     // ---- what a worker's session says
 
     /// A worker said Hello. What the queue has to tell it comes through `outbox`.
+    ///
+    /// # Errors
+    /// The coordinator is shutting down.
     pub async fn register(
         &self,
         hello: Registration,
         outbox: mpsc::Sender<ToWorker>,
     ) -> Result<Welcome, Error> {
-        Err(Error::ShuttingDown)
+        let session = SessionId::new();
+        self.ask(|answer| Command::Register(Box::new(hello), session, outbox, answer)).await
     }
+
     pub async fn heartbeat(
         &self,
         session: SessionId,
@@ -196,7 +344,9 @@ impl Handle {
         gpus: Vec<GpuLoad>,
         attempts: Vec<(AttemptId, Progress, Vec<String>)>,
     ) {
+        self.tell(Command::Heartbeat(session, load, gpus, attempts)).await;
     }
+
     pub async fn attempt_started(
         &self,
         session: SessionId,
@@ -204,11 +354,18 @@ impl Handle {
         argv: Vec<String>,
         input: Option<MediaInfo>,
     ) {
+        self.tell(Command::AttemptStarted(session, attempt, argv, input)).await;
     }
+
     /// Who may upload: the job, if the attempt is current and this session's.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when it is not.
     pub async fn upload_grant(&self, session: SessionId, attempt: AttemptId) -> Result<UploadGrant, Error> {
-        Err(Error::ShuttingDown)
+        self.ask(|answer| Command::UploadGrant(session, attempt, answer)).await?
     }
+
+    /// An attempt ended, and its files were seen to be there.
     pub async fn attempt_finished(
         &self,
         session: SessionId,
@@ -216,9 +373,41 @@ impl Handle {
         result: AttemptResult,
         log_tail: Vec<String>,
     ) {
+        self.tell(Command::AttemptFinished(session, attempt, result, log_tail)).await;
     }
-    pub async fn worker_draining(&self, session: SessionId) {}
-    pub async fn capabilities_changed(&self, session: SessionId, capabilities: Capabilities) {}
+
+    pub async fn worker_draining(&self, session: SessionId) {
+        self.tell(Command::WorkerDraining(session)).await;
+    }
+
+    pub async fn capabilities_changed(&self, session: SessionId, capabilities: Capabilities) {
+        self.tell(Command::CapabilitiesChanged(session, Box::new(capabilities))).await;
+    }
+
     /// The stream ended.
-    pub async fn disconnected(&self, session: SessionId) {}
+    pub async fn disconnected(&self, session: SessionId) {
+        self.tell(Command::Disconnected(session)).await;
+    }
+
+    async fn stored(&self, job: JobId) -> Result<StoredJob, Error> {
+        let found = self.store.job(job).await.map_err(|error| Error::Store(error.to_string()))?;
+        found.ok_or(Error::NoSuchJob(job))
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| Error::ShuttingDown)?;
+        answered.await.map_err(|_| Error::ShuttingDown)
+    }
+
+    /// What a session says has no answer; when the queue is gone, the session ends by itself.
+    async fn tell(&self, command: Command) {
+        let _ = self.commands.send(command).await;
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
 }

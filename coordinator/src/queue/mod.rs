@@ -1,8 +1,22 @@
 //! The queue: every job from submission to its one final state.
+//!
+//! [`state`] decides: plain functions of what happened and the time. [`service`] is the shell around it: one task that
+//! takes what happened in batches, makes the outcome durable in one commit and only then tells anybody.
 
+mod attempts;
 mod handle;
+mod jobs;
+mod ready;
+mod schedule;
+mod service;
+mod state;
+#[cfg(test)]
+mod state_tests;
+mod view;
 
 pub use handle::{
     AttemptResult, Error, Handle, InputLocation, JobFilter, JobInput, NewJob, Registration, ToWorker,
     UploadGrant, Welcome,
 };
+pub use service::{Service, Sweep};
+pub use state::Settings;

@@ -1,0 +1,190 @@
+//! What users do to jobs: submit, cancel, retry.
+
+use std::sync::Arc;
+
+use common::{
+    api::{AttemptState, JobState, TaskState},
+    failure::{Failure, FailureKind},
+    id::{AttemptId, Epoch, JobId, TaskId},
+};
+
+use super::{
+    handle::{Error, ToWorker},
+    state::{Effect, Job, Now, State, Stopping, Task, may_become, requirement},
+};
+use crate::{
+    plan::Planned,
+    store::{JobDetails, JobRecord, JobResult, StoredJob, TaskHistory, TaskRecord},
+};
+
+/// A job with its ids and its plan.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) id: JobId,
+    pub(crate) details: JobDetails,
+    pub(crate) tasks: Vec<(TaskId, Planned)>,
+}
+
+impl State {
+    /// Queues a new job.
+    pub(crate) fn submit(&mut self, submission: Submission, now: Now) {
+        let Submission { id, details, tasks } = submission;
+        let record = JobRecord {
+            id,
+            state: JobState::Queued,
+            request: Arc::new(details),
+            submitted_at: now.wall,
+            started_at: None,
+            finished_at: None,
+            failure: None,
+            worker: None,
+            result: JobResult::default(),
+        };
+        let mut ids = Vec::with_capacity(tasks.len());
+        for (task, planned) in tasks {
+            let task = TaskRecord {
+                id: task,
+                job: id,
+                kind: planned.kind,
+                state: TaskState::Queued,
+                epoch: Epoch::default(),
+                published: None,
+                queued_at: now.wall,
+                finished_at: None,
+                history: TaskHistory { need: planned.need, ..TaskHistory::default() },
+            };
+            ids.push(task.id);
+            self.changed.tasks.insert(task.id);
+            let queued = task.id;
+            self.tasks.insert(
+                queued,
+                Task {
+                    requirement: Arc::new(requirement(&record, &task)),
+                    priority: record.request.priority,
+                    next_epoch: Epoch::default().next(),
+                    requeues: 0,
+                    attempt: None,
+                    delayed_until: None,
+                    record: task,
+                },
+            );
+            self.make_ready(queued);
+        }
+        self.jobs.insert(id, Job { record, tasks: ids });
+        self.job_changed(id, now);
+    }
+
+    /// Takes back a job that could not be made durable: nobody was told that it was accepted.
+    pub(crate) fn withdraw(&mut self, id: JobId, now: Now) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.changed.jobs.remove(&id);
+        for task in job.tasks {
+            self.unqueue(task);
+            self.stop_attempt(task, "the job could not be stored", now);
+            self.tasks.remove(&task);
+            self.changed.tasks.remove(&task);
+            self.changed.attempts.retain(|attempt, _| attempt.task != task);
+            self.changed.logs.retain(|attempt, _| attempt.task != task);
+        }
+    }
+
+    /// Cancels a job that is not over.
+    pub(crate) fn cancel(&mut self, id: JobId, now: Now) -> Result<(), Error> {
+        let failure = Failure::new(FailureKind::Cancelled, "cancelled by request");
+        self.end_job(id, JobState::Cancelled, Some(failure), now)
+    }
+
+    /// Queues a job again that failed or was cancelled. What it learned about the input stays; its budget is new.
+    pub(crate) fn retry(&mut self, mut stored: StoredJob, now: Now) -> Result<(), Error> {
+        let from = stored.job.state;
+        if !may_become(from, JobState::Queued) || !from.is_final() {
+            return Err(Error::WrongState(format!(
+                "job {} has {}: only a failed or cancelled job can be retried",
+                stored.job.id,
+                state_word(from)
+            )));
+        }
+        let id = stored.job.id;
+        stored.job.state = JobState::Queued;
+        stored.job.failure = None;
+        stored.job.finished_at = None;
+        for (task, _) in &mut stored.tasks {
+            if task.state != TaskState::Succeeded {
+                task.state = TaskState::Queued;
+                task.finished_at = None;
+                task.queued_at = now.wall;
+                task.history.failures = 0;
+                task.history.failed_on.clear();
+            }
+            self.changed.tasks.insert(task.id);
+        }
+        self.restore(stored, now);
+        self.job_changed(id, now);
+        Ok(())
+    }
+
+    /// Ends a job: what waits is dropped, what runs is stopped.
+    pub(super) fn end_job(
+        &mut self,
+        id: JobId,
+        to: JobState,
+        failure: Option<Failure>,
+        now: Now,
+    ) -> Result<(), Error> {
+        let job = self.jobs.get_mut(&id).ok_or(Error::NoSuchJob(id))?;
+        let from = job.record.state;
+        if !may_become(from, to) {
+            return Err(Error::WrongState(format!("job {id} has {} already", state_word(from))));
+        }
+        job.record.state = to;
+        job.record.finished_at = Some(now.wall);
+        job.record.failure = failure;
+        for task in job.tasks.clone() {
+            self.unqueue(task);
+            self.stop_attempt(task, "the job is over", now);
+            if let Some(task) = self.tasks.get_mut(&task)
+                && matches!(task.record.state, TaskState::Queued | TaskState::Running)
+            {
+                task.record.state =
+                    if to == JobState::Failed { TaskState::Failed } else { TaskState::Cancelled };
+                task.record.finished_at = Some(now.wall);
+            }
+            self.changed.tasks.insert(task);
+        }
+        self.job_changed(id, now);
+        Ok(())
+    }
+
+    /// Stops the attempt of a task, if there is one. It keeps its slot until its worker says that it stopped.
+    fn stop_attempt(&mut self, task: TaskId, reason: &str, now: Now) {
+        let Some(running) = self.tasks.get_mut(&task).and_then(|task| task.attempt.take()) else { return };
+        let mut record = running.record;
+        let attempt: AttemptId = record.id;
+        let worker = record.worker.id;
+        record.state = AttemptState::Cancelled;
+        record.finished_at = Some(now.wall);
+        self.effects.push(Effect::Sweep(record.job, attempt));
+        self.changed.attempts.insert(attempt, record);
+        self.changed.logs.insert(attempt, running.log.into());
+        match running.session {
+            Some(session) => {
+                let deadline = now.mono + self.settings.lease;
+                self.stopping.insert(attempt, Stopping { worker, deadline });
+                self.effects
+                    .push(Effect::Send(session, ToWorker::Stop { attempt, reason: reason.to_owned() }));
+            }
+            // Its worker is away; should it come back with the attempt, it is told to stop.
+            None => self.release(attempt, worker),
+        }
+    }
+}
+
+const fn state_word(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "not started",
+        JobState::Running => "not ended",
+        JobState::Succeeded => "succeeded",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "been cancelled",
+    }
+}

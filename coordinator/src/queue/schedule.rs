@@ -1,0 +1,120 @@
+//! Ready tasks to workers.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use common::{
+    api::{AttemptState, JobState, TaskState, WorkerRef},
+    id::{AttemptId, SessionId, WorkerId},
+};
+
+use super::{
+    handle::ToWorker,
+    state::{Effect, Now, Running, State},
+};
+use crate::{
+    fleet::{Class, Held, Placement, Requirement, select},
+    store::{AttemptDetails, AttemptRecord},
+};
+
+impl State {
+    /// Places every task that can be placed, best first. A requirement that nobody can take now holds up no other.
+    pub(crate) fn schedule(&mut self, now: Now) {
+        let mut heads = self.ready.heads();
+        while let Some((rank, requirement)) = heads.pop_first() {
+            let task = rank.1;
+            let Some(placement) = self.place(&requirement, task, now) else { continue };
+            self.unqueue(task);
+            self.assign(task, placement, now);
+            if let Some(next) = self.ready.head(&requirement) {
+                heads.insert((next, requirement));
+            }
+        }
+        self.tell_idle(now);
+    }
+
+    fn place(&self, requirement: &Arc<Requirement>, task: common::id::TaskId, now: Now) -> Option<Placement> {
+        let failed_on = &self.tasks.get(&task)?.record.history.failed_on;
+        select(requirement, failed_on, &self.fleet, now.mono)
+    }
+
+    fn assign(&mut self, id: common::id::TaskId, placement: Placement, now: Now) {
+        let Some(worker) = self.fleet.get_mut(placement.worker) else { return };
+        let Some(session) = worker.session else { return };
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Some(job) = self.jobs.get_mut(&task.record.job) else { return };
+
+        let attempt = AttemptId { task: id, epoch: task.next_epoch };
+        debug_assert!(attempt.epoch > task.record.epoch, "epochs only grow");
+        task.next_epoch = attempt.epoch.next();
+        task.record.epoch = attempt.epoch;
+        task.record.state = TaskState::Running;
+        let worker_ref = WorkerRef { id: worker.id, name: worker.name.clone() };
+        task.attempt = Some(Running {
+            record: AttemptRecord {
+                id: attempt,
+                job: job.record.id,
+                state: AttemptState::Running,
+                worker: worker_ref.clone(),
+                assigned_at: now.wall,
+                started_at: None,
+                finished_at: None,
+                details: AttemptDetails {
+                    encoder: placement.encoder.clone(),
+                    device: placement.device.clone(),
+                    ..AttemptDetails::default()
+                },
+            },
+            session: Some(session),
+            deadline: now.mono + self.settings.lease,
+            progress: None,
+            log: VecDeque::new(),
+        });
+        worker.held.insert(attempt, Held::of(&placement, Class::Batch));
+        self.assigned.entry(worker.id).or_default().insert(attempt);
+        self.told_idle.remove(&session);
+
+        job.record.worker = Some(worker_ref);
+        job.record.started_at.get_or_insert(now.wall);
+        job.record.state = JobState::Running;
+        let request = job.record.request.clone();
+        let job = job.record.id;
+        self.effects.push(Effect::Send(
+            session,
+            ToWorker::Assign {
+                job,
+                attempt,
+                preset: request.preset.clone(),
+                spec: request.spec.clone(),
+                input: request.input.clone(),
+                encoder: placement.encoder,
+                device: placement.device,
+            },
+        ));
+        self.changed.tasks.insert(id);
+        self.job_changed(job, now);
+    }
+
+    /// Tells workers that asked for it that nothing is left for them.
+    fn tell_idle(&mut self, now: Now) {
+        let waiting: Vec<(WorkerId, SessionId)> = self
+            .fleet
+            .iter()
+            .filter(|worker| worker.exit_when_idle && worker.held.is_empty())
+            .filter_map(|worker| Some((worker.id, worker.session?)))
+            .filter(|(_, session)| !self.told_idle.contains(session))
+            .collect();
+        for (worker, session) in waiting {
+            // What is ready was offered to it a moment ago. What is delayed may be for it later.
+            let later = self.delayed.iter().any(|(_, task)| {
+                self.tasks.get(task).is_some_and(|task| {
+                    select(&task.requirement, &Default::default(), &self.fleet, now.mono)
+                        .is_some_and(|placement| placement.worker == worker)
+                })
+            });
+            if !later {
+                self.told_idle.insert(session);
+                self.effects.push(Effect::Send(session, ToWorker::Idle));
+            }
+        }
+    }
+}

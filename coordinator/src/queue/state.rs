@@ -1,0 +1,391 @@
+//! What the queue knows, and what it decides when something happens.
+//!
+//! No I/O, no clock, no randomness: time is an argument, ids come from outside. What changed is remembered here until the
+//! shell has made it durable ([`State::take_changes`]); what follows for others is a list of [`Effect`]s.
+//!
+//! Durable: rows of jobs, tasks and attempts. Not durable: workers, progress, log lines of running attempts, leases; they
+//! come back with the workers.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use common::{
+    api::{Event, JobState, TaskState},
+    id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
+    worker::Progress,
+};
+
+use super::{
+    handle::ToWorker,
+    ready::{Rank, Ready},
+};
+use crate::{
+    fleet::{Class, Fleet, Held, Policy, Requirement, Slot},
+    store::{AttemptRecord, Changes, JobRecord, StoredJob, TaskRecord},
+};
+
+/// Failures that a task may have before its job fails.
+pub(super) const FAILURE_BUDGET: u32 = 3;
+/// Lines of ffmpeg's output that are kept of an attempt.
+pub(super) const LOG_LINES: usize = 200;
+/// How long a worker that is gone is still listed.
+const FORGET_LOST_AFTER: Duration = Duration::from_secs(3600);
+
+/// When something happens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// Monotonic, since any fixed moment. Every decision is made from it.
+    pub(crate) mono: Duration,
+    /// Milliseconds since the Unix epoch, for people.
+    pub(crate) wall: i64,
+}
+
+/// Times and placement, as configured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// An attempt whose worker was not heard for longer is given to another.
+    pub lease: Duration,
+    /// How long a worker that lost its connection may take to come back to its attempts.
+    pub grace: Duration,
+    pub policy: Policy,
+}
+
+/// What follows for others.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Send(SessionId, ToWorker),
+    Announce(Event),
+    /// The attempt's objects are of no use any more.
+    Sweep(JobId, AttemptId),
+}
+
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(super) record: JobRecord,
+    pub(super) tasks: Vec<TaskId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) record: TaskRecord,
+    pub(super) requirement: Arc<Requirement>,
+    pub(super) priority: i32,
+    /// The epoch that the next attempt gets. After a restart one is left out: the attempt that was assigned last may
+    /// not have been durable yet.
+    pub(super) next_epoch: Epoch,
+    /// How often it went back into the queue, for the backoff.
+    pub(super) requeues: u32,
+    pub(super) attempt: Option<Running>,
+    /// Waits until then before it is ready again.
+    pub(super) delayed_until: Option<Duration>,
+}
+
+/// The current attempt of a task.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) record: AttemptRecord,
+    /// `None` while its worker is disconnected.
+    pub(super) session: Option<SessionId>,
+    /// End of the lease, or of the grace while disconnected.
+    pub(super) deadline: Duration,
+    pub(super) progress: Option<Progress>,
+    pub(super) log: VecDeque<String>,
+}
+
+/// An attempt that was told to stop and holds its slot until the worker says that it did.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stopping {
+    pub(super) worker: WorkerId,
+    pub(super) deadline: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    pub(super) jobs: BTreeSet<JobId>,
+    pub(super) tasks: BTreeSet<TaskId>,
+    /// Attempts that are over have no other place any more.
+    pub(super) attempts: BTreeMap<AttemptId, AttemptRecord>,
+    pub(super) logs: BTreeMap<AttemptId, Vec<String>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(super) settings: Settings,
+    pub(crate) fleet: Fleet,
+    pub(super) jobs: HashMap<JobId, Job>,
+    pub(super) tasks: HashMap<TaskId, Task>,
+    pub(super) ready: Ready,
+    pub(super) delayed: BTreeSet<(Duration, TaskId)>,
+    /// Attempts by worker, whether it is connected or not.
+    pub(super) assigned: BTreeMap<WorkerId, BTreeSet<AttemptId>>,
+    pub(super) stopping: BTreeMap<AttemptId, Stopping>,
+    /// Sessions that were told that there is nothing for them.
+    pub(super) told_idle: BTreeSet<SessionId>,
+    pub(super) changed: Changed,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl State {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            fleet: Fleet::new(settings.policy.clone()),
+            settings,
+            jobs: HashMap::new(),
+            tasks: HashMap::new(),
+            ready: Ready::default(),
+            delayed: BTreeSet::new(),
+            assigned: BTreeMap::new(),
+            stopping: BTreeMap::new(),
+            told_idle: BTreeSet::new(),
+            changed: Changed::default(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes a job from the store into memory: after a restart, and when it is retried. Attempts that were running may be
+    /// claimed by their worker for one lease.
+    pub(crate) fn restore(&mut self, stored: StoredJob, now: Now) {
+        let StoredJob { job, tasks } = stored;
+        let mut ids = Vec::with_capacity(tasks.len());
+        for (record, attempts) in tasks {
+            ids.push(record.id);
+            let requirement = Arc::new(requirement(&job, &record));
+            let current = attempts.into_iter().find(|attempt| attempt.id.epoch == record.epoch);
+            let running = current.filter(|_| record.state == TaskState::Running).map(|attempt| {
+                self.assigned.entry(attempt.worker.id).or_default().insert(attempt.id);
+                Running {
+                    record: attempt,
+                    session: None,
+                    deadline: now.mono + self.settings.lease,
+                    progress: None,
+                    log: VecDeque::new(),
+                }
+            });
+            let task = Task {
+                priority: job.request.priority,
+                next_epoch: record.epoch.next().next(),
+                requeues: 0,
+                attempt: running,
+                delayed_until: None,
+                requirement,
+                record,
+            };
+            let id = task.record.id;
+            let queued = task.record.state == TaskState::Queued;
+            self.tasks.insert(id, task);
+            if queued {
+                self.make_ready(id);
+            }
+        }
+        self.jobs.insert(job.id, Job { record: job, tasks: ids });
+    }
+
+    /// Whether a job is in memory, that is, not over.
+    pub(crate) fn knows(&self, job: JobId) -> bool {
+        self.jobs.contains_key(&job)
+    }
+
+    /// What has to be written. Stays marked as changed until [`State::written`].
+    pub(crate) fn changes(&self) -> Changes {
+        let changed = &self.changed;
+        let mut attempts: BTreeMap<AttemptId, AttemptRecord> = changed.attempts.clone();
+        for task in changed.tasks.iter().filter_map(|id| self.tasks.get(id)) {
+            if let Some(running) = &task.attempt {
+                attempts.insert(running.record.id, running.record.clone());
+            }
+        }
+        Changes {
+            jobs: changed
+                .jobs
+                .iter()
+                .filter_map(|id| self.jobs.get(id))
+                .map(|job| job.record.clone())
+                .collect(),
+            tasks: changed
+                .tasks
+                .iter()
+                .filter_map(|id| self.tasks.get(id))
+                .map(|task| task.record.clone())
+                .collect(),
+            attempts: attempts.into_values().collect(),
+            logs: changed.logs.iter().map(|(id, lines)| (id.task, id.epoch, lines.clone())).collect(),
+        }
+    }
+
+    /// Everything that changed is durable: jobs that are over leave the memory.
+    pub(crate) fn written(&mut self) {
+        let changed = std::mem::take(&mut self.changed);
+        for id in changed.jobs {
+            if self.jobs.get(&id).is_some_and(|job| job.record.state.is_final())
+                && let Some(job) = self.jobs.remove(&id)
+            {
+                for task in job.tasks {
+                    self.tasks.remove(&task);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`State::tick`] has something to do at the latest.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let attempts = self
+            .assigned
+            .values()
+            .flatten()
+            .filter_map(|id| Some(self.tasks.get(&id.task)?.attempt.as_ref()?.deadline));
+        let stopping = self.stopping.values().map(|stopping| stopping.deadline);
+        let delayed = self.delayed.first().map(|(until, _)| *until);
+        attempts.chain(stopping).chain(delayed).min()
+    }
+
+    /// Time has passed: leases and graces end, delayed tasks become ready, lost workers are forgotten.
+    pub(crate) fn tick(&mut self, now: Now) {
+        let expired: Vec<AttemptId> = self
+            .assigned
+            .values()
+            .flatten()
+            .filter(|id| self.current(**id).is_some_and(|running| running.deadline <= now.mono))
+            .copied()
+            .collect();
+        for attempt in expired {
+            self.expire(attempt, now);
+        }
+        let stopped: Vec<AttemptId> = self
+            .stopping
+            .iter()
+            .filter(|(_, stopping)| stopping.deadline <= now.mono)
+            .map(|(id, _)| *id)
+            .collect();
+        for attempt in stopped {
+            self.stopped(attempt);
+        }
+        while let Some((until, task)) = self.delayed.first().copied()
+            && until <= now.mono
+        {
+            self.delayed.pop_first();
+            if let Some(task) = self.tasks.get_mut(&task) {
+                task.delayed_until = None;
+            }
+            self.make_ready(task);
+        }
+        let forgotten: Vec<WorkerId> = self
+            .fleet
+            .iter()
+            .filter(|worker| {
+                worker.session.is_none()
+                    && worker.held.is_empty()
+                    && now.mono.saturating_sub(worker.last_heard) > FORGET_LOST_AFTER
+            })
+            .map(|worker| worker.id)
+            .collect();
+        for worker in forgotten {
+            self.fleet.remove(worker);
+        }
+    }
+
+    // ---- shared by the files of this folder
+
+    /// The attempt, if it is its task's current one.
+    pub(super) fn current(&self, id: AttemptId) -> Option<&Running> {
+        self.tasks.get(&id.task)?.attempt.as_ref().filter(|running| running.record.id == id)
+    }
+
+    pub(super) fn current_mut(&mut self, id: AttemptId) -> Option<&mut Running> {
+        self.tasks.get_mut(&id.task)?.attempt.as_mut().filter(|running| running.record.id == id)
+    }
+
+    pub(super) fn make_ready(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get(&id)
+            && task.record.state == TaskState::Queued
+            && task.delayed_until.is_none()
+        {
+            self.ready.insert(task.requirement.clone(), rank(task));
+        }
+    }
+
+    /// Takes a task out of everything that waits.
+    pub(super) fn unqueue(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            let (requirement, rank) = (task.requirement.clone(), rank(task));
+            if let Some(until) = task.delayed_until.take() {
+                self.delayed.remove(&(until, id));
+            }
+            self.ready.remove(&requirement, rank);
+        }
+    }
+
+    /// Gives back what an attempt held of its worker.
+    pub(super) fn release(&mut self, attempt: AttemptId, worker: WorkerId) {
+        if let Some(known) = self.fleet.get_mut(worker) {
+            known.held.remove(&attempt);
+        }
+        if let Some(assigned) = self.assigned.get_mut(&worker) {
+            assigned.remove(&attempt);
+            if assigned.is_empty() {
+                self.assigned.remove(&worker);
+            }
+        }
+    }
+
+    /// A stopping attempt is over: its slot is free.
+    pub(super) fn stopped(&mut self, attempt: AttemptId) {
+        if let Some(stopping) = self.stopping.remove(&attempt) {
+            self.release(attempt, stopping.worker);
+        }
+    }
+
+    /// Marks a job as changed and tells the listeners.
+    pub(super) fn job_changed(&mut self, id: JobId, now: Now) {
+        self.changed.jobs.insert(id);
+        if let Some(summary) = self.summary(id, now) {
+            self.effects.push(Effect::Announce(Event::Job { job: summary }));
+        }
+    }
+
+    /// What an attempt holds of its worker.
+    pub(super) fn held(&self, attempt: &AttemptRecord) -> Held {
+        let sessions = self
+            .tasks
+            .get(&attempt.id.task)
+            .and_then(|task| task.requirement.need.video.as_ref())
+            .map_or(0, |video| video.sessions);
+        match &attempt.details.device {
+            Some(device) => Held { slot: Slot::Gpu(device.gpu), class: Class::Batch, sessions },
+            None => Held { slot: Slot::Cpu, class: Class::Batch, sessions: 0 },
+        }
+    }
+}
+
+pub(super) fn rank(task: &Task) -> Rank {
+    (Reverse(task.priority), task.record.id)
+}
+
+/// What a task needs of a worker.
+pub(super) fn requirement(job: &JobRecord, task: &TaskRecord) -> Requirement {
+    Requirement {
+        need: task.history.need.clone(),
+        policy: job.request.hardware,
+        labels: job.request.labels.clone(),
+        preset: job.request.preset.clone(),
+        class: Class::Batch,
+    }
+}
+
+/// The one table of a job's legal transitions.
+pub(super) const fn may_become(from: JobState, to: JobState) -> bool {
+    matches!(
+        (from, to),
+        (JobState::Queued, JobState::Running | JobState::Failed | JobState::Cancelled)
+            | (JobState::Running, JobState::Queued | JobState::Succeeded | JobState::Failed | JobState::Cancelled)
+            // A person retries.
+            | (JobState::Failed | JobState::Cancelled, JobState::Queued)
+    )
+}

@@ -1,0 +1,65 @@
+//! What is kept of jobs, tasks and attempts, and how.
+//!
+//! The queue decides in memory and hands over whole rows. A [`JobStore`] makes a batch of them durable in one commit:
+//! when `commit` returns, everything in it survives a power cut; when it fails, nothing of it is there.
+
+mod record;
+mod sqlite;
+
+use common::id::{Epoch, JobId, TaskId};
+use futures::future::BoxFuture;
+
+pub use record::{AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, TaskHistory, TaskRecord};
+pub use sqlite::SqliteStore;
+
+use crate::queue::JobFilter;
+
+/// Why the store did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {doing}: {source}")]
+    Database { doing: &'static str, source: sqlx::Error },
+    #[error("cannot bring the job store up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("row {row} of {table} cannot be read: {reason}")]
+    Corrupt { table: &'static str, row: String, reason: String },
+}
+
+/// Rows that changed, whole.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    pub jobs: Vec<JobRecord>,
+    pub tasks: Vec<TaskRecord>,
+    pub attempts: Vec<AttemptRecord>,
+    /// Log lines of attempts, replacing what was there.
+    pub logs: Vec<(TaskId, Epoch, Vec<String>)>,
+}
+
+impl Changes {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.tasks.is_empty() && self.attempts.is_empty() && self.logs.is_empty()
+    }
+}
+
+/// A job with all that belongs to it, oldest attempt first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredJob {
+    pub job: JobRecord,
+    pub tasks: Vec<(TaskRecord, Vec<AttemptRecord>)>,
+}
+
+/// Durable jobs, tasks and attempts.
+pub trait JobStore: Send + Sync + 'static {
+    /// Writes all of it or nothing, durably.
+    fn commit<'a>(&'a self, changes: &'a Changes) -> BoxFuture<'a, Result<(), Error>>;
+    /// Every job that has not reached a final state, oldest first.
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<StoredJob>, Error>>;
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<StoredJob>, Error>>;
+    /// Newest first.
+    fn jobs<'a>(&'a self, filter: &'a JobFilter) -> BoxFuture<'a, Result<Vec<JobRecord>, Error>>;
+    /// By task and epoch.
+    fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<(TaskId, Epoch, Vec<String>)>, Error>>;
+    /// Waits for what is under way and closes.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
