@@ -1,15 +1,16 @@
 //! The HTTP API as a client sees it.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, pin::Pin, time::Duration};
 
 use common::{
     api::{
-        AttemptLog, AttemptView, InputRef, JobRequest, JobSummary, JobView, Page, PresetView, Problem, Upload,
-        WorkerView,
+        AttemptLog, AttemptView, Event, InputRef, JobRequest, JobSummary, JobView, Page, PresetView, Problem,
+        Upload, WorkerView,
     },
     id::{JobId, WorkerId},
     media::HardwarePolicy,
 };
+use futures::{Stream, StreamExt};
 use reqwest::{Client, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 
@@ -87,7 +88,9 @@ impl Api {
     /// # Panics
     /// The coordinator refused it.
     pub async fn submit(&self, request: &JobRequest) -> JobView {
-        self.try_submit(request).await.unwrap_or_else(|refused| panic!("{request:?} was refused: {refused:?}"))
+        self.try_submit(request)
+            .await
+            .unwrap_or_else(|refused| panic!("{request:?} was refused: {refused:?}"))
     }
 
     pub async fn job(&self, job: JobId) -> JobView {
@@ -139,6 +142,14 @@ impl Api {
         serde_json::from_value(items).unwrap()
     }
 
+    /// Every event from now on.
+    pub async fn events(&self) -> Events {
+        let client = Client::new();
+        let response = client.get(format!("{}/v1/events", self.base)).send().await.unwrap();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        Events { bytes: Box::pin(response.bytes_stream()), text: String::new() }
+    }
+
     pub async fn drain(&self, worker: WorkerId) -> WorkerView {
         self.post(&format!("/v1/workers/{worker}/drain")).await.unwrap()
     }
@@ -150,7 +161,8 @@ impl Api {
     /// Every output of a job, below `folder`.
     pub async fn download(&self, job: &JobView, folder: &Path) {
         for output in &job.outputs {
-            let response = self.get(&format!("/v1/jobs/{}/outputs/{}", job.summary.id, output.path)).await.unwrap();
+            let response =
+                self.get(&format!("/v1/jobs/{}/outputs/{}", job.summary.id, output.path)).await.unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{}", output.path);
             let bytes = response.bytes().await.unwrap();
             assert_eq!(bytes.len() as u64, output.size, "{}", output.path);
@@ -185,6 +197,33 @@ pub fn request(input: InputRef, preset: &str) -> JobRequest {
         priority: 0,
         labels: BTreeMap::new(),
         owner: None,
+    }
+}
+
+/// A listener at `GET /v1/events`.
+pub struct Events {
+    bytes: Pin<Box<dyn Stream<Item = Result<bytes::Bytes, reqwest::Error>>>>,
+    text: String,
+}
+
+impl Events {
+    /// The next event; `None` when the stream has ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
+                let data: String = block.lines().filter_map(|line| line.strip_prefix("data:")).collect();
+                // What has no data is a comment that keeps the connection open.
+                if !data.is_empty() {
+                    let event: Event = serde_json::from_str(&data).unwrap();
+                    let name = block.lines().find_map(|line| line.strip_prefix("event:")).map(str::trim);
+                    assert_eq!(name, Some(event.name()), "{block}");
+                    return Some(event);
+                }
+            }
+            let bytes = self.bytes.next().await?.ok()?;
+            self.text.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
     }
 }
 

@@ -101,7 +101,8 @@ impl Desk {
     /// Asserts that nothing is left but what was asked for: no process, nothing in home and temporary folder, and in the
     /// working folder only `expected`.
     pub async fn left_nothing_but(&self, expected: &[&str]) {
-        let gone = wait::try_until(wait::seconds(5), || async { self.processes().is_empty().then_some(()) }).await;
+        let gone =
+            wait::try_until(wait::seconds(5), || async { self.processes().is_empty().then_some(()) }).await;
         assert!(gone.is_some(), "processes are left: {:?}", self.processes());
         for name in ["home", "tmp"] {
             let left: Vec<_> = fs::read_dir(self.folder.path().join(name)).unwrap().flatten().collect();

@@ -113,7 +113,7 @@ impl FarmBuilder {
     /// Starts the coordinator, then the workers; returns once all are registered.
     pub async fn start(self) -> Farm {
         let folder = tempfile::Builder::new().prefix("e2e-farm-").tempdir().unwrap();
-        for name in ["data", "home", "logs", "shared", "tmp", "workers"] {
+        for name in ["data", "home", "logs", "scratch", "shared", "tmp", "workers"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let mark = folder.path().file_name().unwrap().to_string_lossy().into_owned();
@@ -133,6 +133,7 @@ impl FarmBuilder {
             api: Api::new("http://127.0.0.1:0"),
             workers: Vec::new(),
             expected_errors: Vec::new(),
+            killed: Vec::new(),
             stopped: false,
             folder,
         };
@@ -159,6 +160,8 @@ pub struct Farm {
     ports: (u16, u16),
     workers: Vec<Daemon>,
     expected_errors: Vec<String>,
+    /// Workers that were killed and not started again: they could not clean up.
+    killed: Vec<String>,
     stopped: bool,
     // Last, so that it goes after the processes.
     folder: TempDir,
@@ -186,10 +189,16 @@ impl Farm {
         self.path().join("shared")
     }
 
-    /// Where a worker keeps its id and its work.
+    /// Where a worker keeps its id.
     #[must_use]
     pub fn worker_state(&self, name: &str) -> PathBuf {
         self.path().join("workers").join(name)
+    }
+
+    /// Where a worker keeps what it is working on.
+    #[must_use]
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.path().join("scratch").join(name)
     }
 
     /// `host:port` for workers.
@@ -277,12 +286,14 @@ impl Farm {
     fn spawn_worker(&mut self, spec: &WorkerSpec) {
         let state = self.worker_state(&spec.name);
         fs::create_dir_all(&state).unwrap();
+        fs::create_dir_all(self.scratch(&spec.name)).unwrap();
         let mut env = self.common_env();
         env.extend([
             ("TVARR_COORDINATOR_URL".into(), self.worker_address().into()),
             ("TVARR_AUTH_TOKEN".into(), self.token.clone().into()),
             ("TVARR_WORKER_NAME".into(), spec.name.clone().into()),
             ("TVARR_STATE_DIR".into(), state.into()),
+            ("TVARR_SCRATCH_DIR".into(), self.scratch(&spec.name).into()),
         ]);
         for (name, value) in &spec.env {
             env.retain(|(known, _)| known != name);
@@ -295,6 +306,7 @@ impl Farm {
             cwd: self.path().to_owned(),
         };
         self.workers.retain(|worker| worker.name != spec.name);
+        self.killed.retain(|name| *name != spec.name);
         let log = self.path().join("logs").join(format!("{}.log", spec.name));
         self.workers.push(Daemon::start(&spec.name, &launch, &log));
     }
@@ -324,13 +336,22 @@ impl Farm {
     /// # Panics
     /// There is none of that name.
     pub fn worker(&mut self, name: &str) -> &mut Daemon {
-        self.workers.iter_mut().find(|worker| worker.name == name).unwrap_or_else(|| panic!("no worker {name}"))
+        self.workers
+            .iter_mut()
+            .find(|worker| worker.name == name)
+            .unwrap_or_else(|| panic!("no worker {name}"))
     }
 
     /// Takes a worker out of the farm: from here on its end is the test's business.
     pub fn take_worker(&mut self, name: &str) -> Daemon {
         let index = self.workers.iter().position(|worker| worker.name == name).unwrap();
         self.workers.remove(index)
+    }
+
+    /// `kill -9`.
+    pub fn kill_worker(&mut self, name: &str) {
+        self.take_worker(name).kill();
+        self.killed.push(name.to_owned());
     }
 
     #[must_use]
@@ -422,7 +443,11 @@ impl Farm {
         }
         assert!(self.processes().is_empty(), "processes are left: {:?}", self.processes());
         let mut left = system::files(&self.path().join("tmp"));
-        left.extend(system::files(&self.path().join("workers")).into_iter().filter(|file| is_work(file)));
+        for worker in fs::read_dir(self.path().join("scratch")).unwrap().flatten() {
+            if !self.killed.iter().any(|name| worker.file_name() == name.as_str()) {
+                left.extend(system::files(&worker.path()));
+            }
+        }
         assert!(left.is_empty(), "temporary files are left: {left:?}");
         let errors = self.unexpected_errors();
         assert!(errors.is_empty(), "nobody asked for these log lines:\n{}", errors.join("\n"));
@@ -452,11 +477,6 @@ impl Farm {
         }
         found
     }
-}
-
-/// Is this file of a worker's state folder one that an attempt made? Its id and locks stay.
-fn is_work(file: &Path) -> bool {
-    file.components().count() > 2
 }
 
 impl Drop for Farm {

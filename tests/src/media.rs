@@ -111,7 +111,16 @@ pub fn decode_errors(path: &Path) -> String {
 #[must_use]
 pub fn key_frames(path: &Path) -> Vec<f64> {
     let output = Command::new(binaries::system("ffprobe"))
-        .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time,flags", "-of", "csv=p=0"])
+        .args([
+            "-v",
+            "error",
+            "-select_streams",
+            "v:0",
+            "-show_entries",
+            "packet=pts_time,flags",
+            "-of",
+            "csv=p=0",
+        ])
         .args(["-allowed_extensions", "ALL"].iter().filter(|_| path.extension() == Some("m3u8".as_ref())))
         .arg(path)
         .output()

@@ -108,7 +108,8 @@ async fn answer(
             stream.write_all(head.as_bytes()).await
         }
         Behaviour::Ranges(file) => {
-            let (first, last) = range.and_then(|range| span(&range, file.len())).unwrap_or((0, file.len() - 1));
+            let (first, last) =
+                range.and_then(|range| span(&range, file.len())).unwrap_or((0, file.len() - 1));
             let whole = (first, last) == (0, file.len() - 1);
             let status = if whole { "200 OK" } else { "206 Partial Content" };
             let head = format!(
