@@ -8,7 +8,7 @@ mod select;
 #[cfg(test)]
 mod select_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod worker;
 
 use std::collections::BTreeMap;

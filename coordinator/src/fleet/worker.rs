@@ -156,6 +156,6 @@ impl Worker {
 
     #[must_use]
     pub fn is_stale(&self, now: Duration, stale_after: Duration) -> bool {
-        now.saturating_sub(self.last_heard) > stale_after
+        now.saturating_sub(self.last_heard) >= stale_after
     }
 }
