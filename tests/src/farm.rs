@@ -26,6 +26,8 @@ use crate::{
 const START: Duration = seconds(30);
 /// Long enough for a short clip on a busy machine.
 const ENCODE: Duration = seconds(120);
+/// Progress comes with heartbeats, and tests wait for progress.
+const HEARTBEAT: &str = "200ms";
 /// An idle daemon's shutdown.
 const SHUTDOWN: Duration = seconds(15);
 
@@ -228,6 +230,7 @@ impl Farm {
             ("TVARR_DATA_DIR".into(), self.path().join("data").into()),
             ("TVARR_GRPC_AUTH_TOKEN".into(), self.token.clone().into()),
             ("TVARR_READY_FILE".into(), ready.clone().into()),
+            ("TVARR_HEARTBEAT_INTERVAL".into(), HEARTBEAT.into()),
         ]);
         env.extend(self.env.iter().cloned());
         let launch = Launch {

@@ -10,7 +10,7 @@ use e2e::{
 };
 
 /// Short enough to wait for, long enough for a restart.
-const GRACE: (&str, &str) = ("TVARR_WORKER_GRACE", "2s");
+const GRACE: (&str, &str) = ("TVARR_DISCONNECT_GRACE", "2s");
 
 #[tokio::test]
 async fn a_killed_worker_takes_its_ffmpeg_along_and_its_job_ends_on_another() {
