@@ -1,1 +1,75 @@
-fn main() {}
+//! Side-by-side benchmarks of the farm: against plain ffmpeg, against Celery and BullMQ.
+//!
+//! `scripts/bench.sh` sets up what this needs and starts it; `bench/README.md` says what is measured and how to read it.
+
+mod api;
+mod clock;
+mod durability;
+mod encode;
+mod farm;
+mod latency;
+mod null_worker;
+mod options;
+mod peers;
+mod process;
+mod replay;
+mod report;
+mod stamps;
+mod stats;
+mod throughput;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    options::{Options, Part},
+    report::{Machine, Report, verdicts},
+};
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    common::tls::install_provider();
+    let options = Options::parse();
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Leaving the select drops what runs, and with it every process that it has started.
+    tokio::select! {
+        report = measure(&options) => {
+            let report = report?;
+            report.print();
+            println!("{}", report.write(&options.results)?.display());
+            let all_met = report.verdicts.iter().all(|verdict| verdict.met);
+            Ok(if options.check && !all_met { ExitCode::from(2) } else { ExitCode::SUCCESS })
+        }
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+    }
+}
+
+async fn measure(options: &Options) -> Result<Report> {
+    let scratch = tempfile::Builder::new()
+        .prefix("run-")
+        .tempdir_in(&options.scratch)
+        .with_context(|| format!("making a folder in {}", options.scratch.display()))?;
+    let machine = Machine::look(scratch.path());
+    let site = options.site(scratch.path())?;
+    let installed = options.installed();
+    let (mut encode, mut latency, mut throughput) = (None, None, None);
+    for part in options.parts() {
+        match part {
+            Part::Latency => {
+                latency = Some(latency::measure(&site, &installed, &options.latency()?).await?);
+            }
+            Part::Throughput => {
+                let plan = options.throughput();
+                throughput = Some(throughput::measure(&site, &installed, &plan).await?);
+            }
+            Part::Encode => encode = Some(encode::measure(&site, &options.encode()).await?),
+        }
+    }
+    let verdicts = verdicts(encode.as_ref(), latency.as_ref(), throughput.as_ref());
+    Ok(Report { measured_at: Timestamp::now(), machine, encode, latency, throughput, verdicts })
+}

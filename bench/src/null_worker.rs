@@ -1,0 +1,172 @@
+//! A worker that speaks the real protocol and runs nothing: every attempt succeeds as soon as it is assigned.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use common::{
+    id::WorkerId,
+    media::EncoderFamily,
+    proto::{
+        self, AttemptFinished, AttemptStarted, Heartbeat, Hello, PROTOCOL_MAX, PROTOCOL_MIN, Succeeded,
+        WorkerMessage, attempt_finished::Result as Outcome, coordinator_message::Message as Order,
+        worker_message::Message as Said, worker_service_client::WorkerServiceClient,
+    },
+    worker::{Capabilities, Capacity, Encoder},
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::interval,
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::clock::monotonic_ns;
+
+/// Messages on their way to the coordinator: two for each attempt that a worker may have at once, and some to spare.
+const OUTBOX: usize = 1024;
+
+/// What all null workers of a run have done together.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Results that the coordinator has on disk.
+    accepted: AtomicUsize,
+    refused: AtomicUsize,
+    /// When the last one was accepted, CLOCK_MONOTONIC in nanoseconds.
+    last_ns: AtomicU64,
+    changed: Notify,
+}
+
+impl Tally {
+    fn acknowledged(&self, accepted: bool) {
+        let count = if accepted { &self.accepted } else { &self.refused };
+        self.last_ns.fetch_max(monotonic_ns(), Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Waits until `count` results were accepted; returns when the last one was.
+    pub(crate) async fn reaches(&self, count: usize) -> Result<u64> {
+        while self.accepted.load(Ordering::Acquire) < count {
+            self.changed.notified().await;
+            if self.refused.load(Ordering::Acquire) > 0 {
+                bail!("the coordinator refused the result of a current attempt");
+            }
+        }
+        Ok(self.last_ns.load(Ordering::Relaxed))
+    }
+}
+
+/// Connects and works until the coordinator ends the stream.
+pub(crate) async fn run(coordinator: String, name: String, jobs: u32, tally: Arc<Tally>) -> Result<()> {
+    let mut client = WorkerServiceClient::connect(coordinator.clone())
+        .await
+        .with_context(|| format!("connecting {name} to {coordinator}"))?;
+    let (outbox, messages) = mpsc::channel(OUTBOX);
+    outbox.send(said(Said::Hello(hello(&name, jobs)))).await?;
+    let mut orders =
+        client.session(ReceiverStream::new(messages)).await.context("opening a session")?.into_inner();
+    let mut heartbeat = interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            biased;
+            order = orders.message() => match order.context("the session failed")?.map(|order| order.message) {
+                None => return Ok(()),
+                Some(Some(Order::Welcome(welcome))) => {
+                    heartbeat = interval(Duration::from_millis(welcome.heartbeat_interval_ms.max(1).into()));
+                }
+                Some(Some(Order::Assign(assign))) => {
+                    let (started, finished) = attempt(&assign);
+                    outbox.send(said(Said::AttemptStarted(started))).await?;
+                    outbox.send(said(Said::AttemptFinished(finished))).await?;
+                }
+                Some(Some(Order::AttemptAcknowledged(answer))) => tally.acknowledged(answer.accepted),
+                Some(Some(Order::StopAttempt(stop))) => bail!("{name} was told to stop {}: {}", stop.task_id, stop.reason),
+                Some(Some(Order::LeasesRenewed(_) | Order::SetDraining(_) | Order::Idle(_)) | None) => {}
+            },
+            _ = heartbeat.tick() => {
+                let load = Some(proto::Load { cpu: 0.0, ..Default::default() });
+                outbox.send(said(Said::Heartbeat(Heartbeat { load, ..Default::default() }))).await?;
+            }
+        }
+    }
+}
+
+fn said(message: Said) -> WorkerMessage {
+    WorkerMessage { message: Some(message) }
+}
+
+fn attempt(assign: &proto::Assign) -> (AttemptStarted, AttemptFinished) {
+    let started = AttemptStarted {
+        task_id: assign.task_id.clone(),
+        epoch: assign.epoch,
+        argv: vec!["true".to_owned()],
+        input_info_json: String::new(),
+    };
+    let finished = AttemptFinished {
+        task_id: assign.task_id.clone(),
+        epoch: assign.epoch,
+        result: Some(Outcome::Succeeded(Succeeded::default())),
+        log_tail: Vec::new(),
+    };
+    (started, finished)
+}
+
+/// The abilities of Debian's ffmpeg on a machine without a GPU, as far as the `h264` preset asks for them.
+fn hello(name: &str, jobs: u32) -> Hello {
+    let encoder = |name: &str, codec: &str| Encoder {
+        name: name.to_owned(),
+        codec: codec.to_owned(),
+        family: EncoderFamily::Software,
+        devices: Vec::new(),
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let capabilities = Capabilities {
+        ffmpeg_version: "5.1.0".to_owned(),
+        ffprobe_version: "5.1.0".to_owned(),
+        encoders: vec![encoder("libx264", "h264"), encoder("aac", "aac")],
+        decoders: words(&["h264", "aac"]),
+        muxers: words(&["mp4"]),
+        filters: words(&["scale", "format", "aresample"]),
+        protocols: words(&["file", "http"]),
+        ..Capabilities::default()
+    };
+    Hello {
+        protocol_min: PROTOCOL_MIN,
+        protocol_max: PROTOCOL_MAX,
+        worker_id: WorkerId::new().to_string(),
+        name: name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        capabilities: Some(capabilities.into()),
+        capacity: Some(Capacity { max_jobs: jobs, max_gpu_jobs: 0, max_cpu_jobs: jobs }.into()),
+        ..Hello::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_is_finished_under_its_own_epoch_and_without_outputs() {
+        let assign = proto::Assign { task_id: "t".to_owned(), epoch: 3, ..Default::default() };
+        let (started, finished) = attempt(&assign);
+        assert_eq!((started.task_id.as_str(), started.epoch), ("t", 3));
+        assert_eq!((finished.task_id.as_str(), finished.epoch), ("t", 3));
+        assert_eq!(finished.result, Some(Outcome::Succeeded(Succeeded::default())));
+    }
+
+    #[tokio::test]
+    async fn the_tally_tells_when_all_were_accepted_and_notices_a_refusal() {
+        let tally = Tally::default();
+        tally.acknowledged(true);
+        tally.acknowledged(true);
+        assert!(tally.reaches(2).await.unwrap() > 0);
+        tally.acknowledged(false);
+        assert!(tally.reaches(3).await.is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! What `bench` is told. The paths have the defaults of `scripts/bench.sh`, relative to the repository's root.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+
+use crate::{
+    encode::{self, Input},
+    farm::Site,
+    latency,
+    peers::Installed,
+    throughput,
+};
+
+/// Measures the farm against plain ffmpeg, Celery and BullMQ.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    /// What to measure; everything when nothing is named.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+
+    /// Exit with 2 when a target is missed.
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Folder with the release builds of coordinator, ffmpegd and stamp.
+    #[arg(long, default_value = "target/release", value_name = "DIR")]
+    binaries: PathBuf,
+
+    /// Folder on a real disk for data, logs and sockets, as a new folder below; removed at the end.
+    #[arg(long, default_value = ".bench/tmp", value_name = "DIR")]
+    pub(crate) scratch: PathBuf,
+
+    /// Folder for the JSON.
+    #[arg(long, default_value = "bench/results", value_name = "DIR")]
+    pub(crate) results: PathBuf,
+
+    /// Folder with the peers' programs.
+    #[arg(long, default_value = "bench/peers", value_name = "DIR")]
+    peers: PathBuf,
+
+    /// Folder with what scripts/bench.sh has set up: venv, node, fsync_count.so, clips.
+    #[arg(long, default_value = ".bench", value_name = "DIR")]
+    setup: PathBuf,
+
+    /// Clip of the encode: 60 s of 1080p.
+    #[arg(long, default_value = ".bench/clips/60s-1080p.mp4", value_name = "FILE")]
+    clip: PathBuf,
+
+    /// Clip of the latency and throughput jobs: short, so that a job ends soon.
+    #[arg(long, default_value = ".bench/clips/short.mp4", value_name = "FILE")]
+    short_clip: PathBuf,
+
+    /// Preset of all jobs.
+    #[arg(long, default_value = "h264", value_name = "NAME")]
+    preset: String,
+
+    /// How the farm gets at the clip of the encode.
+    #[arg(long, value_enum, default_value = "path")]
+    encode_input: Input,
+
+    /// Pairs of farm and plain ffmpeg.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    encode_pairs: usize,
+
+    /// Starts that are measured of each system.
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    latency_samples: usize,
+
+    /// Starts of one system before it is the next one's turn.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    latency_round: usize,
+
+    /// Starts of each system before any is measured.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    latency_warm_up: usize,
+
+    /// Pairs of farm and Celery.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    throughput_pairs: usize,
+
+    /// Jobs of one run of the farm.
+    #[arg(long, default_value_t = 5000, value_name = "N")]
+    jobs: usize,
+
+    /// Tasks of one run of Celery.
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    tasks: usize,
+
+    /// Submissions to the farm at once.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    clients: usize,
+
+    /// Jobs that one null worker takes at once.
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    slots: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Submission to process start on an idle worker, beside Celery and BullMQ.
+    Latency,
+    /// Jobs per second through the store, beside Celery.
+    Throughput,
+    /// Wall time of an encode over plain ffmpeg.
+    Encode,
+}
+
+impl Options {
+    pub(crate) fn parts(&self) -> &[Part] {
+        if self.parts.is_empty() { Part::value_variants() } else { &self.parts }
+    }
+
+    pub(crate) fn site(&self, folder: &Path) -> Result<Site> {
+        Ok(Site {
+            binaries: absolute(&self.binaries),
+            folder: absolute(folder),
+            shared: absolute(&self.clip).parent().context("the clip lies in a folder")?.to_owned(),
+        })
+    }
+
+    pub(crate) fn installed(&self) -> Installed {
+        Installed {
+            programs: absolute(&self.peers),
+            python: absolute(&self.setup.join("venv/bin/python")),
+            node_modules: absolute(&self.setup.join("node/node_modules")),
+        }
+    }
+
+    pub(crate) fn encode(&self) -> encode::Plan {
+        encode::Plan {
+            clip: absolute(&self.clip),
+            input: self.encode_input,
+            preset: self.preset.clone(),
+            pairs: self.encode_pairs,
+        }
+    }
+
+    pub(crate) fn latency(&self) -> Result<latency::Plan> {
+        Ok(latency::Plan {
+            clip: absolute(&self.short_clip),
+            preset: self.preset.clone(),
+            samples: self.latency_samples,
+            round: self.latency_round,
+            warm_up: self.latency_warm_up,
+            stamp: absolute(&self.binaries.join("stamp")),
+            ffprobe: in_path("ffprobe").context("ffprobe is not in PATH: install ffmpeg")?,
+        })
+    }
+
+    pub(crate) fn throughput(&self) -> throughput::Plan {
+        throughput::Plan {
+            clip: absolute(&self.short_clip),
+            preset: self.preset.clone(),
+            pairs: self.throughput_pairs,
+            jobs: self.jobs,
+            tasks: self.tasks,
+            clients: self.clients,
+            slots: self.slots,
+            fsync_count: absolute(&self.setup.join("fsync_count.so")),
+        }
+    }
+}
+
+/// Without a look at the file system beyond the working folder: what is missing is reported by who opens it.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_are_well_formed() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_is_measured_unless_parts_are_named() {
+        assert_eq!(Options::parse_from(["bench"]).parts().len(), 3);
+        assert_eq!(Options::parse_from(["bench", "latency"]).parts(), [Part::Latency]);
+    }
+}
