@@ -1,1 +1,78 @@
+//! What a person types: transcode a file here or on a farm, look at jobs, workers and presets.
+//!
+//! Results go to stdout, everything else to stderr. The exit code tells what kind of end it was ([`Exit`]).
 
+pub mod cli;
+mod client;
+mod commands;
+mod console;
+mod error;
+mod exit;
+mod follow;
+mod interrupt;
+mod names;
+mod progress;
+mod text;
+mod transcode;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Command},
+    interrupt::Interrupt,
+};
+pub use crate::{error::Error, exit::Exit};
+
+/// The whole program: arguments in, exit code out.
+pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    common::tls::install_provider();
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to be done if even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Invalid } else { Exit::Ok }.into();
+        }
+    };
+    if cli.verbose
+        && let Err(error) = common::telemetry::install(&cli.log, common::telemetry::LogFormat::Text)
+    {
+        return conclude(Err(Error::invalid(error.to_string())));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return conclude(Err(Error::failed(format!("cannot start: {error}")))),
+    };
+    let result = runtime.block_on(run(cli));
+    // A blocking read of a file or a name lookup may hang; it is no reason to stay.
+    runtime.shutdown_background();
+    conclude(result)
+}
+
+async fn run(cli: Cli) -> Result<Exit, Error> {
+    let interrupt = Interrupt::listen()?;
+    match cli.command {
+        Command::Transcode(args) => transcode::run(*args, cli.coordinator, cli.verbose, &interrupt).await,
+        Command::Jobs(command) => commands::jobs::run(command, cli.coordinator, &interrupt).await,
+        Command::Workers(command) => {
+            interrupt.or_leave(commands::workers::run(command, cli.coordinator)).await
+        }
+        Command::Presets(command) => {
+            interrupt.or_leave(commands::presets::run(command, cli.coordinator)).await
+        }
+    }
+}
+
+fn conclude(result: Result<Exit, Error>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            if !error.message.is_empty() {
+                console::complain(&error.message);
+            }
+            error.exit.into()
+        }
+    }
+}

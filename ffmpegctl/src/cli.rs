@@ -1,0 +1,296 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use common::{api::JobState, media::HardwarePolicy};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    everything that was asked for is there
+  1    a job failed or was cancelled elsewhere, or the coordinator could not do it
+  2    wrong usage, or an input that cannot be transcoded; trying again does not help
+  3    the coordinator cannot be reached
+  4    the results cannot be written: no permission, no space left
+  130  interrupted (Ctrl-C, SIGTERM): jobs were cancelled and nothing was left behind
+With several inputs the gravest end decides: 130, then 3, 4, 1, 2.";
+
+/// Transcodes files here or on a farm, and shows what the farm does.
+#[derive(Debug, Parser)]
+#[command(name = "ffmpegctl", version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// The farm's HTTP address, for example http://farm:8080.
+    ///
+    /// Without it `transcode` does everything inside this process, `presets` shows the built-in ones, and `jobs` and
+    /// `workers` ask http://127.0.0.1:8080.
+    #[arg(long, global = true, env = "TVARR_API_URL", value_name = "URL", value_hint = ValueHint::Url)]
+    pub coordinator: Option<String>,
+    /// Log what happens inside to stderr, for finding faults; plain lines instead of the progress bar.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// What --verbose logs.
+    #[arg(long, global = true, env = "TVARR_LOG", default_value = "info", hide = true)]
+    pub log: String,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Transcode files, here or on a farm, and wait for the results.
+    #[command(after_help = EXIT_CODES)]
+    Transcode(Box<TranscodeArgs>),
+    /// Look at jobs and steer them.
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Look at workers and steer them.
+    #[command(subcommand)]
+    Workers(WorkersCommand),
+    /// Look at what can be made.
+    #[command(subcommand)]
+    Presets(PresetsCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct TranscodeArgs {
+    /// Files, or http(s) URLs.
+    #[arg(required = true, value_name = "INPUT", value_hint = ValueHint::FilePath)]
+    pub inputs: Vec<PathBuf>,
+    /// A file for one input and a preset that makes one file, a folder otherwise.
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub output: PathBuf,
+    /// What to make; `ffmpegctl presets ls` lists what there is.
+    #[arg(short, long, value_name = "PRESET")]
+    pub preset: String,
+    /// Whether a hardware encoder should, must or must not be used.
+    #[arg(long, default_value = "prefer", value_name = "POLICY")]
+    pub hardware: Hardware,
+    /// Jobs with a higher priority run first; -100 to 100.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+    pub priority: i32,
+    /// Only a worker with this label may do it. May be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// In whose name, for `jobs ls --owner`.
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// Inputs at the same time. Default: 2 or more here, depending on the cores; 16 on a farm.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub jobs: Option<u32>,
+    /// Overwrite results that are there.
+    #[arg(short = 'y', long, visible_alias = "overwrite")]
+    pub force: bool,
+    /// One JSON object per line on stdout for every event, and one for the result at the end.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress, only results and errors.
+    #[arg(short, long, conflicts_with = "json")]
+    pub quiet: bool,
+    /// A folder with more presets (TOML files), when everything runs here.
+    #[arg(long, value_name = "DIR", env = "TVARR_PRESETS_DIR", value_hint = ValueHint::DirPath)]
+    pub presets_dir: Option<PathBuf>,
+    /// Where intermediate files go when everything runs here; they need about the room of the results. Default: the
+    /// system's folder for temporary files.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub temp_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Hardware {
+    /// Hardware if there is room, software otherwise.
+    Prefer,
+    /// Hardware or wait.
+    Require,
+    /// Software only.
+    Never,
+}
+
+impl From<Hardware> for HardwarePolicy {
+    fn from(hardware: Hardware) -> Self {
+        match hardware {
+            Hardware::Prefer => Self::Prefer,
+            Hardware::Require => Self::Require,
+            Hardware::Never => Self::Never,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JobsCommand {
+    /// List jobs, newest first.
+    Ls(JobsLs),
+    /// Everything about one job: states and times, worker, ffmpeg's command line, failure, outputs.
+    Show(OneJob),
+    /// What ffmpeg said.
+    Logs(OneJob),
+    /// Cancel jobs.
+    Cancel(SomeJobs),
+    /// Queue failed or cancelled jobs again.
+    Retry(SomeJobs),
+    /// Follow jobs to their end; the exit code is that of the gravest end.
+    Watch(SomeJobs),
+}
+
+#[derive(Debug, Args)]
+pub struct JobsLs {
+    /// Only jobs in this state. May be repeated.
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',')]
+    pub states: Vec<State>,
+    /// Only this owner's jobs.
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// At most so many.
+    #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Without a limit.
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+    /// Whole ids instead of the last twelve characters.
+    #[arg(long)]
+    pub full: bool,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+const JSON: &str = "JSON instead of text, as the coordinator's HTTP API writes it";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum State {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl From<State> for JobState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Queued => Self::Queued,
+            State::Running => Self::Running,
+            State::Succeeded => Self::Succeeded,
+            State::Failed => Self::Failed,
+            State::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct OneJob {
+    /// The id, or enough of its beginning or end.
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SomeJobs {
+    /// The ids, or enough of their beginnings or ends.
+    #[arg(required = true, value_name = "JOB")]
+    pub jobs: Vec<String>,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WorkersCommand {
+    /// List workers.
+    Ls(AllWorkers),
+    /// Everything about one worker: encoders, the rejected ones with the reasons, GPUs, load, what it runs.
+    Show(OneWorker),
+    /// Give a worker no more work; what it runs goes on.
+    Drain(OneWorker),
+    /// Give a drained worker work again.
+    Resume(OneWorker),
+}
+
+#[derive(Debug, Args)]
+pub struct AllWorkers {
+    /// Whole ids instead of the last twelve characters.
+    #[arg(long)]
+    pub full: bool,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct OneWorker {
+    /// The name, the id, or enough of the id's beginning or end.
+    #[arg(value_name = "WORKER")]
+    pub worker: String,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PresetsCommand {
+    /// List presets: the built-in ones, or those of the farm that --coordinator names.
+    Ls(AllPresets),
+    /// One preset as TOML, ready to be changed into one of your own.
+    Show(OnePreset),
+}
+
+#[derive(Debug, Args)]
+pub struct AllPresets {
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct OnePreset {
+    #[arg(value_name = "PRESET")]
+    pub preset: String,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err(format!("{text:?} is no label; write key=value")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_tells_the_exit_codes() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.contains("130  interrupted"), "{help}");
+    }
+
+    #[test]
+    fn a_negative_priority_is_no_flag() {
+        let cli = Cli::try_parse_from([
+            "ffmpegctl",
+            "transcode",
+            "a.mp4",
+            "-o",
+            "b.mp4",
+            "-p",
+            "h264",
+            "--priority",
+            "-5",
+            "--label",
+            "gpu=yes",
+        ])
+        .unwrap();
+        let Command::Transcode(args) = cli.command else { panic!("not transcode") };
+        assert_eq!((args.priority, args.labels.len()), (-5, 1));
+    }
+
+    #[test]
+    fn a_label_without_a_value_is_refused() {
+        assert!(label("gpu").unwrap_err().contains("write key=value"));
+    }
+}

@@ -1,0 +1,290 @@
+//! The coordinator's HTTP API.
+
+mod error;
+mod events;
+mod sse;
+mod transfer;
+
+use std::{net::SocketAddr, time::Duration};
+
+use common::{
+    api::{AttemptLog, JobRequest, JobState, JobSummary, JobView, Page, PresetView, Upload, WorkerView},
+    id::{JobId, UploadId, WorkerId},
+};
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde::{Serialize, de::DeserializeOwned};
+
+pub(crate) use self::{
+    error::Error,
+    events::{Events, Signal},
+    transfer::Counter,
+};
+use crate::names;
+
+/// Where `jobs` and `workers` look when nothing is said.
+pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
+/// A machine that is there answers the handshake well within this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For calls that carry no media.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Jobs asked for at once; the API gives no more.
+const PAGE: u32 = 500;
+/// How many pages are searched for a piece of an id: the newest 20,000 jobs.
+const SEARCHED_PAGES: usize = 40;
+
+/// A coordinator, by its address.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// What `GET /v1/jobs` is asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobQuery {
+    pub states: Vec<JobState>,
+    pub owner: Option<String>,
+}
+
+impl Client {
+    /// The coordinator at `address`: `http://farm:8080`, `farm:8080`, `https://farm/api`.
+    pub(crate) fn new(address: &str) -> Result<Self, crate::Error> {
+        Self::build(parse_address(address)?, reqwest::Client::builder())
+    }
+
+    /// A coordinator in this process, which no proxy stands before.
+    pub(crate) fn local(address: SocketAddr) -> Result<Self, crate::Error> {
+        Self::build(parse_address(&format!("http://{address}"))?, reqwest::Client::builder().no_proxy())
+    }
+
+    fn build(base: Url, builder: reqwest::ClientBuilder) -> Result<Self, crate::Error> {
+        let http = builder
+            .user_agent(concat!("ffmpegctl/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build()
+            .map_err(|error| {
+                crate::Error::failed(format!("cannot set up HTTP: {}", error::innermost(&error)))
+            })?;
+        Ok(Self { http, base })
+    }
+
+    /// The address, for people.
+    pub(crate) fn address(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    // ---- jobs
+
+    pub(crate) async fn submit(&self, request: &JobRequest) -> Result<JobView, Error> {
+        self.json(self.post(&["v1", "jobs"]).json(request)).await
+    }
+
+    pub(crate) async fn job(&self, job: JobId) -> Result<JobView, Error> {
+        self.json(self.get(&["v1", "jobs", &job.to_string()])).await
+    }
+
+    pub(crate) async fn cancel(&self, job: JobId) -> Result<JobView, Error> {
+        self.json(self.post(&["v1", "jobs", &job.to_string(), "cancel"])).await
+    }
+
+    pub(crate) async fn retry(&self, job: JobId) -> Result<JobView, Error> {
+        self.json(self.post(&["v1", "jobs", &job.to_string(), "retry"])).await
+    }
+
+    pub(crate) async fn logs(&self, job: JobId) -> Result<Vec<AttemptLog>, Error> {
+        self.json(self.get(&["v1", "jobs", &job.to_string(), "logs"])).await
+    }
+
+    /// The newest jobs, at most `limit`.
+    pub(crate) async fn jobs(&self, query: &JobQuery, limit: usize) -> Result<Vec<JobSummary>, Error> {
+        let mut jobs = Vec::new();
+        let mut cursor = None;
+        while jobs.len() < limit {
+            let size = PAGE.min(u32::try_from(limit - jobs.len()).unwrap_or(PAGE));
+            let page: Page<JobSummary> = self.jobs_page(query, size, cursor.as_deref()).await?;
+            jobs.extend(page.items);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+
+    async fn jobs_page(
+        &self,
+        query: &JobQuery,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Page<JobSummary>, Error> {
+        let states: Vec<_> = query.states.iter().map(|state| crate::commands::state(*state)).collect();
+        let mut parameters = vec![("limit", limit.to_string())];
+        if !states.is_empty() {
+            parameters.push(("state", states.join(",")));
+        }
+        parameters.extend(query.owner.iter().map(|owner| ("owner", owner.clone())));
+        parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        self.json(self.get(&["v1", "jobs"]).query(&parameters)).await
+    }
+
+    /// The job whose id is, begins or ends with `piece`.
+    pub(crate) async fn find_job(&self, piece: &str) -> Result<JobId, crate::Error> {
+        if let Ok(id) = piece.parse() {
+            return Ok(id);
+        }
+        let mut found = Vec::new();
+        if names::may_be_piece(piece) {
+            let mut cursor = None;
+            for _ in 0..SEARCHED_PAGES {
+                let page = self.jobs_page(&JobQuery::default(), PAGE, cursor.as_deref()).await?;
+                let ids = page.items.into_iter().map(|job| job.id);
+                found.extend(
+                    ids.map(|id| (id.to_string(), id)).filter(|(text, _)| names::is_piece_of(piece, text)),
+                );
+                cursor = page.next_cursor;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+        names::only("job", piece, found)
+    }
+
+    // ---- workers
+
+    pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>, Error> {
+        self.json(self.get(&["v1", "workers"])).await
+    }
+
+    /// The worker whose name is `piece`, or whose id is, begins or ends with it.
+    pub(crate) async fn find_worker(&self, piece: &str) -> Result<WorkerView, crate::Error> {
+        let workers = self.workers().await?;
+        let named: Vec<_> = workers.iter().filter(|worker| worker.name == piece).collect();
+        let fits = |worker: &WorkerView| {
+            let id = worker.id.to_string();
+            if named.is_empty() {
+                names::may_be_piece(piece) && names::is_piece_of(piece, &id)
+            } else {
+                worker.name == piece
+            }
+        };
+        let found = workers.iter().filter(|worker| fits(worker));
+        names::only("worker", piece, found.map(|worker| (worker.id.to_string(), worker.clone())).collect())
+    }
+
+    pub(crate) async fn drain(&self, worker: WorkerId) -> Result<WorkerView, Error> {
+        self.json(self.post(&["v1", "workers", &worker.to_string(), "drain"])).await
+    }
+
+    pub(crate) async fn resume(&self, worker: WorkerId) -> Result<WorkerView, Error> {
+        self.json(self.post(&["v1", "workers", &worker.to_string(), "resume"])).await
+    }
+
+    // ---- presets
+
+    pub(crate) async fn presets(&self) -> Result<Vec<PresetView>, Error> {
+        self.json(self.get(&["v1", "presets"])).await
+    }
+
+    // ---- uploads
+
+    pub(crate) async fn delete_upload(&self, upload: UploadId) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, &["v1", "uploads", &upload.to_string()]);
+        self.send(request.timeout(CALL_TIMEOUT)).await.map(drop)
+    }
+
+    // ---- calls
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    fn get(&self, path: &[&str]) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    fn post(&self, path: &[&str]) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+        let response = self.send(request.timeout(CALL_TIMEOUT)).await?;
+        self.body(response).await
+    }
+
+    async fn body<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
+        let bytes = response.bytes().await.map_err(|error| self.transport(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::NotTheApi {
+            address: self.address().to_owned(),
+            reason: format!("its answer is not what this version expects ({error})"),
+        })
+    }
+
+    /// Sends, and turns every answer but success into an error.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let response = request.send().await.map_err(|error| self.transport(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = response.bytes().await.unwrap_or_default();
+        Err(Error::from_answer(self.address(), status, &bytes))
+    }
+
+    fn transport(&self, error: &reqwest::Error) -> Error {
+        Error::from_transport(self.address(), error)
+    }
+}
+
+/// An address as people write it.
+fn parse_address(address: &str) -> Result<Url, crate::Error> {
+    let wrong = |reason: &str| {
+        crate::Error::invalid(format!(
+            "{address:?} is no coordinator address: {reason}; write for example http://farm:8080"
+        ))
+    };
+    let text = address.trim();
+    let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&text).map_err(|error| wrong(&error.to_string()))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        scheme => Err(wrong(&format!("the scheme {scheme} is not http or https"))),
+    }
+}
+
+/// Kept in one place with the calls that send it.
+#[derive(Debug, Serialize)]
+struct UploadParameters<'a> {
+    filename: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_needs_no_scheme_and_may_have_a_path() {
+        assert_eq!(parse_address("farm:8080").unwrap().as_str(), "http://farm:8080/");
+        assert_eq!(parse_address("https://farm/api/").unwrap().as_str(), "https://farm/api/");
+        let error = parse_address("ftp://farm").unwrap_err();
+        assert_eq!(error.exit, crate::Exit::Invalid);
+        assert!(error.message.contains("ftp"), "{error}");
+        assert!(parse_address("http://").is_err());
+    }
+
+    #[test]
+    fn paths_are_encoded_below_the_base() {
+        common::tls::install_provider();
+        let client = Client::new("http://farm/api/").unwrap();
+        assert_eq!(client.url(&["v1", "a b", "c/d"]).as_str(), "http://farm/api/v1/a%20b/c%2Fd");
+    }
+}

@@ -1,0 +1,70 @@
+//! Looking at the farm and steering it.
+
+pub(crate) mod jobs;
+pub(crate) mod presets;
+mod render;
+pub(crate) mod workers;
+
+use comfy_table::{ContentArrangement, Table, presets as looks};
+use common::api::{JobState, WorkerState};
+
+use crate::{
+    client::{Client, DEFAULT_ADDRESS},
+    error::Error,
+};
+
+/// The coordinator that was named, or the one on this machine.
+fn connect(coordinator: Option<&str>) -> Result<Client, Error> {
+    Client::new(coordinator.unwrap_or(DEFAULT_ADDRESS))
+}
+
+/// The state as the API and people write it.
+pub(crate) const fn state(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Succeeded => "succeeded",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
+    }
+}
+
+const fn worker_state(state: WorkerState) -> &'static str {
+    match state {
+        WorkerState::Online => "online",
+        WorkerState::Draining => "draining",
+        WorkerState::Quarantined => "quarantined",
+        WorkerState::Lost => "lost",
+    }
+}
+
+/// A table without lines, so that columns can be cut out by other programs.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(looks::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+/// `name   value` lines, names in one column.
+fn facts(facts: &[(&str, String)]) -> String {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| {
+        let indent = format!("\n{:1$}", "", width + 2);
+        format!("{name:width$}  {}", value.replace('\n', &indent))
+    };
+    facts.iter().filter(|(_, value)| !value.is_empty()).map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_stand_in_columns_and_empty_ones_are_left_out() {
+        let text = facts(&[("id", "7".to_owned()), ("owner", String::new()), ("command", "a\nb".to_owned())]);
+        assert_eq!(text, "id       7\ncommand  a\n         b");
+    }
+}

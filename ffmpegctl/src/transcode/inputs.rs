@@ -1,0 +1,204 @@
+//! What is to be transcoded, checked before anything is started.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::error::Error;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    File(LocalFile),
+    /// http or https.
+    Url(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalFile {
+    /// As the user wrote it.
+    pub given: PathBuf,
+    /// Absolute, without links.
+    pub canonical: PathBuf,
+    pub size: u64,
+}
+
+impl Input {
+    /// As the user wrote it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(file) => file.given.display().to_string(),
+            Self::Url(url) => url.clone(),
+        }
+    }
+
+    /// For progress: without the folders.
+    pub(crate) fn short_name(&self) -> String {
+        match self {
+            Self::File(file) => file.file_name(),
+            Self::Url(url) => {
+                let last = url_file_name(url);
+                if last.is_empty() { url.clone() } else { last }
+            }
+        }
+    }
+
+    /// The name that results are called after: no folder, no extension, never empty.
+    pub(crate) fn stem(&self) -> String {
+        let name = match self {
+            Self::File(file) => file.file_name(),
+            Self::Url(url) => url_file_name(url),
+        };
+        let stem = Path::new(&name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        stem.filter(|stem| !stem.trim_matches('.').is_empty()).unwrap_or_else(|| "output".to_owned())
+    }
+}
+
+impl LocalFile {
+    pub(crate) fn file_name(&self) -> String {
+        self.given
+            .file_name()
+            .or_else(|| self.canonical.file_name())
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    }
+}
+
+/// The last part of the URL's path, decoded as far as it makes a file name.
+fn url_file_name(url: &str) -> String {
+    let Ok(url) = reqwest::Url::parse(url) else { return String::new() };
+    let last = url.path_segments().and_then(|mut parts| parts.rfind(|part| !part.is_empty())).unwrap_or("");
+    let name = percent_decode(last);
+    name.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).collect()
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = |byte: u8| char::from(byte).to_digit(16);
+        match (first, tail) {
+            (b'%', [high, low, after @ ..]) => {
+                if let (Some(high), Some(low)) = (hex(*high), hex(*low)) {
+                    bytes.push((high * 16 + low) as u8);
+                    rest = after;
+                    continue;
+                }
+                bytes.push(b'%');
+            }
+            (other, _) => bytes.push(*other),
+        }
+        rest = tail;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Checks one argument.
+///
+/// # Errors
+/// It is no http(s) URL and no readable file with something in it.
+pub(crate) fn check(argument: &Path) -> Result<Input, Error> {
+    if let Some((scheme, _)) = argument.to_str().and_then(|text| text.split_once("://")) {
+        // A file may be called like this; then it is meant.
+        if !argument.exists() {
+            return check_url(&argument.to_string_lossy(), scheme);
+        }
+    }
+    check_file(argument).map(Input::File)
+}
+
+fn check_url(url: &str, scheme: &str) -> Result<Input, Error> {
+    if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
+        return Err(Error::invalid(format!(
+            "{url}: inputs are files or http(s) URLs, not {scheme}; download it first"
+        )));
+    }
+    match reqwest::Url::parse(url) {
+        Ok(parsed) if parsed.has_host() => Ok(Input::Url(url.to_owned())),
+        Ok(_) => Err(Error::invalid(format!("{url} is no usable URL: it names no host"))),
+        Err(error) => Err(Error::invalid(format!("{url} is no usable URL: {error}"))),
+    }
+}
+
+fn check_file(path: &Path) -> Result<LocalFile, Error> {
+    let shown = path.display();
+    if path.as_os_str().is_empty() {
+        return Err(Error::invalid("an input is empty; give the name of a file"));
+    }
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if path == Path::new("-") => Error::invalid(
+            "reading from standard input is not possible: ffmpeg has to seek; save it to a file first",
+        ),
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            Error::invalid(format!("{shown} is a link to a file that does not exist"))
+        }
+        io::ErrorKind::NotFound => {
+            Error::invalid(format!("{shown} does not exist; check the name and the folder"))
+        }
+        _ => unreadable(path, &error),
+    })?;
+    if metadata.is_dir() {
+        return Err(Error::invalid(format!(
+            "{shown} is a folder; name the files in it, for example {}",
+            path.join("*.mp4").display()
+        )));
+    }
+    if !metadata.is_file() {
+        return Err(Error::invalid(format!(
+            "{shown} is no regular file (it is a device, pipe or socket); save what it gives to a file first"
+        )));
+    }
+    if metadata.len() == 0 {
+        return Err(Error::invalid(format!(
+            "{shown} is empty (0 bytes); was it copied or downloaded completely?"
+        )));
+    }
+    File::open(path).map_err(|error| unreadable(path, &error))?;
+    let canonical = path.canonicalize().map_err(|error| unreadable(path, &error))?;
+    Ok(LocalFile { given: path.to_owned(), canonical, size: metadata.len() })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let shown = path.display();
+    Error::invalid(match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("{shown} may not be read by you; check its permissions"),
+        io::ErrorKind::NotADirectory => format!("{shown} does not exist: a part of its path is a file"),
+        _ => format!("cannot read {shown}: {error}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        let error = check(path).unwrap_err();
+        assert_eq!(error.exit, crate::Exit::Invalid);
+        error.message
+    }
+
+    #[test]
+    fn what_is_no_file_with_something_in_it_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty.mp4");
+        fs::write(&empty, b"").unwrap();
+        assert!(refusal(&empty).contains("empty.mp4 is empty (0 bytes)"));
+        assert!(refusal(folder.path()).contains("is a folder"));
+        assert!(refusal(&folder.path().join("none.mp4")).contains("none.mp4 does not exist"));
+        assert!(refusal(Path::new("/dev/null")).contains("no regular file"));
+        assert!(refusal(Path::new("rtmp://farm/live")).contains("not rtmp"));
+        assert!(refusal(Path::new("http://")).contains("URL"));
+    }
+
+    #[test]
+    fn results_are_called_after_the_input() {
+        let url = |text: &str| Input::Url(text.to_owned()).stem();
+        assert_eq!(url("https://cdn/a/my%20clip.v2.mp4?token=x"), "my clip.v2");
+        assert_eq!(url("https://cdn/a%2Fb.mp4"), "a_b");
+        assert_eq!(url("https://cdn/"), "output");
+        assert_eq!(url("https://cdn/100%25.mp4"), "100%");
+        let file = LocalFile { given: "x/..mp4".into(), canonical: "/x/..mp4".into(), size: 1 };
+        assert_eq!(Input::File(file).stem(), "output");
+    }
+}

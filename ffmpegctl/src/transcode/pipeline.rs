@@ -1,0 +1,253 @@
+//! One input from the user's disk to the user's disk.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use common::{
+    api::{InputRef, JobRequest, JobState, JobView, Upload},
+    id::{JobId, UploadId},
+};
+use tokio::sync::Semaphore;
+
+use super::{
+    fetch,
+    inputs::{Input, LocalFile},
+    outputs::Target,
+};
+use crate::{
+    client::{self, Client, Counter, Events},
+    error::Error,
+    exit::Exit,
+    follow::{Link, News, follow},
+    interrupt::Interrupt,
+    progress::{Outcome, Reporter, Stage},
+};
+
+/// How often bytes on their way are reported.
+const TICK: Duration = Duration::from_millis(200);
+/// How long a cancelled job may take to end: a worker hears of it at once and kills ffmpeg.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
+/// Times that a job is submitted to a coordinator that is just starting.
+const SUBMIT_TRIES: u32 = 5;
+const SHORTLY: Duration = Duration::from_millis(500);
+
+pub(super) struct Pipeline<'a> {
+    pub client: &'a Client,
+    pub events: Events,
+    pub link: Link<'a>,
+    pub reporter: &'a Reporter,
+    pub interrupt: &'a Interrupt,
+    pub request: &'a (dyn Fn(InputRef) -> JobRequest + Send + Sync),
+    pub force: bool,
+    /// The coordinator sees the same disk: files are read where they are.
+    pub in_place: bool,
+    pub uploads: Semaphore,
+}
+
+impl Pipeline<'_> {
+    pub(super) async fn run(&self, index: usize, input: &Input, target: &Target) -> Outcome {
+        let began = Instant::now();
+        let mut outcome = Outcome::new(input.name());
+        let mut entries = Vec::new();
+        match self.steps(index, input, target, &mut outcome).await {
+            Ok(found) => entries = found,
+            Err(error) => outcome.fail(error),
+        }
+        outcome.seconds = began.elapsed().as_secs_f64();
+        self.reporter.finished(index, &outcome, &entries);
+        outcome
+    }
+
+    /// Returns the results that a person opens.
+    async fn steps(
+        &self,
+        index: usize,
+        input: &Input,
+        target: &Target,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<PathBuf>, Error> {
+        if self.interrupt.asked.is_cancelled() {
+            return Err(Error::interrupted());
+        }
+        let (reference, upload) = self.bring(index, input).await?;
+        let result = self.job(index, reference, target, outcome).await;
+        // A coordinator that went away may still need it.
+        if let Some(upload) = upload
+            && !matches!(&result, Err(error) if error.exit == Exit::Unreachable)
+        {
+            self.delete(upload).await;
+        }
+        result
+    }
+
+    /// Makes the input known to the coordinator.
+    async fn bring(&self, index: usize, input: &Input) -> Result<(InputRef, Option<UploadId>), Error> {
+        let file = match input {
+            Input::Url(url) => return Ok((InputRef::Url(url.clone()), None)),
+            Input::File(file) => file,
+        };
+        // Paths travel as JSON, which has no room for those that are no UTF-8.
+        if let (true, Some(path)) = (self.in_place, file.canonical.to_str()) {
+            return Ok((InputRef::Path(path.to_owned()), None));
+        }
+        let upload = tokio::select! {
+            biased;
+            () = self.interrupt.asked.cancelled() => return Err(Error::interrupted()),
+            upload = self.upload(index, file) => upload?,
+        };
+        Ok((InputRef::Upload(upload.id), Some(upload.id)))
+    }
+
+    async fn upload(&self, index: usize, file: &LocalFile) -> Result<Upload, Error> {
+        let closed = |_| Error::failed("uploads were stopped");
+        let _permit = self.uploads.acquire().await.map_err(closed)?;
+        let sent = Counter::default();
+        let retrying = |error: &client::Error| {
+            self.reporter.note_on(index, &format!("the upload broke and begins again: {error}"));
+        };
+        let name = file.file_name();
+        let uploading = self.client.upload(&file.canonical, &name, &sent, retrying);
+        let stage = || Stage::Uploading { done_bytes: sent.load(Ordering::Relaxed), total_bytes: file.size };
+        self.ticking(index, None, stage, uploading).await
+    }
+
+    async fn job(
+        &self,
+        index: usize,
+        reference: InputRef,
+        target: &Target,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<PathBuf>, Error> {
+        let job = self.submit(reference).await?;
+        outcome.job = Some(job);
+        let ended = tokio::select! {
+            biased;
+            () = self.interrupt.asked.cancelled() => {
+                self.cancel(index, job).await;
+                return Err(Error::interrupted());
+            }
+            ended = self.follow(index, job) => ended?,
+        };
+        outcome.conclude(&ended);
+        if ended.summary.state != JobState::Succeeded {
+            if outcome.wants_log()
+                && let Ok(logs) = self.client.logs(job).await
+                && let Some(last) = logs.last()
+            {
+                outcome.add_log(&last.lines);
+            }
+            return Ok(Vec::new());
+        }
+        let received = Counter::default();
+        let total = ended.outputs.iter().map(|output| output.size).sum();
+        let retrying = |error: &client::Error| {
+            self.reporter.note_on(index, &format!("fetching the results broke and goes on: {error}"));
+        };
+        let fetching = fetch::fetch(fetch::Fetch {
+            client: self.client,
+            job,
+            outputs: &ended.outputs,
+            target,
+            force: self.force,
+            received: &received,
+            retrying: &retrying,
+        });
+        let stage =
+            || Stage::Downloading { done_bytes: received.load(Ordering::Relaxed), total_bytes: total };
+        let paths = tokio::select! {
+            biased;
+            () = self.interrupt.asked.cancelled() => return Err(Error::interrupted()),
+            paths = self.ticking(index, Some(job), stage, fetching) => paths?,
+        };
+        outcome.outputs = paths.all;
+        Ok(paths.entries)
+    }
+
+    async fn submit(&self, reference: InputRef) -> Result<JobId, Error> {
+        let request = (self.request)(reference);
+        let mut tries = 0;
+        loop {
+            match self.client.submit(&request).await {
+                Ok(view) => return Ok(view.summary.id),
+                Err(error) if error.had_no_effect() && tries < SUBMIT_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(SHORTLY).await;
+                }
+                Err(error) if error.is_transient() && !error.had_no_effect() => {
+                    return Err(Error::unreachable(format!(
+                        "{error}. The job may have been accepted all the same: `ffmpegctl jobs ls` tells"
+                    )));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn follow(&self, index: usize, job: JobId) -> Result<JobView, Error> {
+        let stage = Mutex::new(Stage::Queued { waiting_for: None });
+        let mut news = |news: News<'_>| {
+            let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+            match news {
+                News::Job(view) if view.summary.state.is_final() => return,
+                News::Job(view) => *stage = Stage::of_job(view),
+                News::Progress(progress) => *stage = stage.with_progress(progress),
+            }
+            self.reporter.stage(index, Some(job), &stage);
+        };
+        follow(self.client, &self.events, &self.link, job, &mut news).await
+    }
+
+    /// Cancels the job and waits until it is over, so that nothing of it runs on.
+    async fn cancel(&self, index: usize, job: JobId) {
+        self.reporter.stage(index, Some(job), &Stage::Cancelling);
+        let cancelling = async {
+            match self.client.cancel(job).await {
+                Ok(view) if view.summary.state.is_final() => Ok(()),
+                // 409: it ended by itself in the meantime.
+                Err(error) if error.status() == Some(409) => Ok(()),
+                Ok(_) => follow(self.client, &self.events, &self.link, job, &mut |_| {}).await.map(drop),
+                Err(error) => Err(error.into()),
+            }
+        };
+        let result = match tokio::time::timeout(CANCEL_PATIENCE, cancelling).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::failed(format!("it did not end within {} s", CANCEL_PATIENCE.as_secs()))),
+        };
+        if let Err(error) = result {
+            self.reporter.note_on(
+                index,
+                &format!("job {job} could not be cancelled: {error}; try `ffmpegctl jobs cancel {job}`"),
+            );
+        }
+    }
+
+    async fn delete(&self, upload: UploadId) {
+        match self.client.delete_upload(upload).await {
+            Ok(()) => {}
+            // Gone already.
+            Err(error) if error.status() == Some(404) => {}
+            Err(error) => self.reporter.note(&format!("the upload {upload} stays on the farm: {error}")),
+        }
+    }
+
+    /// Runs `work` and reports its stage again and again.
+    async fn ticking<T>(
+        &self,
+        index: usize,
+        job: Option<JobId>,
+        stage: impl Fn() -> Stage,
+        work: impl Future<Output = T>,
+    ) -> T {
+        tokio::pin!(work);
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                _ = ticks.tick() => self.reporter.stage(index, job, &stage()),
+            }
+        }
+    }
+}
