@@ -3,7 +3,10 @@
 mod bad_input;
 mod command_line;
 mod drain;
+#[path = "../../fakes/mod.rs"]
+mod fakes;
 mod faults;
+mod gpus;
 mod jobs;
 mod placement;
 mod presets;
