@@ -3,6 +3,8 @@
 //! A spec says what the result is, not how ffmpeg is told: that is [`crate::ffmpeg::lower`], which also looks at the
 //! input, so that nothing is upscaled and missing audio is no error.
 
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,7 +40,7 @@ pub struct FileSpec {
     pub cover_art: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Container {
     Mp4,
@@ -89,6 +91,8 @@ const fn eight() -> u8 {
 pub enum RateControl {
     /// Constant quality on x264's CRF scale (lower is better); lowered to each encoder's own scale.
     Quality(f64),
+    /// The same quality, with peaks up to `max` bits per second over a buffer of `buffer` bits ("capped CRF").
+    CappedQuality { quality: f64, max: u64, buffer: u64 },
     /// Average bits per second, with peaks up to `max` over a buffer of `buffer` bits.
     Bitrate { average: u64, max: u64, buffer: u64 },
     /// The codec's profile decides (ProRes, DNxHR).
@@ -115,7 +119,8 @@ pub enum Chroma {
     Yuv422,
 }
 
-/// The picture's size in square pixels. Never makes a picture larger, but for `pad`, which adds bars.
+/// The picture's size in square pixels. `within` never makes a picture larger and turns with it (1920x1080 allows
+/// 1080x1920 for a portrait picture); the other modes give exactly this size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
@@ -141,7 +146,7 @@ pub enum SizeMode {
 #[serde(deny_unknown_fields)]
 pub struct AudioSpec {
     pub codec: AudioCodec,
-    /// Bits per second; the encoder's default when absent.
+    /// Bits per second for stereo; half for mono, more in proportion for more channels. The encoder's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bitrate: Option<u64>,
     /// More channels are mixed down to it.
@@ -184,7 +189,7 @@ pub struct HlsSpec {
 pub struct Rendition {
     /// Folder and name in the master playlist, for example `720p`.
     pub name: String,
-    /// Pixels of the shorter side for portrait pictures, of the height for others.
+    /// Height of the rung's 16:9 box in pixels: 720 stands for 1280x720, and for 720x1280 when the picture is portrait.
     pub height: u32,
     /// Average, peak and buffer; peak at most twice the average.
     pub rate: RateControl,
@@ -215,6 +220,103 @@ pub struct Error {
     pub remedy: String,
 }
 
+impl Container {
+    /// Every container.
+    pub const ALL: [Self; 9] =
+        [Self::Mp4, Self::Mov, Self::Mkv, Self::Webm, Self::M4a, Self::Mp3, Self::Ogg, Self::Flac, Self::Wav];
+
+    /// Of the file's name, without the dot.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::Mkv => "mkv",
+            Self::Webm => "webm",
+            Self::M4a => "m4a",
+            Self::Mp3 => "mp3",
+            Self::Ogg => "ogg",
+            Self::Flac => "flac",
+            Self::Wav => "wav",
+        }
+    }
+
+    /// ffmpeg's muxer.
+    #[must_use]
+    pub const fn muxer(self) -> &'static str {
+        match self {
+            Self::Mkv => "matroska",
+            Self::M4a => "ipod",
+            _ => self.extension(),
+        }
+    }
+
+    /// Video codecs that it takes and players find there.
+    #[must_use]
+    pub const fn video_codecs(self) -> &'static [VideoCodec] {
+        use VideoCodec::{Av1, DnxHr, H264, Hevc, ProRes, Vp9};
+        match self {
+            Self::Mp4 => &[H264, Hevc, Av1, Vp9],
+            Self::Mov => &[H264, Hevc, ProRes, DnxHr],
+            Self::Mkv => &[H264, Hevc, Av1, Vp9, ProRes, DnxHr],
+            Self::Webm => &[Vp9, Av1],
+            Self::M4a | Self::Mp3 | Self::Ogg | Self::Flac | Self::Wav => &[],
+        }
+    }
+
+    /// Audio codecs that it takes and players find there.
+    #[must_use]
+    pub const fn audio_codecs(self) -> &'static [AudioCodec] {
+        use AudioCodec::{Aac, Flac, Mp3, Opus, Pcm16, Pcm24};
+        match self {
+            Self::Mp4 => &[Aac, Opus, Mp3, Flac],
+            Self::Mov => &[Aac, Mp3, Pcm16, Pcm24],
+            Self::Mkv => &[Aac, Opus, Mp3, Flac, Pcm16, Pcm24],
+            Self::Webm => &[Opus],
+            Self::M4a => &[Aac],
+            Self::Mp3 => &[Mp3],
+            Self::Ogg => &[Opus, Flac],
+            Self::Flac => &[Flac],
+            Self::Wav => &[Pcm16, Pcm24],
+        }
+    }
+}
+
+impl VideoSpec {
+    /// Chroma subsampling that really comes out: the mezzanine codecs are always 4:2:2.
+    #[must_use]
+    pub const fn effective_chroma(&self) -> Chroma {
+        match self.codec {
+            VideoCodec::ProRes | VideoCodec::DnxHr => Chroma::Yuv422,
+            _ => self.chroma,
+        }
+    }
+
+    /// Bits per component that really come out: ProRes has ten, DNxHR what its profile says.
+    #[must_use]
+    pub fn effective_bit_depth(&self) -> u8 {
+        match self.codec {
+            VideoCodec::ProRes => 10,
+            VideoCodec::DnxHr => match self.profile.as_deref() {
+                Some("dnxhr_hqx" | "dnxhr_444") => 10,
+                _ => 8,
+            },
+            _ => self.bit_depth,
+        }
+    }
+
+    /// The encoder that it must be, if not any will do: what hardware cannot do is asked of the software encoder.
+    fn exact_encoder(&self) -> Option<String> {
+        let four_two_two = self.chroma == Chroma::Yuv422
+            && matches!(self.codec, VideoCodec::H264 | VideoCodec::Hevc)
+            && self.encoder.is_none();
+        if four_two_two {
+            return self.codec.software_encoders().first().map(|name| (*name).to_owned());
+        }
+        self.encoder.clone()
+    }
+}
+
 impl Spec {
     /// What a worker needs to be able to run this, as far as the spec alone can tell.
     #[must_use]
@@ -225,8 +327,8 @@ impl Spec {
             Self::File(file) => Need {
                 video: file.video.as_ref().map(|video| VideoNeed {
                     codec: video.codec,
-                    encoder: video.encoder.clone(),
-                    bit_depth: video.bit_depth,
+                    encoder: video.exact_encoder(),
+                    bit_depth: video.effective_bit_depth(),
                     sessions: 1,
                 }),
                 any_of: file.audio.iter().map(audio).collect(),
@@ -246,5 +348,13 @@ impl Spec {
                 Need { video: None, any_of: vec![vec!["mjpeg".to_owned()]], filters: Vec::new() }
             }
         }
+    }
+
+    /// Checks that it makes sense; whether an input fits it is for [`crate::ffmpeg::lower`] to say.
+    ///
+    /// # Errors
+    /// The first field that makes no sense.
+    pub fn validate(&self) -> Result<(), Error> {
+        validate::spec(self)
     }
 }

@@ -1,8 +1,41 @@
 //! What ffmpeg is told, and what its answers mean. Pure: no process is started here.
+//!
+//! [`lower`] turns a [`Spec`] and what ffprobe said about the input into arguments. Three rules hold for all of them:
+//!
+//! * Nothing is concatenated into a command string, and the input's address is one argument of its own.
+//! * Decoding is done in software, also when encoding is not: a hardware decoder that gives up in the middle of a file
+//!   costs the whole attempt, and frames must come down for scaling anyway.
+//! * The demuxers that open other files (playlists, `concat`, image sequences) are shut out by name, so an input cannot
+//!   read anything but itself.
+
+mod args;
+mod audio;
+mod boxes;
+mod encoder;
+mod file;
+mod finish;
+mod hls;
+mod name;
+mod picture;
+mod probe;
+mod subtitles;
+mod thumbnails;
+pub mod verify;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use crate::{failure::Failure, media::EncoderFamily, media::MediaInfo, spec::Spec, worker::Capabilities};
+pub use self::{
+    encoder::trial_args,
+    finish::{AudioGroup, Finish, HlsMaster, HlsVariant, SpriteTrack, finish},
+    name::{content_type, safe_stem},
+    probe::{ffprobe_args, ffprobe_output_args, parse_ffprobe},
+};
+use crate::{
+    failure::{Failure, FailureKind},
+    media::{EncoderFamily, MediaInfo},
+    spec::Spec,
+    worker::Capabilities,
+};
 
 /// The encoder and device that placement chose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +47,14 @@ pub struct EncoderChoice {
     pub device: Option<String>,
     /// NVENC preset p1 (fastest) to p7 (best), when the worker's owner set one.
     pub nvenc_preset: Option<u8>,
+}
+
+impl EncoderChoice {
+    /// A software encoder by its name.
+    #[must_use]
+    pub fn software(name: &str) -> Self {
+        Self { name: name.to_owned(), family: EncoderFamily::Software, device: None, nvenc_preset: None }
+    }
 }
 
 /// Everything that argv depends on.
@@ -28,7 +69,7 @@ pub struct Context<'a> {
     /// `None` when the spec has no video to encode.
     pub encoder: Option<&'a EncoderChoice>,
     pub capabilities: &'a Capabilities,
-    /// An existing, empty folder.
+    /// An existing, empty folder; absolute.
     pub output_dir: PathBuf,
 }
 
@@ -69,18 +110,52 @@ pub struct ExpectedVideo {
     pub height: u32,
 }
 
-/// What is made after ffmpeg has ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Finish {
-    Nothing,
-    // More variants, with what they need, belong here: HLS master playlist, WebVTT track.
-}
-
 /// Lowers a spec to ffmpeg's arguments.
 ///
 /// # Errors
-/// [`crate::failure::FailureKind::InvalidSpec`] when the input cannot give what the spec asks for, and
-/// [`crate::failure::FailureKind::MissingCapability`] when this ffmpeg lacks what the input turned out to need.
-pub fn lower(_context: &Context<'_>) -> Result<Lowered, Failure> {
-    Err(Failure::new(crate::failure::FailureKind::InvalidSpec, "nothing can be lowered yet"))
+/// [`FailureKind::InvalidSpec`] when the spec makes no sense or the input cannot give what it asks for, and
+/// [`FailureKind::MissingCapability`] when this ffmpeg lacks what the input turned out to need ([`missing_filters`]).
+pub fn lower(context: &Context<'_>) -> Result<Lowered, Failure> {
+    context.spec.validate().map_err(|error| Failure::new(FailureKind::InvalidSpec, error.to_string()))?;
+    // The HLS muxer and the image writer read `%` in a path as a counter.
+    if context.output_dir.to_string_lossy().contains('%') || !context.output_dir.is_absolute() {
+        return Err(Failure::new(
+            FailureKind::InvalidSpec,
+            format!(
+                "the output folder {} must be an absolute path without '%'; set another scratch folder",
+                context.output_dir.display()
+            ),
+        ));
+    }
+    let missing = missing_filters(context);
+    if !missing.is_empty() {
+        return Err(Failure::new(
+            FailureKind::MissingCapability,
+            format!(
+                "this input needs ffmpeg's filter {}, which ffmpeg {} on this worker lacks; it goes to another worker",
+                missing.join(" and "),
+                context.capabilities.ffmpeg_version
+            ),
+        ));
+    }
+    match context.spec {
+        Spec::File(spec) => file::lower(context, spec),
+        Spec::Hls(spec) => hls::lower(context, spec),
+        Spec::Thumbnails(spec) => thumbnails::lower(context, spec),
+    }
+}
+
+/// The filters that this input needs for this spec and that this ffmpeg lacks: what a failure of kind
+/// [`FailureKind::MissingCapability`] tells the queue. Empty for a worker whose filters are unknown.
+#[must_use]
+pub fn missing_filters(context: &Context<'_>) -> Vec<String> {
+    let bit_depth = match context.spec {
+        Spec::File(file) => match &file.video {
+            Some(video) => video.bit_depth,
+            None => return Vec::new(),
+        },
+        Spec::Hls(_) | Spec::Thumbnails(_) => 8,
+    };
+    let Some((_, video)) = context.input.video().next() else { return Vec::new() };
+    picture::missing_filters(video, bit_depth, &context.capabilities.filters)
 }
