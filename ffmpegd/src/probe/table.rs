@@ -114,7 +114,7 @@ fn devices(encoder: &Encoder) -> String {
         let depths: Vec<String> = device.bit_depths.iter().map(u8::to_string).collect();
         format!("GPU {} ({}): {} bit", device.gpu, device.path, depths.join(" and "))
     };
-    encoder.devices.iter().map(device).collect::<Vec<_>>().join(", ")
+    encoder.devices.iter().map(device).collect::<Vec<_>>().join("\n")
 }
 
 /// One row for each reason on each device: most machines turn down a dozen encoders for the same one.
