@@ -62,7 +62,8 @@ bullmq=$(stamp bench/peers/package.json bench/peers/package-lock.json)
 if [[ $(cat .bench/node/pins 2>/dev/null) != "$bullmq" ]]; then
     say "BullMQ: $(grep -o '"bullmq": "[^"]*"' bench/peers/package.json | head -1)"
     cp bench/peers/package.json bench/peers/package-lock.json .bench/node/
-    (cd .bench/node && npm ci --silent --no-audit --no-fund --ignore-scripts)
+    # Not npm ci: it wants the optional binaries of every platform in the lock file.
+    (cd .bench/node && npm install --no-save --loglevel error --no-audit --no-fund --ignore-scripts >/dev/null)
     echo "$bullmq" >.bench/node/pins
 fi
 if [[ bench/peers/fsync_count.c -nt .bench/fsync_count.so ]]; then
