@@ -15,32 +15,32 @@ use e2e::{
 };
 use tempfile::TempDir;
 
-use crate::fakes::{self, Nvenc, NvencLog, NvmlGpu};
+use crate::fakes::{self, Nvenc, NvencLog, Nvml, NvmlGpu};
 
 const DRIVER: &str = "550.54.14";
 const GEFORCE: &str = "NVIDIA GeForce RTX 3080";
 
 /// A machine with NVIDIA GPUs, as a worker on it sees it.
 struct GpuMachine {
-    folder: TempDir,
+    nvml: Nvml,
     log: NvencLog,
     worker: WorkerSpec,
+    _folder: TempDir,
 }
 
 impl GpuMachine {
     fn new(name: &str, gpus: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let library = fakes::build_nvml(folder.path());
+        let nvml = Nvml::build(folder.path());
         let nvenc = Nvenc { gpus: Some(gpus), ..Nvenc::default() };
         let (ffmpeg, log) = fakes::ffmpeg_with_nvenc(folder.path(), &nvenc);
         let worker = WorkerSpec::new(name)
             .ffmpeg(&ffmpeg)
             .env("TVARR_FFPROBE", e2e::binaries::system("ffprobe"))
-            .env("TVARR_NVML_LIBRARY", library)
-            .env("FAKE_NVML", folder.path().join("nvml.txt"))
+            .env("TVARR_NVML_LIBRARY", &nvml.library)
             .env("TVARR_MAX_JOBS", "4")
             .gpu_jobs(2);
-        let machine = Self { folder, log, worker };
+        let machine = Self { nvml, log, worker, _folder: folder };
         machine.show(
             &(0..gpus).map(|index| NvmlGpu::new(GEFORCE, &format!("GPU-{name}-{index}"))).collect::<Vec<_>>(),
         );
@@ -49,11 +49,7 @@ impl GpuMachine {
 
     fn show(&self, gpus: &[NvmlGpu]) {
         let gpus: Vec<_> = gpus.iter().cloned().map(Some).collect();
-        fakes::write_nvml(&self.file(), DRIVER, &gpus);
-    }
-
-    fn file(&self) -> std::path::PathBuf {
-        self.folder.path().join("nvml.txt")
+        self.nvml.show(DRIVER, &gpus);
     }
 
     /// The GPUs that encodes were started on, trials left out, in order.
