@@ -87,7 +87,7 @@ struct GpuMachine {
 
 impl GpuMachine {
     fn new(names: &[&str], nvenc: &Nvenc) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let nvml = Nvml::build(folder.path());
         let gpus: Vec<_> = names
             .iter()
@@ -118,7 +118,15 @@ async fn nvenc_is_offered_on_every_gpu_that_nvml_shows() {
     let gpus: Vec<_> = capabilities
         .gpus
         .iter()
-        .map(|gpu| (gpu.index, gpu.name.as_str(), gpu.driver.as_str(), gpu.memory_total_bytes >> 30, gpu.max_sessions))
+        .map(|gpu| {
+            (
+                gpu.index,
+                gpu.name.as_str(),
+                gpu.driver.as_str(),
+                gpu.memory_total_bytes >> 30,
+                gpu.max_sessions,
+            )
+        })
         .collect();
     assert_eq!(
         gpus,
@@ -201,7 +209,8 @@ async fn gpu_figures_are_sampled_and_a_lost_gpu_is_zero() {
         ..NvmlGpu::new("NVIDIA L4", "GPU-00000000")
     };
     // An H200 has no encoder to tell of.
-    let without_encoder = NvmlGpu { encoder: None, sessions: None, ..NvmlGpu::new("NVIDIA H200", "GPU-00000001") };
+    let without_encoder =
+        NvmlGpu { encoder: None, sessions: None, ..NvmlGpu::new("NVIDIA H200", "GPU-00000001") };
     machine.nvml.show("550.54.14", &[Some(busy.clone()), Some(without_encoder)]);
     let expected = GpuLoad {
         index: 0,
@@ -273,8 +282,7 @@ async fn an_ffmpeg_that_hangs_is_cut_off_and_told() {
 #[tokio::test]
 async fn an_ffmpeg_that_prints_garbage_offers_nothing_and_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let settings =
-        Settings { ffmpeg: stand_in("ffmpeg-that-prints-garbage"), ..settings(folder.path()) };
+    let settings = Settings { ffmpeg: stand_in("ffmpeg-that-prints-garbage"), ..settings(folder.path()) };
     let capabilities = probe(&settings).await.unwrap();
     assert_eq!(capabilities.encoders, []);
     assert_eq!(capabilities.problems.len(), 7);
@@ -288,6 +296,8 @@ async fn an_ffmpeg_with_broken_listings_offers_what_it_lists() {
     let capabilities = probe(&settings).await.unwrap();
     assert!(offers(&capabilities, "libx264") && capabilities.muxers.is_empty());
     assert_eq!(capabilities.problems.len(), 6);
-    assert!(capabilities.problems.iter().any(|problem| problem.contains("undefined symbol: av_muxer_iterate")));
+    assert!(
+        capabilities.problems.iter().any(|problem| problem.contains("undefined symbol: av_muxer_iterate"))
+    );
     assert!(render_table(&capabilities).contains("av_muxer_iterate"));
 }

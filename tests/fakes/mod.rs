@@ -161,7 +161,9 @@ impl NvencLog {
     /// All encodes so far, in the order in which they started.
     pub fn read(&self) -> Vec<NvencEncode> {
         let text = fs::read_to_string(&self.0).unwrap_or_default();
-        text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("bad line in nvenc.log: {line}"))).collect()
+        text.lines()
+            .map(|line| parse(line).unwrap_or_else(|| panic!("bad line in nvenc.log: {line}")))
+            .collect()
     }
 }
 

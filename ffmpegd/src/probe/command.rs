@@ -1,12 +1,6 @@
 //! Runs one short command: in its own process group, with a deadline, with bounded output.
 
-use std::{
-    ffi::{OsStr, OsString},
-    io,
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{ffi::OsStr, io, path::Path, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -17,7 +11,7 @@ use tokio::{
 
 /// Commands at a time. A trial mostly waits for a driver, so more than there are cores pays; far more would only make
 /// them time out together.
-const SIDE_BY_SIDE: usize = 8;
+pub(super) const SIDE_BY_SIDE: usize = 8;
 
 /// ffmpeg's longest listing has 60 KiB; whoever prints this much prints no listing.
 const OUTPUT_LIMIT: u64 = 1024 * 1024;
@@ -148,12 +142,8 @@ impl Drop for Group {
     }
 }
 
-/// A list of arguments from words.
-pub(super) fn args<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<OsString> {
-    words.into_iter().map(OsString::from).collect()
-}
-
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

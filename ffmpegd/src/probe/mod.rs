@@ -77,6 +77,19 @@ impl Default for Settings {
 /// There is no ffmpeg to run, or no ffprobe that answers. A broken ffmpeg is no error: what works is in the answer and
 /// what does not is in [`Capabilities::problems`].
 pub async fn probe(settings: &Settings) -> Result<Capabilities, Error> {
+    probe_with(settings, None).await
+}
+
+/// Probes a machine that is at work: after a device failed, say. As [`probe`], but an encoder that `before` offered and
+/// whose trial now finds all encode sessions taken is still offered: it may be this worker's own jobs that hold them.
+///
+/// # Errors
+/// As [`probe`].
+pub async fn probe_again(settings: &Settings, before: &Capabilities) -> Result<Capabilities, Error> {
+    probe_with(settings, Some(before)).await
+}
+
+async fn probe_with(settings: &Settings, before: Option<&Capabilities>) -> Result<Capabilities, Error> {
     let runner = Runner::new(settings.trial_timeout);
     let (listings, ffprobe_version, nvidia, devices, machine) = tokio::join!(
         Listings::read(&runner, &settings.ffmpeg),
@@ -91,9 +104,11 @@ pub async fn probe(settings: &Settings) -> Result<Capabilities, Error> {
     let cuda_visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let plan =
         trials::plan(&listings.encoders, &settings.hwaccel, &devices, &nvidia, cuda_visible.as_deref());
-    let verdicts = trials::run(&runner, &settings.ffmpeg, plan.candidates).await;
+    let verdicts =
+        trials::run(&runner, &settings.ffmpeg, plan.candidates, trials::nvenc_side_by_side(&nvidia.gpus))
+            .await;
     let Offer { encoders, rejected, gpus } =
-        offer::collect(&listings.encoders, plan.gpus, plan.turned_down, verdicts);
+        offer::collect(&listings.encoders, plan.gpus, plan.turned_down, verdicts, before);
 
     let mut problems = listings.problems;
     problems.extend(nvidia.problem);

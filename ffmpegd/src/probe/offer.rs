@@ -2,7 +2,7 @@
 
 use common::{
     media::EncoderFamily,
-    worker::{Encoder, EncoderDevice, Gpu, RejectedEncoder},
+    worker::{Capabilities, Encoder, EncoderDevice, Gpu, RejectedEncoder},
 };
 
 use super::{
@@ -20,11 +20,15 @@ pub(super) struct Offer {
 
 /// Software encoders as ffmpeg lists them; hardware encoders with the devices on which at least one bit depth passed.
 /// `gpus` and `turned_down` come from the plan whose candidates got these verdicts.
+///
+/// A trial that met the session limit says nothing about the encoder: what `before` offered stays, for it may be this
+/// worker's own jobs that hold the sessions.
 pub(super) fn collect(
     listed: &[Listed],
     gpus: Vec<Gpu>,
     turned_down: Vec<RejectedEncoder>,
     verdicts: Vec<Verdict>,
+    before: Option<&Capabilities>,
 ) -> Offer {
     let mut offer = Offer { encoders: Vec::new(), rejected: turned_down, gpus };
     offer.encoders.extend(listed.iter().filter(|encoder| is_software(&encoder.name)).map(|encoder| {
@@ -35,14 +39,20 @@ pub(super) fn collect(
             devices: Vec::new(),
         }
     }));
-    for Verdict { candidate, passed, failed } in verdicts {
+    for Verdict { candidate, mut passed, failed } in verdicts {
         if let Some((bit_depth, failure)) = failed {
-            offer.rejected.push(RejectedEncoder {
-                name: candidate.encoder.name.clone(),
-                device: candidate.path.clone(),
-                bit_depth,
-                reason: failure.reason,
-            });
+            let known = before
+                .filter(|_| failure.session_limit)
+                .and_then(|before| proven_depths(before, &candidate.encoder, &candidate.path));
+            match known {
+                Some(depths) => passed = depths.to_vec(),
+                None => offer.rejected.push(RejectedEncoder {
+                    name: candidate.encoder.clone(),
+                    device: candidate.path.clone(),
+                    bit_depth,
+                    reason: failure.reason,
+                }),
+            }
         }
         if passed.is_empty() {
             continue;
@@ -51,11 +61,11 @@ pub(super) fn collect(
         if offer.gpus.iter().all(|gpu| gpu.index != candidate.gpu.index) {
             offer.gpus.push(candidate.gpu);
         }
-        match offer.encoders.iter_mut().find(|encoder| encoder.name == candidate.encoder.name) {
+        match offer.encoders.iter_mut().find(|encoder| encoder.name == candidate.encoder) {
             Some(encoder) => encoder.devices.push(device),
             None => offer.encoders.push(Encoder {
-                name: candidate.encoder.name,
-                codec: candidate.encoder.codec,
+                name: candidate.encoder,
+                codec: candidate.codec.as_str().to_owned(),
                 family: candidate.family,
                 devices: vec![device],
             }),
@@ -65,8 +75,16 @@ pub(super) fn collect(
     offer
 }
 
+/// The bit depths that an encoder was found to have on a device.
+fn proven_depths<'a>(before: &'a Capabilities, name: &str, path: &str) -> Option<&'a [u8]> {
+    let device = before.encoder(name)?.devices.iter().find(|device| device.path == path)?;
+    Some(&device.bit_depths)
+}
+
 #[cfg(test)]
 mod tests {
+    use common::media::VideoCodec;
+
     use super::{
         super::{trial::Failure, trials::Candidate},
         *,
@@ -79,7 +97,8 @@ mod tests {
     fn verdict(name: &str, gpu: u32, passed: &[u8], failed: Option<u8>) -> Verdict {
         Verdict {
             candidate: Candidate {
-                encoder: listed(name, "hevc"),
+                encoder: name.to_owned(),
+                codec: VideoCodec::Hevc,
                 family: EncoderFamily::of_encoder(name),
                 gpu: Gpu { index: gpu, ..Gpu::default() },
                 path: gpu.to_string(),
@@ -97,7 +116,7 @@ mod tests {
             verdict("hevc_nvenc", 2, &[], Some(8)),
         ];
         let gpus = (0..3).map(|index| Gpu { index, ..Gpu::default() }).collect();
-        let offer = collect(&[listed("hevc_nvenc", "hevc")], gpus, Vec::new(), verdicts);
+        let offer = collect(&[listed("hevc_nvenc", "hevc")], gpus, Vec::new(), verdicts, None);
         assert_eq!(offer.encoders.len(), 1);
         let devices: Vec<(u32, &[u8])> = offer.encoders[0]
             .devices
@@ -114,7 +133,7 @@ mod tests {
     fn a_listed_hardware_encoder_without_a_passed_trial_is_not_offered() {
         let all =
             [listed("libx264", "h264"), listed("h264_nvenc", "h264"), listed("prores_ks_vulkan", "prores")];
-        let offer = collect(&all, Vec::new(), Vec::new(), vec![verdict("h264_nvenc", 0, &[], Some(8))]);
+        let offer = collect(&all, Vec::new(), Vec::new(), vec![verdict("h264_nvenc", 0, &[], Some(8))], None);
         assert_eq!(
             offer.encoders.iter().map(|encoder| encoder.name.as_str()).collect::<Vec<_>>(),
             ["libx264"]
@@ -124,8 +143,32 @@ mod tests {
     #[test]
     fn a_gpu_that_only_a_trial_shows_is_listed_once() {
         let verdicts = vec![verdict("h264_nvenc", 0, &[8], None), verdict("hevc_nvenc", 0, &[8], None)];
-        assert_eq!(collect(&[], Vec::new(), Vec::new(), verdicts).gpus.len(), 1);
+        assert_eq!(collect(&[], Vec::new(), Vec::new(), verdicts, None).gpus.len(), 1);
         let none = vec![verdict("h264_nvenc", 0, &[], Some(8))];
-        assert_eq!(collect(&[], Vec::new(), Vec::new(), none).gpus, []);
+        assert_eq!(collect(&[], Vec::new(), Vec::new(), none, None).gpus, []);
+    }
+
+    #[test]
+    fn a_proven_encoder_is_not_lost_because_jobs_hold_its_sessions() {
+        let before = Capabilities {
+            encoders: collect(
+                &[],
+                Vec::new(),
+                Vec::new(),
+                vec![verdict("hevc_nvenc", 0, &[8, 10], None)],
+                None,
+            )
+            .encoders,
+            ..Capabilities::default()
+        };
+        let again = |session_limit: bool| {
+            let failure = Failure { reason: "no".to_owned(), session_limit };
+            let verdict = Verdict { failed: Some((8, failure)), ..verdict("hevc_nvenc", 0, &[], None) };
+            collect(&[], Vec::new(), Vec::new(), vec![verdict], Some(&before))
+        };
+        assert_eq!(again(true).encoders, before.encoders);
+        assert_eq!(again(true).rejected, []);
+        assert_eq!(again(false).encoders, []);
+        assert_eq!(again(false).rejected.len(), 1);
     }
 }

@@ -2,98 +2,50 @@
 
 use std::ffi::OsString;
 
-use common::media::EncoderFamily;
+use common::{
+    ffmpeg::{EncoderChoice, trial_args},
+    media::{EncoderFamily, VideoCodec},
+};
 
-use super::command::{self, Output, args};
+use super::command::{self, Output};
 
 /// Environment of every ffmpeg that uses a device of this probe. CUDA otherwise numbers GPUs from the fastest to the
 /// slowest, which is not NVML's order.
 pub const FFMPEG_ENV: &[(&str, &str)] = &[("CUDA_DEVICE_ORDER", "PCI_BUS_ID")];
 
-/// Some encoders refuse anything below 256 pixels, others want whole blocks of 64.
-const SIZE: &str = "640x384";
-
-/// Enough for B-frames and lookahead to have passed through.
-const FRAMES: &str = "10";
-
 /// What is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trial<'a> {
     pub encoder: &'a str,
-    pub family: EncoderFamily,
+    pub codec: VideoCodec,
     /// What ffmpeg is told of the device; see [`common::worker::EncoderDevice::path`].
     pub device: &'a str,
     pub bit_depth: u8,
 }
 
-/// ffmpeg's arguments for a trial. The pictures are made by ffmpeg and the packets are thrown away; `-progress` tells how
+/// ffmpeg's arguments for a trial: those of a real encode, of pictures that ffmpeg makes, to nowhere. `-progress` tells how
 /// many frames were encoded.
 pub(super) fn argv(trial: &Trial<'_>) -> Vec<OsString> {
-    let mut argv =
-        args(["-hide_banner", "-nostdin", "-loglevel", "error", "-nostats", "-progress", "pipe:1"]);
-    match trial.family {
-        EncoderFamily::Vaapi => {
-            argv.extend(args(["-init_hw_device", &format!("vaapi=hw:{}", trial.device)]));
-            argv.extend(args(["-filter_hw_device", "hw"]));
-        }
-        EncoderFamily::Qsv => {
-            argv.extend(args(["-init_hw_device", &format!("vaapi=va:{}", trial.device)]));
-            argv.extend(args(["-init_hw_device", "qsv=hw@va", "-filter_hw_device", "hw"]));
-        }
-        EncoderFamily::Software
-        | EncoderFamily::Nvenc
-        | EncoderFamily::Amf
-        | EncoderFamily::V4l2m2m
-        | EncoderFamily::VideoToolbox
-        | EncoderFamily::Jetson => {}
-    }
-    argv.extend(args(["-f", "lavfi", "-i", &format!("testsrc2=size={SIZE}:rate=25")]));
-    argv.extend(args(["-frames:v", FRAMES]));
-    let format = pixel_format(trial);
-    match trial.family {
-        EncoderFamily::Vaapi => argv.extend(args(["-vf", &format!("format={format},hwupload")])),
-        // QSV encoders hold on to frames for longer than a fixed pool lasts.
-        EncoderFamily::Qsv => {
-            argv.extend(args(["-vf", &format!("format={format},hwupload=extra_hw_frames=32")]));
-        }
-        EncoderFamily::Software
-        | EncoderFamily::Nvenc
-        | EncoderFamily::Amf
-        | EncoderFamily::V4l2m2m
-        | EncoderFamily::VideoToolbox
-        | EncoderFamily::Jetson => argv.extend(args(["-pix_fmt", format])),
-    }
-    argv.extend(args(["-c:v", trial.encoder]));
-    if trial.family == EncoderFamily::Nvenc {
-        argv.extend(args(["-gpu", trial.device]));
-    }
-    argv.extend(args(["-f", "null", "-"]));
-    argv
+    let choice = EncoderChoice {
+        name: trial.encoder.to_owned(),
+        family: EncoderFamily::of_encoder(trial.encoder),
+        device: Some(trial.device.to_owned()),
+        nvenc_preset: None,
+    };
+    ["-nostats", "-progress", "pipe:1"]
+        .into_iter()
+        .map(OsString::from)
+        .chain(trial_args(&choice, trial.codec, trial.bit_depth).into_iter().map(OsString::from))
+        .collect()
 }
 
-fn pixel_format(trial: &Trial<'_>) -> &'static str {
-    match (trial.family, trial.bit_depth) {
-        // ProRes is 4:2:2.
-        (EncoderFamily::VideoToolbox, 10) if trial.encoder.starts_with("prores") => "p210le",
-        (EncoderFamily::Software, 10) => "yuv420p10le",
-        (_, 10) => "p010le",
-        (EncoderFamily::Vaapi | EncoderFamily::Qsv | EncoderFamily::Amf | EncoderFamily::VideoToolbox, _) => {
-            "nv12"
-        }
-        (
-            EncoderFamily::Software | EncoderFamily::Nvenc | EncoderFamily::V4l2m2m | EncoderFamily::Jetson,
-            _,
-        ) => "yuv420p",
-    }
-}
-
-/// The bit depths that a codec has in a family, easiest first. H.264 is 8-bit in hardware.
-pub(super) const fn bit_depths(family: EncoderFamily, codec: &str) -> &'static [u8] {
-    match (family, codec.as_bytes()) {
+/// The bit depths that a codec has in a family, easiest first. H.264 is 8-bit in hardware, ProRes never is.
+pub(super) const fn bit_depths(family: EncoderFamily, codec: VideoCodec) -> &'static [u8] {
+    match (family, codec) {
+        (_, VideoCodec::ProRes) => &[10],
         (EncoderFamily::V4l2m2m | EncoderFamily::Jetson, _) => &[8],
-        (_, b"hevc" | b"av1" | b"vp9") => &[8, 10],
-        (_, b"prores") => &[10],
-        _ => &[8],
+        (_, VideoCodec::Hevc | VideoCodec::Av1 | VideoCodec::Vp9) => &[8, 10],
+        (_, VideoCodec::H264 | VideoCodec::DnxHr) => &[8],
     }
 }
 
@@ -194,65 +146,37 @@ fn clean(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn line(encoder: &str, family: EncoderFamily, device: &str, bit_depth: u8) -> String {
-        let argv = argv(&Trial { encoder, family, device, bit_depth });
-        let words: Vec<_> = argv.iter().map(|word| word.to_str().unwrap()).collect();
-        words.join(" ").replace("-hide_banner -nostdin -loglevel error -nostats -progress pipe:1 ", "")
-    }
-
-    const SOURCE: &str = "-f lavfi -i testsrc2=size=640x384:rate=25 -frames:v 10";
-
-    #[test]
-    fn nvenc_is_tried_on_its_gpu() {
-        assert_eq!(
-            line("h264_nvenc", EncoderFamily::Nvenc, "1", 8),
-            format!("{SOURCE} -pix_fmt yuv420p -c:v h264_nvenc -gpu 1 -f null -")
-        );
-        assert!(
-            line("hevc_nvenc", EncoderFamily::Nvenc, "0", 10).contains("-pix_fmt p010le -c:v hevc_nvenc")
-        );
+    fn line(encoder: &str, codec: VideoCodec, device: &str, bit_depth: u8) -> String {
+        let argv = argv(&Trial { encoder, codec, device, bit_depth });
+        argv.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn vaapi_and_qsv_are_tried_on_their_render_node() {
-        assert_eq!(
-            line("hevc_vaapi", EncoderFamily::Vaapi, "/dev/dri/renderD129", 10),
-            format!(
-                "-init_hw_device vaapi=hw:/dev/dri/renderD129 -filter_hw_device hw {SOURCE} \
-                 -vf format=p010le,hwupload -c:v hevc_vaapi -f null -"
-            )
-        );
-        assert_eq!(
-            line("h264_qsv", EncoderFamily::Qsv, "/dev/dri/renderD128", 8),
-            format!(
-                "-init_hw_device vaapi=va:/dev/dri/renderD128 -init_hw_device qsv=hw@va -filter_hw_device hw \
-                 {SOURCE} -vf format=nv12,hwupload=extra_hw_frames=32 -c:v h264_qsv -f null -"
-            )
-        );
-    }
-
-    #[test]
-    fn the_other_families_find_their_device_themselves() {
-        for (encoder, family, format) in [
-            ("h264_v4l2m2m", EncoderFamily::V4l2m2m, "yuv420p"),
-            ("h264_amf", EncoderFamily::Amf, "nv12"),
-            ("h264_videotoolbox", EncoderFamily::VideoToolbox, "nv12"),
-            ("h264_nvmpi", EncoderFamily::Jetson, "yuv420p"),
+    fn a_trial_is_an_encode_on_the_device_at_256_lines_or_more_to_nowhere() {
+        for (encoder, device, told) in [
+            ("h264_nvenc", "1", "-gpu 1"),
+            ("h264_vaapi", "/dev/dri/renderD129", "-init_hw_device vaapi=hw:/dev/dri/renderD129"),
+            ("h264_qsv", "/dev/dri/renderD128", "/dev/dri/renderD128"),
+            ("h264_v4l2m2m", "auto", ""),
+            ("h264_amf", "auto", ""),
+            ("h264_videotoolbox", "auto", ""),
+            ("h264_nvmpi", "auto", ""),
         ] {
-            assert_eq!(
-                line(encoder, family, "auto", 8),
-                format!("{SOURCE} -pix_fmt {format} -c:v {encoder} -f null -")
-            );
+            let line = line(encoder, VideoCodec::H264, device, 8);
+            assert!(line.contains(&format!("-c:v {encoder} ")) && line.contains(told), "{line}");
+            assert!(line.starts_with("-nostats -progress pipe:1 ") && line.ends_with(" -f null -"), "{line}");
+            assert!(line.contains("size=320x256"), "{line}");
         }
+        assert!(line("hevc_nvenc", VideoCodec::Hevc, "0", 10).contains("p010le"));
     }
 
     #[test]
     fn ten_bit_is_tried_where_the_codec_has_it() {
-        assert_eq!(bit_depths(EncoderFamily::Nvenc, "h264"), [8]);
-        assert_eq!(bit_depths(EncoderFamily::Nvenc, "hevc"), [8, 10]);
-        assert_eq!(bit_depths(EncoderFamily::Vaapi, "vp9"), [8, 10]);
-        assert_eq!(bit_depths(EncoderFamily::V4l2m2m, "hevc"), [8]);
-        assert_eq!(bit_depths(EncoderFamily::VideoToolbox, "prores"), [10]);
+        assert_eq!(bit_depths(EncoderFamily::Nvenc, VideoCodec::H264), [8]);
+        assert_eq!(bit_depths(EncoderFamily::Nvenc, VideoCodec::Hevc), [8, 10]);
+        assert_eq!(bit_depths(EncoderFamily::Vaapi, VideoCodec::Vp9), [8, 10]);
+        assert_eq!(bit_depths(EncoderFamily::V4l2m2m, VideoCodec::Hevc), [8]);
+        assert_eq!(bit_depths(EncoderFamily::VideoToolbox, VideoCodec::ProRes), [10]);
     }
 
     fn reason(stderr: &str) -> String {

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use common::{
-    media::EncoderFamily,
+    media::{EncoderFamily, VideoCodec},
     worker::{Gpu, RejectedEncoder},
 };
 use futures::future::join_all;
 use tokio::sync::Semaphore;
 
 use super::{
-    command::Runner,
+    command::{Runner, SIDE_BY_SIDE},
     device::{Devices, RenderNode, Vendor},
     hwaccel::HwAccel,
     listing::Listed,
@@ -18,8 +18,8 @@ use super::{
     trial::{self, FFMPEG_ENV, Failure, Trial},
 };
 
-/// NVENC trials at a time: the smallest session cap that a driver has for the whole system.
-const NVENC_SIDE_BY_SIDE: usize = 3;
+/// NVENC trials at a time where sessions are capped: the smallest cap that a driver has for the whole system.
+const CAPPED_NVENC_SIDE_BY_SIDE: usize = 3;
 
 /// The device of a family whose encoders find it themselves.
 const AUTOMATIC: &str = "auto";
@@ -40,7 +40,8 @@ pub(super) struct Plan {
 /// An encoder on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {
-    pub encoder: Listed,
+    pub encoder: String,
+    pub codec: VideoCodec,
     pub family: EncoderFamily,
     /// Of [`Plan::gpus`], or one that only a passed trial shows to exist.
     pub gpu: Gpu,
@@ -84,7 +85,8 @@ pub(super) fn plan(
     let mut plan = Plan { gpus: machine.gpus.clone(), ..Plan::default() };
     for encoder in listed.iter().filter(|encoder| encoder.video && !is_software(&encoder.name)) {
         let family = EncoderFamily::of_encoder(&encoder.name);
-        let bit_depth = trial::bit_depths(family, &encoder.codec)[0];
+        let codec = encoder.codec.parse::<VideoCodec>();
+        let bit_depth = codec.as_ref().map_or(8, |&codec| trial::bit_depths(family, codec)[0]);
         let mut turn_down = |device: &str, reason: &str| {
             plan.turned_down.push(RejectedEncoder {
                 name: encoder.name.clone(),
@@ -101,15 +103,23 @@ pub(super) fn plan(
             turn_down("", &format!("TVARR_HWACCEL={hwaccel} leaves {family} out"));
             continue;
         }
+        let Ok(codec) = codec else {
+            turn_down("", &format!("no preset and no spec asks for {}", encoder.codec));
+            continue;
+        };
         match machine.of_family(family) {
             Err(reason) => turn_down("", &reason),
             Ok(targets) => {
                 for Target { gpu, path, denied } in targets {
                     match denied {
                         Some(reason) => turn_down(&path, &reason),
-                        None => {
-                            plan.candidates.push(Candidate { encoder: encoder.clone(), family, gpu, path })
-                        }
+                        None => plan.candidates.push(Candidate {
+                            encoder: encoder.name.clone(),
+                            codec,
+                            family,
+                            gpu,
+                            path,
+                        }),
                     }
                 }
             }
@@ -242,10 +252,24 @@ fn unseen_gpu(index: u32, vendor: &str, name: &str) -> Gpu {
     Gpu { index, vendor: vendor.to_owned(), name: name.to_owned(), ..Gpu::default() }
 }
 
+/// How many NVENC trials run at a time. Without a GPU that NVML shows, sessions count as capped.
+pub(super) fn nvenc_side_by_side(gpus: &[Gpu]) -> usize {
+    if gpus.is_empty() || gpus.iter().any(|gpu| gpu.max_sessions.is_some()) {
+        CAPPED_NVENC_SIDE_BY_SIDE
+    } else {
+        SIDE_BY_SIDE
+    }
+}
+
 /// Runs the trials of all candidates side by side. Those that found no free encode session are tried once more, one after
 /// another, for they may have been in each other's way.
-pub(super) async fn run(runner: &Runner, ffmpeg: &Path, candidates: Vec<Candidate>) -> Vec<Verdict> {
-    let nvenc = Semaphore::new(NVENC_SIDE_BY_SIDE);
+pub(super) async fn run(
+    runner: &Runner,
+    ffmpeg: &Path,
+    candidates: Vec<Candidate>,
+    nvenc_side_by_side: usize,
+) -> Vec<Verdict> {
+    let nvenc = Semaphore::new(nvenc_side_by_side);
     let mut verdicts = join_all(candidates.into_iter().map(|candidate| async {
         let _session = match candidate.family {
             EncoderFamily::Nvenc => Some(nvenc.acquire().await.expect("the semaphore is never closed")),
@@ -281,10 +305,10 @@ impl Verdict {
 async fn examine(runner: &Runner, ffmpeg: &Path, candidate: Candidate) -> Verdict {
     let mut passed = Vec::new();
     let mut failed = None;
-    for &bit_depth in trial::bit_depths(candidate.family, &candidate.encoder.codec) {
+    for &bit_depth in trial::bit_depths(candidate.family, candidate.codec) {
         let argv = trial::argv(&Trial {
-            encoder: &candidate.encoder.name,
-            family: candidate.family,
+            encoder: &candidate.encoder,
+            codec: candidate.codec,
             device: &candidate.path,
             bit_depth,
         });
@@ -325,7 +349,7 @@ mod tests {
     fn tried(plan: &Plan) -> Vec<(&str, u32, &str)> {
         plan.candidates
             .iter()
-            .map(|candidate| (candidate.encoder.name.as_str(), candidate.gpu.index, candidate.path.as_str()))
+            .map(|candidate| (candidate.encoder.as_str(), candidate.gpu.index, candidate.path.as_str()))
             .collect()
     }
 
@@ -368,6 +392,7 @@ mod tests {
             listed("h264_v4l2m2m", "h264"),
             listed("h264_nvmpi", "h264"),
             listed("h264_omx", "h264"),
+            listed("mjpeg_vaapi", "mjpeg"),
             listed("libx264", "h264"),
         ];
         let plan = plan(&encoders, &HwAccel::Auto, &Devices::default(), &Nvidia::default(), None);
@@ -382,6 +407,7 @@ mod tests {
                 "no video device (/dev/video*)",
                 "this machine is no NVIDIA Jetson",
                 "this kind of hardware encoder is not supported by ffmpegd",
+                "no preset and no spec asks for mjpeg",
             ]
         );
     }
