@@ -13,7 +13,7 @@ use common::{
 
 use super::{
     handle::{AttemptResult, Error, Registration, ToWorker, UploadGrant, Welcome},
-    state::{Effect, FAILURE_BUDGET, LOG_LINES, Now, State, requirement},
+    state::{Effect, FAILURE_BUDGET, LOG_LINES, Now, State, become_state, requirement},
 };
 use crate::fleet::Worker;
 
@@ -280,7 +280,7 @@ impl State {
             .iter()
             .all(|id| self.tasks.get(id).is_some_and(|task| task.record.state == TaskState::Succeeded));
         if done && let Some(known) = self.jobs.get_mut(&job) {
-            known.record.state = JobState::Succeeded;
+            become_state(&mut known.record, JobState::Succeeded);
             known.record.finished_at = Some(now.wall);
         }
         self.job_changed(job, now);
@@ -373,7 +373,7 @@ impl State {
         self.make_ready(id);
         self.changed.tasks.insert(id);
         if let Some(known) = self.jobs.get_mut(&job) {
-            known.record.state = JobState::Queued;
+            become_state(&mut known.record, JobState::Queued);
             self.job_changed(job, now);
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    jobs::Submission,
+    jobs::{Submission, state_word},
     view::{Overlay, stored_summary, stored_view},
 };
 use crate::{
@@ -209,9 +209,10 @@ impl Handle {
             // It is not in memory: over, or never there.
             Err(Error::NoSuchJob(_)) => {
                 let view = self.job(job).await?;
-                Err(Error::WrongState(
-                    format!("job {job} is over already: {:?}", view.summary.state).to_lowercase(),
-                ))
+                Err(Error::WrongState(format!(
+                    "job {job} has {} already: there is nothing to cancel",
+                    state_word(view.summary.state)
+                )))
             }
             Err(error) => Err(error),
         }
@@ -302,6 +303,19 @@ impl Handle {
             .iter()
             .find_map(|(task, _)| Some(AttemptId { task: task.id, epoch: task.published? }));
         Ok(attempt.map(|attempt| (attempt, stored.job.result.outputs)))
+    }
+
+    /// Keys of the objects that are inputs of jobs which have not ended: they must not be removed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn objects_in_use(&self) -> Result<std::collections::HashSet<String>, Error> {
+        let unfinished = self.store.unfinished().await.map_err(|error| Error::Store(error.to_string()))?;
+        let key = |stored: StoredJob| match &stored.job.request.input.location {
+            InputLocation::Object(key) => Some(key.clone()),
+            InputLocation::Url(_) | InputLocation::Path(_) => None,
+        };
+        Ok(unfinished.into_iter().filter_map(key).collect())
     }
 
     /// # Errors

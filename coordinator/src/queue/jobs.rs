@@ -10,7 +10,7 @@ use common::{
 
 use super::{
     handle::{Error, ToWorker},
-    state::{Effect, Job, Now, State, Stopping, Task, may_become, requirement},
+    state::{Effect, Job, Now, State, Stopping, Task, become_state, may_become, requirement},
 };
 use crate::{
     plan::Planned,
@@ -105,7 +105,7 @@ impl State {
             )));
         }
         let id = stored.job.id;
-        stored.job.state = JobState::Queued;
+        become_state(&mut stored.job, JobState::Queued);
         stored.job.failure = None;
         stored.job.finished_at = None;
         for (task, _) in &mut stored.tasks {
@@ -134,9 +134,12 @@ impl State {
         let job = self.jobs.get_mut(&id).ok_or(Error::NoSuchJob(id))?;
         let from = job.record.state;
         if !may_become(from, to) {
-            return Err(Error::WrongState(format!("job {id} has {} already", state_word(from))));
+            return Err(Error::WrongState(format!(
+                "job {id} has {} already: there is nothing to cancel",
+                state_word(from)
+            )));
         }
-        job.record.state = to;
+        become_state(&mut job.record, to);
         job.record.finished_at = Some(now.wall);
         job.record.failure = failure;
         for task in job.tasks.clone() {
@@ -179,7 +182,7 @@ impl State {
     }
 }
 
-const fn state_word(state: JobState) -> &'static str {
+pub(super) const fn state_word(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "not started",
         JobState::Running => "not ended",

@@ -4,12 +4,12 @@ use std::{collections::VecDeque, sync::Arc};
 
 use common::{
     api::{AttemptState, JobState, TaskState, WorkerRef},
-    id::{AttemptId, SessionId, WorkerId},
+    id::{AttemptId, SessionId, TaskId, WorkerId},
 };
 
 use super::{
     handle::ToWorker,
-    state::{Effect, Now, Running, State},
+    state::{Effect, Now, Running, State, become_state},
 };
 use crate::{
     fleet::{Class, Held, Placement, Requirement, select},
@@ -32,12 +32,12 @@ impl State {
         self.tell_idle(now);
     }
 
-    fn place(&self, requirement: &Arc<Requirement>, task: common::id::TaskId, now: Now) -> Option<Placement> {
+    fn place(&self, requirement: &Arc<Requirement>, task: TaskId, now: Now) -> Option<Placement> {
         let failed_on = &self.tasks.get(&task)?.record.history.failed_on;
         select(requirement, failed_on, &self.fleet, now.mono)
     }
 
-    fn assign(&mut self, id: common::id::TaskId, placement: Placement, now: Now) {
+    fn assign(&mut self, id: TaskId, placement: Placement, now: Now) {
         let Some(worker) = self.fleet.get_mut(placement.worker) else { return };
         let Some(session) = worker.session else { return };
         let Some(task) = self.tasks.get_mut(&id) else { return };
@@ -75,7 +75,7 @@ impl State {
 
         job.record.worker = Some(worker_ref);
         job.record.started_at.get_or_insert(now.wall);
-        job.record.state = JobState::Running;
+        become_state(&mut job.record, JobState::Running);
         let request = job.record.request.clone();
         let job = job.record.id;
         self.effects.push(Effect::Send(

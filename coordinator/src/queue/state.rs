@@ -379,6 +379,12 @@ pub(super) fn requirement(job: &JobRecord, task: &TaskRecord) -> Requirement {
     }
 }
 
+/// Moves a job along, or leaves it where it is.
+pub(super) fn become_state(job: &mut JobRecord, to: JobState) {
+    debug_assert!(job.state == to || may_become(job.state, to), "a job went from {:?} to {to:?}", job.state);
+    job.state = to;
+}
+
 /// The one table of a job's legal transitions.
 pub(super) const fn may_become(from: JobState, to: JobState) -> bool {
     matches!(
