@@ -121,9 +121,10 @@ fn devices(encoder: &Encoder) -> String {
 fn rejected(capabilities: &Capabilities) -> Vec<Vec<String>> {
     let mut by_reason: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for rejected in &capabilities.rejected {
+        // Without a device nothing was tried, at no bit depth.
         let name = match rejected.bit_depth {
-            8 => rejected.name.clone(),
-            depth => format!("{} {depth} bit", rejected.name),
+            10.. if !rejected.device.is_empty() => format!("{} {} bit", rejected.name, rejected.bit_depth),
+            _ => rejected.name.clone(),
         };
         by_reason.entry((&rejected.reason, &rejected.device)).or_default().push(name);
     }
