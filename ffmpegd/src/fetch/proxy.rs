@@ -1,0 +1,205 @@
+//! The range proxy on loopback.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, RANGE},
+    },
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use reqwest::Url;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Limits,
+    failure::SourceFailure,
+    policy::Origin,
+    range::{Wanted, parse_range},
+    reader::{Opened, Reader},
+    source::Source,
+    upstream::Upstream,
+};
+
+/// The running proxy.
+#[derive(Debug, Clone)]
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    sources: Arc<Sources>,
+}
+
+#[derive(Debug)]
+struct Sources {
+    upstream: Upstream,
+    /// By token.
+    by_token: Mutex<HashMap<String, Arc<Source>>>,
+}
+
+/// A source that ffmpeg can read until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    /// What ffmpeg opens.
+    pub(crate) url: String,
+    pub(crate) source: Arc<Source>,
+    token: String,
+    sources: Arc<Sources>,
+}
+
+impl Proxy {
+    /// Listens on loopback, until `stop`.
+    pub(crate) async fn start(
+        limits: Limits,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> io::Result<Self> {
+        let upstream = Upstream::new(limits).map_err(io::Error::other)?;
+        let sources = Arc::new(Sources { upstream, by_token: Mutex::default() });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let router =
+            Router::new().route("/{token}/{name}", any(serve)).with_state(Arc::clone(&sources));
+        tasks.spawn(async move {
+            // The future of `axum::serve` never ends by itself; dropped with it, no connection outlives an attempt.
+            stop.run_until_cancelled(axum::serve(listener, router).into_future()).await;
+        });
+        Ok(Self { address, sources })
+    }
+
+    /// Makes a source readable. `name` is only for guessing the format: its extension is kept.
+    pub(crate) fn mount(&self, url: Url, origin: Origin, name: &str) -> Mount {
+        let token = format!("{:032x}", rand::random::<u128>());
+        let source = Arc::new(Source::new(url, origin));
+        self.sources.lock().insert(token.clone(), Arc::clone(&source));
+        Mount {
+            url: format!("http://{}/{token}/{}", self.address, plain_name(name)),
+            source,
+            token,
+            sources: Arc::clone(&self.sources),
+        }
+    }
+}
+
+impl Sources {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Source>>> {
+        self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.sources.lock().remove(&self.token);
+    }
+}
+
+/// `input` and the extension of the user's name, which some demuxers go by.
+fn plain_name(name: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((_, extension))
+            if (1..=8).contains(&extension.len())
+                && extension.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+        {
+            format!("input.{}", extension.to_ascii_lowercase())
+        }
+        _ => "input".to_owned(),
+    }
+}
+
+async fn serve(
+    State(sources): State<Arc<Sources>>,
+    Path((token, _name)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let Some(source) = sources.lock().get(&token).cloned() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if method != Method::GET && method != Method::HEAD {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")]).into_response();
+    }
+    let Ok(permit) = Arc::clone(&source.reads).try_acquire_owned() else {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    };
+    let wanted = parse_range(headers.get(RANGE).and_then(|value| value.to_str().ok()));
+    match Reader::open(sources.upstream.clone(), Arc::clone(&source), wanted, permit).await {
+        Ok(opened) => respond(&source, wanted, method == Method::HEAD, opened),
+        Err(failure) => refused(&failure),
+    }
+}
+
+fn respond(source: &Source, wanted: Wanted, head: bool, opened: Opened) -> Response {
+    let (reader, length, total, ranges) = match opened {
+        Opened::Beyond { total: 0 } if wanted.start == 0 => {
+            return (StatusCode::OK, [(CONTENT_LENGTH, "0")]).into_response();
+        }
+        Opened::Beyond { total } => {
+            let range = format!("bytes */{total}");
+            return (StatusCode::RANGE_NOT_SATISFIABLE, [(CONTENT_RANGE, range)]).into_response();
+        }
+        Opened::Body { reader, length, total, ranges } => (reader, length, total, ranges),
+    };
+    if !ranges && wanted.start > 0 {
+        // ffmpeg was told that it cannot seek here, and must not get the wrong bytes if it tries.
+        source.gave_up(SourceFailure::Nonsense("it stopped to honour ranges".to_owned()), wanted.start);
+        return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+    }
+    let mut response = Response::new(if head { Body::empty() } else { Body::from_stream(reader.stream()) });
+    let headers = response.headers_mut();
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static(if ranges { "bytes" } else { "none" }));
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
+    if let (true, true, Some(length)) = (ranges, wanted.ranged, length) {
+        let total = total.map_or_else(|| "*".to_owned(), |total| total.to_string());
+        let range = format!("bytes {}-{}/{total}", wanted.start, (wanted.start + length).saturating_sub(1));
+        if let Ok(range) = HeaderValue::from_str(&range) {
+            headers.insert(CONTENT_RANGE, range);
+        }
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    response
+}
+
+fn refused(failure: &SourceFailure) -> Response {
+    let status = match failure {
+        SourceFailure::Status(code) => StatusCode::from_u16(*code).unwrap_or(StatusCode::BAD_GATEWAY),
+        SourceFailure::Stalled { .. } => StatusCode::GATEWAY_TIMEOUT,
+        SourceFailure::Refused(_) => StatusCode::FORBIDDEN,
+        SourceFailure::Connect(_)
+        | SourceFailure::HungUp { .. }
+        | SourceFailure::Redirect(_)
+        | SourceFailure::Nonsense(_) => StatusCode::BAD_GATEWAY,
+    };
+    // ffmpeg reports what is not an error status as success.
+    if status.is_client_error() || status.is_server_error() { status } else { StatusCode::BAD_GATEWAY }
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_harmless_extension_of_the_name_is_kept() {
+        for (name, plain) in [
+            ("Holiday 2024.MP4", "input.mp4"),
+            ("https://h/a/b.mkv", "input.mkv"),
+            ("noextension", "input"),
+            ("a.", "input"),
+            ("x.m/../p4", "input"),
+            ("a.mp4?x=1", "input"),
+        ] {
+            assert_eq!(plain_name(name), plain, "{name}");
+        }
+    }
+}

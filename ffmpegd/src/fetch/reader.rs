@@ -1,0 +1,162 @@
+//! Reads a source from one place to the end, over as many connections as it takes.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use common::backoff::Backoff;
+use futures::Stream;
+use reqwest::Response;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{sleep, timeout},
+};
+
+use std::sync::Arc;
+
+use super::{
+    failure::SourceFailure,
+    range::Wanted,
+    source::Source,
+    upstream::{Answer, Upstream, strong_tag},
+};
+
+/// Between tries to go on.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(4) };
+/// A connection that brought this much counts as progress: the tries are counted anew.
+const PROGRESS: u64 = 64 * 1024;
+
+pub(super) struct Reader {
+    upstream: Upstream,
+    source: Arc<Source>,
+    response: Response,
+    tag: Option<String>,
+    position: u64,
+    /// Where the body ends, if that is known.
+    end: Option<u64>,
+    /// The server honours ranges: a break can be mended.
+    resumable: bool,
+    tries: u32,
+    since_resume: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// An opened source.
+pub(super) enum Opened {
+    Body { reader: Box<Reader>, length: Option<u64>, total: Option<u64>, ranges: bool },
+    Beyond { total: u64 },
+}
+
+impl Reader {
+    /// Opens the source; asks again a few times where that can help.
+    pub(super) async fn open(
+        upstream: Upstream,
+        source: Arc<Source>,
+        wanted: Wanted,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Opened, SourceFailure> {
+        let mut tries = 0;
+        let answer = loop {
+            match upstream.open(&source, wanted, None).await {
+                Ok(answer) => break answer,
+                Err(failure) if failure.is_final() || spent(&failure, tries, upstream.limits.resumes) => {
+                    source.gave_up(failure.clone(), wanted.start);
+                    return Err(failure);
+                }
+                Err(_) => sleep(BACKOFF.delay(tries, rand::random())).await,
+            }
+            tries += 1;
+        };
+        let (response, position, end, total, ranges) = match answer {
+            Answer::Beyond { total } => return Ok(Opened::Beyond { total }),
+            Answer::Part { response, end, total } => (response, wanted.start, Some(end), total, true),
+            Answer::Whole { response, length } => (response, 0, length, length, false),
+        };
+        let length = end.map(|end| end.saturating_sub(position));
+        let tag = strong_tag(&response);
+        let reader = Self {
+            upstream,
+            source,
+            response,
+            tag,
+            position,
+            end,
+            resumable: ranges,
+            tries: 0,
+            since_resume: 0,
+            _permit: permit,
+        };
+        Ok(Opened::Body { reader: Box::new(reader), length, total, ranges })
+    }
+
+    /// The bytes. A failure that could not be mended ends the stream with an error, which cuts the connection to ffmpeg.
+    pub(super) fn stream(self: Box<Self>) -> impl Stream<Item = io::Result<Bytes>> {
+        futures::stream::try_unfold(self, |mut reader| async move {
+            match reader.next().await {
+                Ok(bytes) => Ok(bytes.map(|bytes| (bytes, reader))),
+                Err(failure) => {
+                    let error = io::Error::other(format!("{failure:?}"));
+                    reader.source.gave_up(failure, reader.position);
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceFailure> {
+        loop {
+            if self.end.is_some_and(|end| self.position >= end) {
+                return Ok(None);
+            }
+            let stall = self.upstream.limits.stall;
+            let broke = match timeout(stall, self.response.chunk()).await {
+                Ok(Ok(Some(bytes))) if bytes.is_empty() => continue,
+                Ok(Ok(Some(bytes))) => return Ok(Some(self.took(bytes))),
+                Ok(Ok(None)) if self.end.is_none() => return Ok(None),
+                Ok(Ok(None) | Err(_)) => SourceFailure::HungUp { at: self.position, of: self.end },
+                Err(_) => SourceFailure::Stalled { seconds: stall.as_secs(), at: self.position },
+            };
+            self.resume(broke).await?;
+        }
+    }
+
+    fn took(&mut self, bytes: Bytes) -> Bytes {
+        let count = bytes.len() as u64;
+        self.position += count;
+        self.since_resume += count;
+        if self.since_resume >= PROGRESS {
+            self.tries = 0;
+        }
+        self.source.delivered(count, self.position);
+        bytes
+    }
+
+    /// Opens the source again where the read broke.
+    async fn resume(&mut self, mut broke: SourceFailure) -> Result<(), SourceFailure> {
+        loop {
+            if !self.resumable || spent(&broke, self.tries, self.upstream.limits.resumes) {
+                return Err(broke);
+            }
+            sleep(BACKOFF.delay(self.tries, rand::random())).await;
+            self.tries += 1;
+            let wanted = Wanted { start: self.position, end: self.end, ranged: true };
+            match self.upstream.open(&self.source, wanted, self.tag.as_deref()).await {
+                Ok(Answer::Part { response, .. }) => {
+                    self.response = response;
+                    self.since_resume = 0;
+                    return Ok(());
+                }
+                Ok(Answer::Whole { .. } | Answer::Beyond { .. }) => {
+                    return Err(SourceFailure::Nonsense("the file changed while it was read".to_owned()));
+                }
+                Err(failure) if failure.is_final() => return Err(failure),
+                Err(failure) => broke = failure,
+            }
+        }
+    }
+}
+
+/// Whether enough was tried. A server that stalls takes the whole stall timeout each time, so it gets one more chance.
+fn spent(failure: &SourceFailure, tries: u32, resumes: u32) -> bool {
+    let allowed = if matches!(failure, SourceFailure::Stalled { .. }) { resumes.min(1) } else { resumes };
+    tries >= allowed
+}

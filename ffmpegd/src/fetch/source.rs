@@ -1,0 +1,118 @@
+//! One input that ffmpeg reads through the proxy, and what was seen of it.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+use reqwest::Url;
+use tokio::sync::Semaphore;
+
+use super::{failure::SourceFailure, policy::Origin};
+
+/// Reads of one source at once. ffmpeg has one open, and opens the next before it has closed the last.
+const MAX_READS: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(super) url: Url,
+    pub(crate) origin: Origin,
+    /// The URL for people and logs.
+    pub(crate) shown: String,
+    pub(super) reads: Arc<Semaphore>,
+    bytes: AtomicU64,
+    observed: Mutex<Observed>,
+}
+
+/// What the proxy knows of a source by now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    /// Why the last read was given up, unless a later one got further.
+    pub(crate) failure: Option<SourceFailure>,
+    /// Where that was.
+    pub(crate) failed_at: u64,
+    /// Whether the server serves ranges.
+    pub(crate) ranges: Option<bool>,
+    /// Bytes of the whole file.
+    pub(crate) size: Option<u64>,
+}
+
+impl Source {
+    pub(super) fn new(url: Url, origin: Origin) -> Self {
+        Self {
+            shown: shown(&url),
+            url,
+            origin,
+            reads: Arc::new(Semaphore::new(MAX_READS)),
+            bytes: AtomicU64::new(0),
+            observed: Mutex::default(),
+        }
+    }
+
+    /// Bytes that were read so far, those read twice included: it grows for as long as the source delivers.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn observed(&self) -> Observed {
+        self.lock().clone()
+    }
+
+    pub(super) fn answered(&self, ranges: bool, size: Option<u64>) {
+        let mut observed = self.lock();
+        observed.ranges = Some(ranges);
+        observed.size = size.or(observed.size);
+    }
+
+    /// `count` bytes came, up to position `at`.
+    pub(super) fn delivered(&self, count: u64, at: u64) {
+        self.bytes.fetch_add(count, Ordering::Relaxed);
+        let mut observed = self.lock();
+        if observed.failure.is_some() && at > observed.failed_at {
+            observed.failure = None;
+        }
+    }
+
+    pub(super) fn gave_up(&self, failure: SourceFailure, at: u64) {
+        let mut observed = self.lock();
+        observed.failure = Some(failure);
+        observed.failed_at = at;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A URL as it may be logged: no user name, no password, no query (signatures live there), no fragment.
+pub(crate) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for URLs that cannot hold a user name.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let url: Url = "https://user:pw@host:8443/a/b.mp4?X-Sig=secret#t".parse().unwrap();
+        assert_eq!(shown(&url), "https://host:8443/a/b.mp4");
+    }
+
+    #[test]
+    fn a_failure_is_forgotten_once_a_later_read_gets_further() {
+        let source = Source::new("http://a/b".parse().unwrap(), Origin::User);
+        source.gave_up(SourceFailure::HungUp { at: 100, of: None }, 100);
+        source.delivered(50, 50);
+        assert!(source.observed().failure.is_some());
+        source.delivered(60, 110);
+        assert_eq!(source.observed().failure, None);
+        assert_eq!(source.bytes(), 110);
+    }
+}

@@ -1,0 +1,380 @@
+//! The course of an attempt.
+
+use std::{
+    io,
+    panic::AssertUnwindSafe,
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use common::{
+    failure::{Failure, FailureKind},
+    ffmpeg::{Context, EncoderChoice, Lowered, ffprobe_args, lower, missing_filters, parse_ffprobe, safe_stem},
+    id::AttemptId,
+    media::MediaInfo,
+    proto,
+};
+use futures::FutureExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Assignment, Ending, Live, Location, Tools,
+    check::{self, MAX_ANSWER, Objection},
+    classify::{Evidence, SourceSeen, Verdict, after_check, after_probe, after_success, classify},
+    progress::Parser,
+    scratch::Scratch,
+    spawn::{Exit, Process, Program},
+    supervise::{Bounds, End, Keep, Stdout, supervise},
+    upload,
+};
+use crate::fetch::{self, Mount, Observed, Origin};
+
+/// Runs an attempt to its end. `started` gets one message when ffmpeg runs. When this returns no process of the attempt
+/// is left and its scratch folder is gone.
+pub(crate) async fn attempt(
+    tools: &Tools,
+    assignment: Assignment,
+    live: &Live,
+    started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
+    stop: CancellationToken,
+) -> Ending {
+    let input = assignment.input.clone();
+    let run = AssertUnwindSafe(run(tools, assignment, live, started, stop)).catch_unwind();
+    run.await.unwrap_or_else(|_| {
+        let message = format!("transcoding {input}: the worker made a mistake (a panic; see its log)");
+        Failure::new(FailureKind::Crashed, message).into()
+    })
+}
+
+async fn run(
+    tools: &Tools,
+    assignment: Assignment,
+    live: &Live,
+    started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
+    stop: CancellationToken,
+) -> Ending {
+    live.phase("probing");
+    let scratch = match Scratch::create(&tools.scratch, assignment.attempt).await {
+        Ok(scratch) => scratch,
+        Err(error) => return no_scratch(tools, &assignment, &error).into(),
+    };
+    let course = Course { tools, assignment: &assignment, live, stop, scratch: &scratch, begun: Instant::now() };
+    let ending = match course.run(started).await {
+        Ok(ending) | Err(ending) => ending,
+    };
+    scratch.remove().await;
+    ending
+}
+
+fn no_scratch(tools: &Tools, assignment: &Assignment, error: &io::Error) -> Failure {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::DiskFull,
+        _ => FailureKind::Crashed,
+    };
+    let message = format!(
+        "transcoding {}: cannot make a scratch folder in {}: {error}; make room there, or set TVARR_SCRATCH_DIR",
+        assignment.input,
+        tools.scratch.display()
+    );
+    Failure::new(kind, message)
+}
+
+/// What ffmpeg opens.
+enum Opened {
+    Mount(Mount),
+    Path(PathBuf),
+}
+
+struct Course<'a> {
+    tools: &'a Tools,
+    assignment: &'a Assignment,
+    live: &'a Live,
+    stop: CancellationToken,
+    scratch: &'a Scratch,
+    begun: Instant,
+}
+
+impl Course<'_> {
+    async fn run(&self, started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>) -> Result<Ending, Ending> {
+        let opened = self.open().await?;
+        let bounds = self.bounds(&opened);
+        let url = opened.url();
+        self.live.rename(&url, &self.assignment.input);
+        self.live.rename(&format!("{}/", self.scratch.out().display()), "");
+
+        let info = self.probe(&opened, &url, &bounds).await?;
+        let lowered = Arc::new(self.lower(&info, &url)?);
+
+        self.live.phase("encoding");
+        let program = self.program(&self.tools.ffmpeg, lowered.argv.clone());
+        let process = self.spawn(&program).await?;
+        // Nobody listens only when the worker ends, which ends this too.
+        let _ = started.send((self.assignment.attempt, self.started(&program, &info))).await;
+        self.encode(process, &lowered, &opened, &bounds).await?;
+
+        self.live.phase("checking");
+        self.check(&lowered, &opened, &bounds).await?;
+
+        self.live.phase("uploading");
+        let out = self.scratch.out();
+        let outputs = upload::list(&out).await.map_err(|error| {
+            Failure::new(FailureKind::OutputWrong, format!("cannot list the results: {error}"))
+        });
+        let outputs = outputs.map_err(Ending::from)?;
+        let uploading = upload::upload(self.tools, self.assignment.attempt, &out, &outputs);
+        self.until_stopped(uploading).await??;
+        Ok(Ending::Succeeded { outputs, warnings: lowered.warnings.clone(), progress: self.live.progress() })
+    }
+
+    async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Ending> {
+        self.stop.run_until_cancelled(work).await.ok_or(Ending::Stopped)
+    }
+
+    async fn open(&self) -> Result<Opened, Ending> {
+        match &self.assignment.location {
+            Location::Path(path) => {
+                let opening = fetch::open_below(&self.tools.shared_roots, path.as_ref());
+                Ok(Opened::Path(self.until_stopped(opening).await??))
+            }
+            Location::Url(url) => {
+                let origin = if url.contains("://") { Origin::User } else { Origin::Coordinator };
+                let resolved = self.tools.coordinator.resolve(url).map_err(|reason| {
+                    Failure::new(FailureKind::InvalidInput, format!("cannot read {}: {reason}", self.assignment.input))
+                })?;
+                if !matches!(resolved.scheme(), "http" | "https") {
+                    let message = format!(
+                        "cannot read {}: {} is not supported; give an http or https URL",
+                        self.assignment.input,
+                        resolved.scheme()
+                    );
+                    return Err(Failure::new(FailureKind::InvalidInput, message).into());
+                }
+                Ok(Opened::Mount(self.tools.proxy.mount(resolved, origin, &self.assignment.input)))
+            }
+        }
+    }
+
+    fn bounds(&self, opened: &Opened) -> Bounds {
+        Bounds {
+            stop: self.stop.clone(),
+            stall: self.assignment.stall,
+            deadline: self.assignment.time_limit.and_then(|limit| self.begun.checked_add(limit)),
+            source: match opened {
+                Opened::Mount(mount) => Some(Arc::clone(&mount.source)),
+                Opened::Path(_) => None,
+            },
+        }
+    }
+
+    async fn probe(&self, opened: &Opened, url: &str, bounds: &Bounds) -> Result<MediaInfo, Ending> {
+        let process = self.spawn(&self.program(&self.tools.ffprobe, ffprobe_args(url))).await?;
+        let mut answer = Keep { bytes: Vec::new(), limit: MAX_ANSWER };
+        let end = supervise(process, &mut answer, &self.live.log, bounds).await;
+        let exit = self.exited(end, "reading", "ffprobe", opened)?;
+        let doubt = self.with_evidence("reading", "ffprobe", exit, opened, |evidence| match exit {
+            Exit::Code(0) => after_probe(evidence).map(Verdict::from),
+            Exit::Code(_) | Exit::Signal(_) => Some(classify(evidence)),
+        });
+        if let Some(verdict) = doubt {
+            return Err(Ending::Failed(verdict));
+        }
+        let mut info = parse_ffprobe(&answer.bytes).map_err(|failure| {
+            let message = failure.message.replacen("the input", &self.assignment.input, 1);
+            Ending::from(Failure { message, ..failure })
+        })?;
+        if let Opened::Mount(mount) = opened {
+            info.size = mount.source.observed().size.or(info.size);
+        }
+        Ok(info)
+    }
+
+    fn lower(&self, info: &MediaInfo, url: &str) -> Result<Lowered, Ending> {
+        let nvenc_preset = self.tools.nvenc_preset;
+        let encoder =
+            self.assignment.encoder.as_ref().map(|encoder| EncoderChoice { nvenc_preset, ..encoder.clone() });
+        let context = Context {
+            spec: &self.assignment.spec,
+            input: info,
+            input_url: url,
+            stem: &safe_stem(&self.assignment.input),
+            encoder: encoder.as_ref(),
+            capabilities: &self.tools.capabilities,
+            output_dir: self.scratch.out(),
+        };
+        lower(&context).map_err(|failure| {
+            let missing_filters = match failure.kind {
+                FailureKind::MissingCapability => missing_filters(&context),
+                _ => Vec::new(),
+            };
+            Ending::Failed(Verdict { missing_filters, ..self.about_input(failure).into() })
+        })
+    }
+
+    /// A failure of the pure functions, which do not know the input's name.
+    fn about_input(&self, failure: Failure) -> Failure {
+        if failure.message.contains(&self.assignment.input) {
+            return failure;
+        }
+        let message = format!("transcoding {}: {}", self.assignment.input, failure.message);
+        Failure { message, ..failure }
+    }
+
+    async fn encode(
+        &self,
+        process: Process,
+        lowered: &Lowered,
+        opened: &Opened,
+        bounds: &Bounds,
+    ) -> Result<(), Ending> {
+        let mut reports =
+            Reports { live: self.live, lines: super::lines::Lines::default(), parser: Parser::new(lowered.duration), last: (0, 0) };
+        let end = supervise(process, &mut reports, &self.live.log, bounds).await;
+        let exit = self.exited(end, "encoding", "ffmpeg", opened)?;
+        let failed = self.with_evidence("encoding", "ffmpeg", exit, opened, |evidence| match exit {
+            Exit::Code(0) => after_success(evidence).map(Verdict::from),
+            Exit::Code(_) | Exit::Signal(_) => Some(classify(evidence)),
+        });
+        failed.map_or(Ok(()), |verdict| Err(Ending::Failed(verdict)))
+    }
+
+    async fn check(&self, lowered: &Arc<Lowered>, opened: &Opened, bounds: &Bounds) -> Result<(), Ending> {
+        match check::check(self.tools, lowered, &self.scratch.out(), bounds).await {
+            Ok(()) => Ok(()),
+            Err(Objection::Ended(ending)) => Err(ending),
+            Err(Objection::Wrong(wrong)) => {
+                let failure = self.with_evidence("checking", "ffmpeg", Exit::Code(0), opened, |evidence| {
+                    after_check(evidence, &wrong)
+                });
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// How a process ended, if it ended by itself.
+    fn exited(&self, end: End, doing: &str, program: &str, opened: &Opened) -> Result<Exit, Ending> {
+        let input = &self.assignment.input;
+        let failure = match end {
+            End::Exited(exit) => return Ok(exit),
+            End::Stopped => return Err(Ending::Stopped),
+            End::Stalled(patience) => {
+                if let Some(failure) = opened.failure() {
+                    return Err(failure.into());
+                }
+                let message = format!("{doing} {input}: {program} did nothing for {} s", patience.as_secs());
+                Failure::new(FailureKind::Stalled, message)
+            }
+            End::OutOfTime => {
+                let limit = self.assignment.time_limit.unwrap_or_default().as_secs();
+                let message =
+                    format!("{doing} {input}: the job's time limit of {limit} s ran out; raise it or ask for less");
+                Failure::new(FailureKind::TimeLimit, message)
+            }
+            End::Lost(error) => {
+                Failure::new(FailureKind::Crashed, format!("{doing} {input}: {program} was lost: {error}"))
+            }
+        };
+        Err(failure.into())
+    }
+
+    fn with_evidence<T>(
+        &self,
+        doing: &str,
+        program: &str,
+        exit: Exit,
+        opened: &Opened,
+        judge: impl FnOnce(&Evidence<'_>) -> T,
+    ) -> T {
+        let stderr = self.live.log_tail();
+        let seen: Option<(Observed, &Mount)> = match opened {
+            Opened::Mount(mount) => Some((mount.source.observed(), mount)),
+            Opened::Path(_) => None,
+        };
+        let source = seen.as_ref().map(|(observed, mount)| SourceSeen {
+            shown: match mount.source.origin {
+                Origin::User => &mount.source.shown,
+                Origin::Coordinator => &self.assignment.input,
+            },
+            origin: mount.source.origin,
+            observed,
+        });
+        judge(&Evidence { input: &self.assignment.input, doing, program, exit, stderr: &stderr, source })
+    }
+
+    fn program(&self, path: &std::path::Path, args: Vec<std::ffi::OsString>) -> Program {
+        Program { path: path.to_owned(), args, folder: self.scratch.folder().to_owned() }
+    }
+
+    async fn spawn(&self, program: &Program) -> Result<Process, Ending> {
+        if self.stop.is_cancelled() {
+            return Err(Ending::Stopped);
+        }
+        self.tools.spawner.spawn(program).await.map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::OutOfMemory => FailureKind::OutOfMemory,
+                _ => FailureKind::Crashed,
+            };
+            let message = format!(
+                "transcoding {}: cannot start {}: {error}; run `ffmpegd detect` on this worker",
+                self.assignment.input,
+                program.path.display()
+            );
+            Failure::new(kind, message).into()
+        })
+    }
+
+    fn started(&self, program: &Program, info: &MediaInfo) -> proto::AttemptStarted {
+        let command = std::iter::once(program.path.to_string_lossy().into_owned())
+            .chain(program.args.iter().map(|arg| arg.to_string_lossy().into_owned()));
+        proto::AttemptStarted {
+            task_id: self.assignment.attempt.task.to_string(),
+            epoch: self.assignment.attempt.epoch.0,
+            argv: command.collect(),
+            input_info_json: serde_json::to_string(info).unwrap_or_default(),
+        }
+    }
+}
+
+impl Opened {
+    fn url(&self) -> String {
+        match self {
+            Self::Mount(mount) => mount.url.clone(),
+            Self::Path(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Path(_) => None,
+            Self::Mount(mount) => {
+                let failure = mount.source.observed().failure?;
+                Some(failure.failure(&mount.source.shown, mount.source.origin))
+            }
+        }
+    }
+}
+
+/// `ffmpeg -progress` on stdout.
+struct Reports<'a> {
+    live: &'a Live,
+    lines: super::lines::Lines,
+    parser: Parser,
+    last: (u64, u64),
+}
+
+impl Stdout for Reports<'_> {
+    fn take(&mut self, bytes: &[u8]) {
+        let Self { live, lines, parser, last } = self;
+        lines.push(bytes, |line| {
+            if let Some(progress) = parser.line(line) {
+                *last = (progress.out_time_us, progress.frames);
+                live.report(progress);
+            }
+        });
+    }
+
+    fn signs(&self) -> (u64, u64) {
+        self.last
+    }
+}

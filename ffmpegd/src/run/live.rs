@@ -1,0 +1,44 @@
+//! What a running attempt shows of itself while it runs.
+
+use std::sync::{Mutex, PoisonError};
+
+use common::worker::Progress;
+
+use super::log::Log;
+
+/// Written by the attempt, read by the heartbeat.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(super) log: Mutex<Log>,
+    progress: Mutex<Progress>,
+}
+
+impl Live {
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lines since the last call.
+    pub(crate) fn take_log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).take_fresh()
+    }
+
+    pub(crate) fn log_tail(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).tail()
+    }
+
+    pub(super) fn rename(&self, name: &str, shown: &str) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).rename(name, shown);
+    }
+
+    pub(super) fn phase(&self, phase: &str) {
+        phase.clone_into(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner).phase);
+    }
+
+    /// Figures of ffmpeg; the phase stays.
+    pub(super) fn report(&self, figures: Progress) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let phase = std::mem::take(&mut progress.phase);
+        *progress = Progress { phase, ..figures };
+    }
+}

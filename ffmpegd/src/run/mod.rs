@@ -1,0 +1,78 @@
+//! One attempt: from an assignment to uploaded results.
+//!
+//! probing (ffprobe reads the input) -> encoding (ffmpeg) -> checking (what came out is probed and compared) -> uploading.
+//! Whatever ends an attempt, its processes are gone and its scratch folder is removed before anybody is told.
+
+mod assignment;
+mod attempt;
+mod check;
+mod classify;
+mod death_signal;
+mod lines;
+mod live;
+mod log;
+mod progress;
+mod scratch;
+mod spawn;
+mod supervise;
+mod upload;
+mod watchdog;
+
+use std::{path::PathBuf, sync::Arc};
+
+use common::{
+    failure::Failure,
+    id::WorkerId,
+    worker::{Capabilities, OutputFile, Progress},
+};
+use reqwest::Client;
+use tokio::sync::watch;
+
+pub(crate) use self::{
+    assignment::{Assignment, Location, Slot, Unusable, attempt_id},
+    attempt::attempt,
+    classify::Verdict,
+    live::Live,
+    scratch::prepare as prepare_scratch,
+    spawn::Spawner,
+    upload::client as upload_client,
+};
+use crate::{fetch::Proxy, options::Address, session::Connection};
+
+/// What attempts work with.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) worker: WorkerId,
+    pub(crate) ffmpeg: PathBuf,
+    pub(crate) ffprobe: PathBuf,
+    pub(crate) nvenc_preset: Option<u8>,
+    /// Where attempts' folders are made.
+    pub(crate) scratch: PathBuf,
+    /// Canonical.
+    pub(crate) shared_roots: Vec<PathBuf>,
+    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) coordinator: Address,
+    pub(crate) spawner: Spawner,
+    pub(crate) proxy: Proxy,
+    /// For uploads.
+    pub(crate) http: Client,
+    /// The open session, if there is one.
+    pub(crate) connection: watch::Receiver<Option<Connection>>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ending {
+    Succeeded { outputs: Vec<OutputFile>, warnings: Vec<String>, progress: Progress },
+    Failed(Verdict),
+    /// It was told to stop.
+    Stopped,
+    /// The coordinator says that it belongs to somebody else by now.
+    NotCurrent,
+}
+
+impl From<Failure> for Ending {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.into())
+    }
+}

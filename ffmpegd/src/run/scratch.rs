@@ -1,0 +1,112 @@
+//! The folder of one attempt, gone with it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use common::id::AttemptId;
+use tokio::fs;
+
+/// An attempt's folder. `out` in it is where results are made. Removed on drop, and better with [`Scratch::remove`].
+#[derive(Debug)]
+pub(super) struct Scratch {
+    folder: PathBuf,
+    removed: bool,
+}
+
+impl Scratch {
+    pub(super) async fn create(root: &Path, attempt: AttemptId) -> io::Result<Self> {
+        let scratch = Self { folder: root.join(format!("{}-{}", attempt.task, attempt.epoch)), removed: false };
+        match fs::create_dir(&scratch.folder).await {
+            Ok(()) => {}
+            // The worker makes the root when it starts, but folders like this one get cleaned up by others too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&scratch.folder).await?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir_all(&scratch.folder).await?;
+                fs::create_dir(&scratch.folder).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        fs::create_dir(scratch.out()).await?;
+        Ok(scratch)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn out(&self) -> PathBuf {
+        self.folder.join("out")
+    }
+
+    pub(super) async fn remove(mut self) {
+        self.removed = true;
+        if let Err(error) = fs::remove_dir_all(&self.folder).await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(folder = %self.folder.display(), %error, "cannot remove scratch files");
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.removed {
+            // Only when an attempt is torn down without having ended: blocking for some files is better than leaving them.
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Makes the folder for attempts, and empties it of what an earlier run left there when it was killed.
+pub(crate) fn prepare(root: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(root)?;
+    for entry in std::fs::read_dir(root)? {
+        let entry = entry?;
+        if !is_attempt(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        let path = entry.path();
+        tracing::info!(folder = %path.display(), "removing scratch files of an earlier run");
+        if entry.file_type()?.is_dir() { std::fs::remove_dir_all(&path)? } else { std::fs::remove_file(&path)? }
+    }
+    Ok(())
+}
+
+/// `{task}-{epoch}`: nothing else in the folder is ours to delete.
+fn is_attempt(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(task, epoch)| {
+        task.parse::<common::id::TaskId>().is_ok() && epoch.parse::<u64>().is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::{Epoch, TaskId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempts_files_go_with_it() {
+        let root = tempfile::tempdir().unwrap();
+        let attempt = AttemptId { task: TaskId::new(), epoch: Epoch(3) };
+        let scratch = Scratch::create(root.path(), attempt).await.unwrap();
+        std::fs::write(scratch.out().join("a.mp4"), "x").unwrap();
+        scratch.remove().await;
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+
+        drop(Scratch::create(root.path(), attempt).await.unwrap());
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(format!("{}-1", TaskId::new()));
+        std::fs::create_dir_all(left.join("out")).unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+        prepare(dir.path()).unwrap();
+        assert!(!left.exists() && dir.path().join("notes.txt").exists());
+    }
+}

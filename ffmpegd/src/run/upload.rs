@@ -1,0 +1,265 @@
+//! Brings finished files to where the coordinator says.
+//!
+//! Tried until it works, the attempt is no longer current, or a live coordinator's storage refuses again and again. While
+//! no session is open nothing counts: the lease decides how long that may last.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{
+    backoff::Backoff,
+    failure::{Failure, FailureKind},
+    ffmpeg::content_type,
+    id::AttemptId,
+    proto,
+    worker::OutputFile,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use reqwest::{
+    Body, Client,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
+use tokio::{
+    fs::{self, File},
+    time::{sleep, timeout},
+};
+use tokio_util::io::ReaderStream;
+use tonic::Code;
+
+use super::{Ending, Tools};
+use crate::session::Connection;
+
+/// At once; more only share the same line.
+const PARALLEL: usize = 4;
+/// Files in one request for addresses, so that no message on the control connection is large.
+const BATCH: usize = 256;
+/// Fruitless rounds with the coordinator there.
+const MAX_ROUNDS: u32 = 8;
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(10) };
+/// A transfer that moves no byte for this long is given up, and so is a server that does not answer after the last one.
+const STALL: Duration = Duration::from_secs(60);
+const READ_BUFFER: usize = 256 * 1024;
+
+/// The files below `folder`, by path.
+pub(super) async fn list(folder: &Path) -> io::Result<Vec<OutputFile>> {
+    let mut files = Vec::new();
+    let mut folders = vec![(folder.to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        let mut entries = fs::read_dir(&folder).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let name = entry.file_name().into_string().map_err(|name| {
+                io::Error::other(format!("{} is no UTF-8", name.display()))
+            })?;
+            let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+            let about = fs::symlink_metadata(entry.path()).await?;
+            if about.is_dir() {
+                folders.push((entry.path(), path));
+            } else if about.is_file() {
+                let content_type = content_type(&path).to_owned();
+                files.push(OutputFile { path, size: about.len(), content_type });
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// Uploads `files` from `folder`.
+pub(super) async fn upload(
+    tools: &Tools,
+    attempt: AttemptId,
+    folder: &Path,
+    files: &[OutputFile],
+) -> Result<(), Ending> {
+    let mut there = BTreeSet::new();
+    let mut rounds = 0;
+    loop {
+        let before = there.len();
+        let problem = match round(tools, attempt, folder, files, &mut there).await {
+            Ok(()) => return Ok(()),
+            Err(Problem::NotCurrent) => return Err(Ending::NotCurrent),
+            Err(Problem::Disconnected(problem)) => {
+                tracing::debug!(problem, "upload waits for the coordinator");
+                continue_later(rounds).await;
+                continue;
+            }
+            Err(Problem::Refused(problem)) => problem,
+        };
+        rounds = if there.len() > before { 0 } else { rounds + 1 };
+        if rounds >= MAX_ROUNDS {
+            let message = format!("uploading the results: {problem}; {MAX_ROUNDS} tries in a row did not help");
+            return Err(Failure::new(FailureKind::UploadFailed, message).into());
+        }
+        tracing::info!(problem, "upload failed, trying again");
+        continue_later(rounds).await;
+    }
+}
+
+async fn continue_later(rounds: u32) {
+    sleep(BACKOFF.delay(rounds, rand::random())).await;
+}
+
+enum Problem {
+    NotCurrent,
+    /// The coordinator cannot be asked now.
+    Disconnected(String),
+    /// The coordinator or its storage answered that it cannot.
+    Refused(String),
+}
+
+async fn round(
+    tools: &Tools,
+    attempt: AttemptId,
+    folder: &Path,
+    files: &[OutputFile],
+    there: &mut BTreeSet<String>,
+) -> Result<(), Problem> {
+    loop {
+        let batch: Vec<OutputFile> =
+            files.iter().filter(|file| !there.contains(&file.path)).take(BATCH).cloned().collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let connection = connected(tools).await?;
+        let urls = addresses(tools, connection, attempt, &batch).await?;
+        let mut puts = Vec::with_capacity(batch.len());
+        for (file, url) in batch.into_iter().zip(urls) {
+            puts.push(put(tools, folder, file, url));
+        }
+        let mut puts = stream::iter(puts).buffer_unordered(PARALLEL);
+        while let Some(path) = puts.try_next().await.map_err(|problem| unless_gone(tools, problem))? {
+            there.insert(path);
+        }
+    }
+}
+
+async fn connected(tools: &Tools) -> Result<Connection, Problem> {
+    let mut connection = tools.connection.clone();
+    let open = connection.wait_for(Option::is_some).await;
+    let open = open.map_err(|_| Problem::Disconnected("the worker ends".to_owned()))?;
+    open.clone().ok_or_else(|| Problem::Disconnected("no session".to_owned()))
+}
+
+/// A transfer that broke while the coordinator vanished says nothing about the storage.
+fn unless_gone(tools: &Tools, problem: String) -> Problem {
+    if tools.connection.borrow().is_some() { Problem::Refused(problem) } else { Problem::Disconnected(problem) }
+}
+
+async fn addresses(
+    tools: &Tools,
+    mut connection: Connection,
+    attempt: AttemptId,
+    files: &[OutputFile],
+) -> Result<Vec<String>, Problem> {
+    let request = proto::OpenUploadsRequest {
+        worker_id: tools.worker.to_string(),
+        session_id: connection.session.clone(),
+        task_id: attempt.task.to_string(),
+        epoch: attempt.epoch.0,
+        files: files.iter().cloned().map(Into::into).collect(),
+    };
+    let answer = match timeout(STALL, connection.client.open_uploads(request)).await {
+        Err(_) => return Err(Problem::Disconnected("the coordinator does not answer".to_owned())),
+        Ok(answer) => answer,
+    };
+    match answer {
+        Ok(answer) if answer.get_ref().urls.len() == files.len() => Ok(answer.into_inner().urls),
+        Ok(_) => Err(Problem::Refused("the coordinator named too few addresses".to_owned())),
+        // A session that was just replaced is none of the attempt's fault: with the next one it is asked again.
+        Err(status) if status.code() == Code::FailedPrecondition => {
+            let now = tools.connection.borrow().as_ref().map(|connection| connection.session.clone());
+            if now.as_ref() == Some(&connection.session) {
+                Err(Problem::NotCurrent)
+            } else {
+                Err(Problem::Disconnected(status.message().to_owned()))
+            }
+        }
+        Err(status) if matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown) => {
+            Err(Problem::Disconnected(status.message().to_owned()))
+        }
+        Err(status) => Err(Problem::Refused(format!("the coordinator refused: {}", status.message()))),
+    }
+}
+
+/// Sends one file; its path when it is there.
+async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Result<String, String> {
+    let url = tools.coordinator.resolve(&url)?;
+    let shown = crate::fetch::shown(&url);
+    let open = File::open(folder.join(&file.path)).await.map_err(|error| format!("cannot read {}: {error}", file.path))?;
+    let moved = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&moved);
+    let body = ReaderStream::with_capacity(open, READ_BUFFER).inspect_ok(move |bytes| {
+        counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    });
+    let request = tools
+        .http
+        .put(url)
+        .header(CONTENT_LENGTH, file.size)
+        .header(CONTENT_TYPE, &file.content_type)
+        .body(Body::wrap_stream(body));
+    let mut sending = std::pin::pin!(request.send());
+    let mut last = 0;
+    let answer = loop {
+        match timeout(STALL, &mut sending).await {
+            Ok(answer) => break answer,
+            Err(_) => {
+                let now = moved.load(Ordering::Relaxed);
+                if now == last {
+                    return Err(format!("{shown} took nothing of {} for {} s", file.path, STALL.as_secs()));
+                }
+                last = now;
+            }
+        }
+    };
+    let answer = answer.map_err(|error| format!("cannot send {} to {shown}: {}", file.path, cause(error)))?;
+    if answer.status().is_success() {
+        return Ok(file.path);
+    }
+    Err(format!("{shown} answered {} to {}", answer.status(), file.path))
+}
+
+fn cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(inner) = source {
+        text = inner.to_string();
+        source = inner.source();
+    }
+    text
+}
+
+/// For uploads: straight to the address that the coordinator names.
+pub(crate) fn client() -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("ffmpegd/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_are_listed_by_path_and_links_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("720p")).unwrap();
+        std::fs::write(dir.path().join("720p/seg_0.m4s"), "abc").unwrap();
+        std::fs::write(dir.path().join("master.m3u8"), "x").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("link")).unwrap();
+        let files = list(dir.path()).await.unwrap();
+        let paths: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.size)).collect();
+        assert_eq!(paths, [("720p/seg_0.m4s", 3), ("master.m3u8", 1)]);
+    }
+}

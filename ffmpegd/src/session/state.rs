@@ -1,0 +1,441 @@
+//! What a worker does when something happens. No I/O, no clock.
+//!
+//! An attempt is running, stopping, or ended and not yet acknowledged; then it is forgotten. Only what the coordinator
+//! acknowledged is forgotten, unless the attempt is not this worker's any more.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use common::{
+    failure::{Failure, FailureKind, Remedy},
+    id::AttemptId,
+    proto::{self, worker_message::Message},
+    worker::Capacity,
+};
+
+use super::{Lease, message};
+use crate::run::{Assignment, Ending, Slot, Verdict};
+
+/// Ended attempts that wait for their acknowledgement. Reached only by a coordinator that never acknowledges; the oldest go.
+const MAX_UNACKNOWLEDGED: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    capacity: Capacity,
+    exit_when_idle: bool,
+    connected: bool,
+    lease: Option<Lease>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    /// The worker is leaving, and why.
+    leaving: Option<String>,
+    /// The coordinator said that nothing is queued, and nothing happened since that could have changed it.
+    idle: bool,
+    handed_back: usize,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    slot: Slot,
+    renewed: Instant,
+    started: Option<proto::AttemptStarted>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Running,
+    Stopping(Why),
+    Ended(proto::AttemptFinished),
+}
+
+/// Why an attempt is stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The coordinator wants it.
+    Told(String),
+    /// It is not this worker's any more: nobody waits for a result.
+    Lost,
+    /// The worker is leaving.
+    HandBack,
+}
+
+/// What a session's Welcome says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) lease: Option<Lease>,
+    pub(crate) kept: Vec<AttemptId>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    Connected(Terms),
+    Disconnected,
+    Assigned(Box<Assignment>),
+    /// An assignment that cannot be understood.
+    Unusable(AttemptId, Failure),
+    StopAsked(AttemptId, String),
+    Acknowledged(AttemptId),
+    Renewed(Vec<AttemptId>),
+    Idle,
+    /// ffmpeg runs.
+    Started(AttemptId, proto::AttemptStarted),
+    Ended(AttemptId, Ending, Vec<String>),
+    /// The worker is to leave once it has nothing to do.
+    Leave(String),
+    /// It leaves now: whatever runs goes back.
+    HandBack,
+    /// Time passed.
+    Tick,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Effect {
+    Start(Box<Assignment>),
+    Stop(AttemptId, Why),
+    Send(proto::WorkerMessage),
+}
+
+impl State {
+    pub(crate) fn new(capacity: Capacity, exit_when_idle: bool) -> Self {
+        Self {
+            capacity,
+            exit_when_idle,
+            connected: false,
+            lease: None,
+            attempts: BTreeMap::new(),
+            leaving: None,
+            idle: false,
+            handed_back: 0,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Connected(terms) => self.connected(terms, now, &mut effects),
+            Event::Disconnected => {
+                self.connected = false;
+                self.idle = false;
+            }
+            Event::Assigned(assignment) => self.assigned(assignment, now, &mut effects),
+            Event::Unusable(attempt, failure) => {
+                self.refuse(attempt, Slot::Cpu, failure, now, &mut effects);
+            }
+            Event::StopAsked(attempt, reason) => self.stop(attempt, Why::Told(reason), &mut effects),
+            Event::Acknowledged(attempt) => {
+                if self.attempts.get(&attempt).is_some_and(Attempt::has_ended) {
+                    self.attempts.remove(&attempt);
+                }
+            }
+            Event::Renewed(attempts) => {
+                for attempt in attempts {
+                    if let Some(attempt) = self.attempts.get_mut(&attempt) {
+                        attempt.renewed = now;
+                    }
+                }
+            }
+            Event::Idle => self.idle = true,
+            Event::Started(id, started) => {
+                if let Some(attempt) = self.attempts.get_mut(&id) {
+                    attempt.started = Some(started.clone());
+                    if self.connected && matches!(attempt.stage, Stage::Running) {
+                        effects.push(Effect::Send(message(Message::AttemptStarted(started))));
+                    }
+                }
+            }
+            Event::Ended(attempt, ending, log) => self.ended(attempt, ending, log, &mut effects),
+            Event::Leave(reason) => self.leave(reason, &mut effects),
+            Event::HandBack => {
+                self.leave("the worker stops".to_owned(), &mut effects);
+                for attempt in self.running() {
+                    self.stop(attempt, Why::HandBack, &mut effects);
+                }
+            }
+            Event::Tick => {}
+        }
+        self.stop_what_lost_its_lease(now, &mut effects);
+        if self.exit_when_idle && self.idle && self.attempts.is_empty() {
+            self.leave("nothing is queued for this worker".to_owned(), &mut effects);
+        }
+        effects
+    }
+
+    fn connected(&mut self, terms: Terms, now: Instant, effects: &mut Vec<Effect>) {
+        self.connected = true;
+        self.idle = false;
+        self.lease = terms.lease;
+        if let Some(reason) = &self.leaving {
+            effects.push(Effect::Send(message(Message::Draining(proto::Draining { reason: reason.clone() }))));
+        }
+        let known: Vec<AttemptId> = self.attempts.keys().copied().collect();
+        for id in known {
+            let kept = terms.kept.contains(&id);
+            let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            match (&attempt.stage, kept) {
+                (Stage::Running, true) => {
+                    attempt.renewed = now;
+                    if let Some(started) = attempt.started.clone() {
+                        effects.push(Effect::Send(message(Message::AttemptStarted(started))));
+                    }
+                }
+                (Stage::Ended(finished), true) => {
+                    effects.push(Effect::Send(message(Message::AttemptFinished(finished.clone()))));
+                }
+                (Stage::Running, false) => self.stop(id, Why::Lost, effects),
+                (Stage::Ended(_), false) => {
+                    self.attempts.remove(&id);
+                }
+                (Stage::Stopping(_), _) => {}
+            }
+        }
+    }
+
+    fn assigned(&mut self, assignment: Box<Assignment>, now: Instant, effects: &mut Vec<Effect>) {
+        let (id, slot) = (assignment.attempt, assignment.slot());
+        self.idle = false;
+        if self.attempts.contains_key(&id) {
+            return;
+        }
+        let older: Vec<AttemptId> =
+            self.attempts.keys().filter(|known| known.task == id.task && known.epoch < id.epoch).copied().collect();
+        for older in older {
+            self.stop(older, Why::Lost, effects);
+        }
+        if self.leaving.is_some() || !self.has_room(slot) {
+            let reason = if self.leaving.is_some() { "it is shutting down" } else { "it has no free slot" };
+            let message = format!("the worker took no part of it: {reason}");
+            self.refuse(id, slot, Failure::new(FailureKind::HandedBack, message), now, effects);
+            return;
+        }
+        let attempt = Attempt { slot, renewed: now, started: None, stage: Stage::Running };
+        self.attempts.insert(id, attempt);
+        effects.push(Effect::Start(assignment));
+    }
+
+    /// Attempts that are being stopped do not count: the coordinator has given their slots away already.
+    fn has_room(&self, slot: Slot) -> bool {
+        let running = |wanted: Option<Slot>| {
+            let count = self
+                .attempts
+                .values()
+                .filter(|attempt| matches!(attempt.stage, Stage::Running))
+                .filter(|attempt| wanted.is_none_or(|slot| slot == attempt.slot))
+                .count();
+            u32::try_from(count).unwrap_or(u32::MAX)
+        };
+        let of_kind = match slot {
+            Slot::Gpu => self.capacity.max_gpu_jobs,
+            Slot::Cpu => self.capacity.max_cpu_jobs,
+        };
+        running(None) < self.capacity.max_jobs && running(Some(slot)) < of_kind
+    }
+
+    fn refuse(&mut self, id: AttemptId, slot: Slot, failure: Failure, now: Instant, effects: &mut Vec<Effect>) {
+        if self.attempts.contains_key(&id) {
+            return;
+        }
+        self.attempts.insert(id, Attempt { slot, renewed: now, started: None, stage: Stage::Running });
+        self.ended(id, failure.into(), Vec::new(), effects);
+    }
+
+    fn stop(&mut self, id: AttemptId, why: Why, effects: &mut Vec<Effect>) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        match attempt.stage {
+            Stage::Running => {
+                attempt.stage = Stage::Stopping(why.clone());
+                effects.push(Effect::Stop(id, why));
+            }
+            // It is being handed back, and now not even that: nobody wants to hear of it.
+            Stage::Stopping(_) => attempt.stage = Stage::Stopping(why),
+            Stage::Ended(_) => {
+                if why != Why::HandBack {
+                    self.attempts.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn stop_what_lost_its_lease(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(lease) = self.lease else { return };
+        let lost: Vec<AttemptId> = self
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| {
+                matches!(attempt.stage, Stage::Running) && lease.is_over(attempt.renewed, now)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.stop(id, Why::Lost, effects);
+        }
+    }
+
+    fn ended(&mut self, id: AttemptId, ending: Ending, log: Vec<String>, effects: &mut Vec<Effect>) {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return };
+        let ending = match (&attempt.stage, ending) {
+            (Stage::Stopping(Why::Lost), _) | (_, Ending::NotCurrent) => {
+                self.attempts.remove(&id);
+                return;
+            }
+            (Stage::Stopping(Why::Told(reason)), _) => {
+                Failure::new(FailureKind::Cancelled, format!("stopped: {reason}")).into()
+            }
+            // What was finished before it could be stopped is worth keeping.
+            (Stage::Stopping(Why::HandBack), ending @ Ending::Succeeded { .. }) => ending,
+            (Stage::Stopping(Why::HandBack), _) => {
+                self.handed_back += 1;
+                Failure::new(FailureKind::HandedBack, "the worker shut down before it was done").into()
+            }
+            (Stage::Running | Stage::Ended(_), Ending::Stopped) => {
+                Failure::new(FailureKind::Cancelled, "stopped").into()
+            }
+            (Stage::Running | Stage::Ended(_), ending) => ending,
+        };
+        self.idle = self.idle && !is_tried_again(&ending);
+        let told_to_stop = matches!(attempt.stage, Stage::Stopping(Why::Told(_)));
+        let finished = finished(id, ending, log);
+        if self.connected {
+            effects.push(Effect::Send(message(Message::AttemptFinished(finished.clone()))));
+        }
+        if told_to_stop {
+            // The coordinator decided it: it waits for no result.
+            self.attempts.remove(&id);
+        } else {
+            attempt.stage = Stage::Ended(finished);
+            self.forget_the_oldest_beyond_reason();
+        }
+    }
+
+    fn forget_the_oldest_beyond_reason(&mut self) {
+        if self.attempts.values().filter(|attempt| attempt.has_ended()).count() > MAX_UNACKNOWLEDGED {
+            let oldest = self.attempts.iter().find(|(_, attempt)| attempt.has_ended()).map(|(id, _)| *id);
+            if let Some(oldest) = oldest {
+                self.attempts.remove(&oldest);
+            }
+        }
+    }
+
+    fn leave(&mut self, reason: String, effects: &mut Vec<Effect>) {
+        if self.leaving.is_none() {
+            if self.connected {
+                effects.push(Effect::Send(message(Message::Draining(proto::Draining { reason: reason.clone() }))));
+            }
+            self.leaving = Some(reason);
+        }
+    }
+
+    /// For Hello: everything that is not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> Vec<proto::RunningAttempt> {
+        self.attempts
+            .iter()
+            .filter(|(_, attempt)| !matches!(attempt.stage, Stage::Stopping(Why::Lost | Why::Told(_))))
+            .map(|(id, _)| proto::RunningAttempt { task_id: id.task.to_string(), epoch: id.epoch.0 })
+            .collect()
+    }
+
+    /// For heartbeats: what holds a lease.
+    pub(crate) fn running(&self) -> Vec<AttemptId> {
+        self.attempts
+            .iter()
+            .filter(|(_, attempt)| matches!(attempt.stage, Stage::Running))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// Leaving, and nothing is left to do or to tell.
+    pub(crate) fn is_done(&self) -> bool {
+        self.leaving.is_some() && self.attempts.is_empty()
+    }
+
+    /// Leaving, and no process is left: what remains is to be heard.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.leaving.is_some() && self.attempts.values().all(Attempt::has_ended)
+    }
+
+    /// Attempts that were given back unfinished, and those whose results nobody has taken.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.handed_back + self.attempts.values().filter(|attempt| !attempt.is_handed_back()).count()
+    }
+
+    /// When the next lease is over, at the earliest.
+    pub(crate) fn next_lease_end(&self) -> Option<Instant> {
+        let lease = self.lease?;
+        self.attempts
+            .values()
+            .filter(|attempt| matches!(attempt.stage, Stage::Running))
+            .map(|attempt| lease.ends(attempt.renewed))
+            .min()
+    }
+}
+
+impl Attempt {
+    fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended(_))
+    }
+
+    fn is_handed_back(&self) -> bool {
+        match &self.stage {
+            Stage::Ended(proto::AttemptFinished {
+                result: Some(proto::attempt_finished::Result::Failed(failed)),
+                ..
+            }) => failed.kind == FailureKind::HandedBack.as_str(),
+            Stage::Ended(_) | Stage::Running | Stage::Stopping(_) => false,
+        }
+    }
+}
+
+/// Whether the task comes back to the queue: then there is something queued again.
+fn is_tried_again(ending: &Ending) -> bool {
+    match ending {
+        Ending::Failed(verdict) => matches!(verdict.failure.kind.remedy(), Remedy::Retry | Remedy::Requeue),
+        Ending::Succeeded { .. } | Ending::Stopped | Ending::NotCurrent => false,
+    }
+}
+
+fn finished(id: AttemptId, ending: Ending, log_tail: Vec<String>) -> proto::AttemptFinished {
+    use proto::attempt_finished::Result as Outcome;
+    let result = match ending {
+        Ending::Succeeded { outputs, warnings, progress } => Outcome::Succeeded(proto::Succeeded {
+            outputs: outputs.into_iter().map(Into::into).collect(),
+            warnings,
+            final_progress: Some(progress.into()),
+        }),
+        Ending::Failed(Verdict { failure, missing_filters, missing_encoders }) => Outcome::Failed(proto::Failed {
+            kind: failure.kind.as_str().to_owned(),
+            message: failure.message,
+            missing_filters,
+            missing_encoders,
+        }),
+        Ending::Stopped | Ending::NotCurrent => Outcome::Failed(proto::Failed {
+            kind: FailureKind::Cancelled.as_str().to_owned(),
+            message: "stopped".to_owned(),
+            ..Default::default()
+        }),
+    };
+    proto::AttemptFinished { task_id: id.task.to_string(), epoch: id.epoch.0, result: Some(result), log_tail }
+}
+
+/// The terms of a Welcome. A heartbeat or lease of nothing at all would be a mistake: absent means no lease.
+impl From<&proto::Welcome> for Terms {
+    fn from(welcome: &proto::Welcome) -> Self {
+        let kept = welcome
+            .verdicts
+            .iter()
+            .filter(|verdict| verdict.keep)
+            .filter_map(|verdict| crate::run::attempt_id(&verdict.task_id, verdict.epoch).ok())
+            .collect();
+        let lease = (welcome.lease_ms > 0)
+            .then(|| Lease { length: Duration::from_millis(welcome.lease_ms.into()) });
+        Self { lease, kept }
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

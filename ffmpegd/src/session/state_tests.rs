@@ -1,0 +1,261 @@
+use common::{
+    id::{Epoch, JobId, TaskId},
+    media::EncoderFamily,
+    spec::Spec,
+    worker::Progress,
+};
+
+use super::*;
+use crate::run::Location;
+
+const LEASE: Duration = Duration::from_secs(10);
+
+struct Bench {
+    state: State,
+    now: Instant,
+}
+
+fn bench() -> Bench {
+    let capacity = Capacity { max_jobs: 3, max_gpu_jobs: 1, max_cpu_jobs: 2 };
+    let mut bench = Bench { state: State::new(capacity, false), now: Instant::now() };
+    bench.connect(&[]);
+    bench
+}
+
+impl Bench {
+    fn apply(&mut self, event: Event) -> Vec<Effect> {
+        self.state.apply(event, self.now)
+    }
+
+    fn connect(&mut self, kept: &[AttemptId]) -> Vec<Effect> {
+        let lease = Some(Lease { length: LEASE });
+        self.apply(Event::Connected(Terms { lease, kept: kept.to_vec() }))
+    }
+
+    fn assign(&mut self, slot: Slot) -> (AttemptId, Vec<Effect>) {
+        let id = AttemptId { task: TaskId::new(), epoch: Epoch(1) };
+        (id, self.assign_as(id, slot))
+    }
+
+    fn assign_as(&mut self, id: AttemptId, slot: Slot) -> Vec<Effect> {
+        self.apply(Event::Assigned(Box::new(assignment(id, slot))))
+    }
+
+    fn running(&mut self, slot: Slot) -> AttemptId {
+        let (id, effects) = self.assign(slot);
+        assert!(matches!(effects.as_slice(), [Effect::Start(_)]), "{effects:?}");
+        id
+    }
+
+    fn end(&mut self, id: AttemptId, ending: Ending) -> Vec<Effect> {
+        self.apply(Event::Ended(id, ending, Vec::new()))
+    }
+}
+
+fn assignment(attempt: AttemptId, slot: Slot) -> Assignment {
+    let name = match slot {
+        Slot::Gpu => "h264_nvenc",
+        Slot::Cpu => "libx264",
+    };
+    let spec: Spec = serde_json::from_str(r#"{"kind":"file","container":"mp4"}"#).unwrap();
+    Assignment {
+        job: JobId::new(),
+        attempt,
+        preset: "h264".to_owned(),
+        spec,
+        encoder: Some(common::ffmpeg::EncoderChoice {
+            name: name.to_owned(),
+            family: EncoderFamily::of_encoder(name),
+            device: None,
+            nvenc_preset: None,
+        }),
+        location: Location::Url("/x".to_owned()),
+        input: "x".to_owned(),
+        stall: None,
+        time_limit: None,
+    }
+}
+
+fn success() -> Ending {
+    Ending::Succeeded { outputs: Vec::new(), warnings: Vec::new(), progress: Progress::default() }
+}
+
+/// The kinds of the failures that are told; `ok` for a success.
+fn told(effects: &[Effect]) -> Vec<String> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Send(proto::WorkerMessage { message: Some(Message::AttemptFinished(finished)) }) => {
+                match finished.result.as_ref().unwrap() {
+                    proto::attempt_finished::Result::Succeeded(_) => Some("ok".to_owned()),
+                    proto::attempt_finished::Result::Failed(failed) => Some(failed.kind.clone()),
+                }
+            }
+            Effect::Send(_) | Effect::Start(_) | Effect::Stop(..) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_worker_never_runs_more_than_it_declared() {
+    let mut bench = bench();
+    bench.running(Slot::Gpu);
+    let (_, effects) = bench.assign(Slot::Gpu);
+    assert_eq!(told(&effects), ["handed_back"]);
+    bench.running(Slot::Cpu);
+    bench.running(Slot::Cpu);
+    assert_eq!(told(&bench.assign(Slot::Cpu).1), ["handed_back"]);
+}
+
+#[test]
+fn an_attempt_that_is_being_stopped_leaves_its_slot_to_the_next() {
+    let mut bench = bench();
+    let id = bench.running(Slot::Gpu);
+    let stop = bench.apply(Event::StopAsked(id, "cancelled".to_owned()));
+    assert_eq!(stop, [Effect::Stop(id, Why::Told("cancelled".to_owned()))]);
+    bench.running(Slot::Gpu);
+    assert_eq!(told(&bench.end(id, Ending::Stopped)), ["cancelled"]);
+    assert!(!bench.state.unacknowledged().iter().any(|attempt| attempt.task_id == id.task.to_string()));
+}
+
+#[test]
+fn a_result_is_told_again_until_it_is_acknowledged() {
+    let mut bench = bench();
+    let id = bench.running(Slot::Cpu);
+    bench.apply(Event::Disconnected);
+    assert_eq!(bench.end(id, success()), []);
+    assert_eq!(bench.state.unacknowledged().len(), 1);
+    assert_eq!(told(&bench.connect(&[id])), ["ok"]);
+    bench.apply(Event::Disconnected);
+    assert_eq!(told(&bench.connect(&[id])), ["ok"]);
+    bench.apply(Event::Acknowledged(id));
+    assert!(bench.state.unacknowledged().is_empty());
+    assert_eq!(bench.connect(&[]), []);
+}
+
+#[test]
+fn what_the_coordinator_does_not_keep_is_stopped_and_forgotten() {
+    let mut bench = bench();
+    let (kept, lost, ended) = (bench.running(Slot::Cpu), bench.running(Slot::Gpu), bench.running(Slot::Cpu));
+    bench.apply(Event::Disconnected);
+    bench.end(ended, success());
+    assert_eq!(bench.connect(&[kept]), [Effect::Stop(lost, Why::Lost)]);
+    assert_eq!(bench.end(lost, Ending::Stopped), []);
+    assert_eq!(bench.state.unacknowledged().len(), 1);
+}
+
+#[test]
+fn ffmpeg_that_started_while_nobody_listened_is_told_later() {
+    let mut bench = bench();
+    let id = bench.running(Slot::Cpu);
+    bench.apply(Event::Disconnected);
+    assert_eq!(bench.apply(Event::Started(id, proto::AttemptStarted::default())), []);
+    let effects = bench.connect(&[id]);
+    assert!(
+        matches!(
+            effects.as_slice(),
+            [Effect::Send(proto::WorkerMessage { message: Some(Message::AttemptStarted(_)) })]
+        ),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn an_attempt_ends_with_its_lease_also_without_a_coordinator() {
+    let mut bench = bench();
+    let (renewed, lost) = (bench.running(Slot::Cpu), bench.running(Slot::Cpu));
+    bench.now += LEASE / 2;
+    bench.apply(Event::Renewed(vec![renewed]));
+    bench.apply(Event::Disconnected);
+    assert_eq!(bench.state.next_lease_end(), Some(bench.now + LEASE * 3 / 10));
+    bench.now += LEASE * 3 / 10;
+    assert_eq!(bench.apply(Event::Tick), [Effect::Stop(lost, Why::Lost)]);
+    assert_eq!(bench.state.running(), [renewed]);
+}
+
+#[test]
+fn a_newer_epoch_ends_the_older_attempt() {
+    let mut bench = bench();
+    let old = bench.running(Slot::Cpu);
+    let new = AttemptId { epoch: Epoch(2), ..old };
+    let effects = bench.assign_as(new, Slot::Cpu);
+    assert!(matches!(effects.as_slice(), [Effect::Stop(id, Why::Lost), Effect::Start(_)] if *id == old), "{effects:?}");
+    assert_eq!(bench.assign_as(new, Slot::Cpu), [], "the same once more changes nothing");
+}
+
+#[test]
+fn a_leaving_worker_finishes_what_it_has_and_takes_nothing_new() {
+    let mut bench = bench();
+    let id = bench.running(Slot::Cpu);
+    let effects = bench.apply(Event::Leave("bye".to_owned()));
+    assert!(matches!(
+        effects.as_slice(),
+        [Effect::Send(proto::WorkerMessage { message: Some(Message::Draining(_)) })]
+    ));
+    assert_eq!(told(&bench.assign(Slot::Cpu).1), ["handed_back"]);
+    assert!(!bench.state.is_quiet());
+    bench.end(id, success());
+    assert!(bench.state.is_quiet() && !bench.state.is_done(), "the result is not acknowledged yet");
+    let left: Vec<AttemptId> = bench.state.attempts.keys().copied().collect();
+    for id in left {
+        bench.apply(Event::Acknowledged(id));
+    }
+    assert!(bench.state.is_done());
+    assert_eq!(bench.state.unfinished(), 0);
+}
+
+#[test]
+fn what_is_not_finished_in_time_is_handed_back() {
+    let mut bench = bench();
+    let (slow, quick) = (bench.running(Slot::Cpu), bench.running(Slot::Gpu));
+    bench.apply(Event::HandBack);
+    assert_eq!(told(&bench.end(quick, success())), ["ok"], "it was done before it could be stopped");
+    assert_eq!(told(&bench.end(slow, Ending::Stopped)), ["handed_back"]);
+    bench.apply(Event::Acknowledged(quick));
+    bench.apply(Event::Acknowledged(slow));
+    assert!(bench.state.is_done());
+    assert_eq!(bench.state.unfinished(), 1);
+}
+
+#[test]
+fn an_idle_worker_leaves_once_nothing_is_left() {
+    let mut bench = bench();
+    bench.state.exit_when_idle = true;
+    let id = bench.running(Slot::Cpu);
+    bench.apply(Event::Idle);
+    assert!(!bench.state.is_leaving());
+    bench.end(id, success());
+    assert!(!bench.state.is_leaving());
+    bench.apply(Event::Acknowledged(id));
+    assert!(bench.state.is_done());
+}
+
+#[test]
+fn a_failure_that_is_tried_again_is_work_that_is_left() {
+    let mut bench = bench();
+    bench.state.exit_when_idle = true;
+    let id = bench.running(Slot::Cpu);
+    bench.apply(Event::Idle);
+    bench.end(id, Failure::new(FailureKind::Crashed, "x").into());
+    bench.apply(Event::Acknowledged(id));
+    assert!(!bench.state.is_leaving());
+    bench.apply(Event::Idle);
+    assert!(bench.state.is_done());
+}
+
+#[test]
+fn messages_about_unknown_attempts_change_nothing() {
+    let mut bench = bench();
+    let id = AttemptId { task: TaskId::new(), epoch: Epoch(9) };
+    for event in [
+        Event::StopAsked(id, String::new()),
+        Event::Acknowledged(id),
+        Event::Renewed(vec![id]),
+        Event::Started(id, proto::AttemptStarted::default()),
+        Event::Ended(id, success(), Vec::new()),
+    ] {
+        assert_eq!(bench.apply(event), []);
+    }
+    let failure = Failure::new(FailureKind::InvalidSpec, "odd");
+    assert_eq!(told(&bench.apply(Event::Unusable(id, failure))), ["invalid_spec"]);
+}
