@@ -2,7 +2,19 @@
 //!
 //! `fleet`, `plan` and `queue` decide; `store` and `storage` keep; `session` talks to workers and `api` to users.
 
+mod api;
 pub mod fleet;
+mod lock;
+pub mod options;
 pub mod plan;
 pub mod queue;
+mod ready;
+mod serve;
+mod session;
+pub mod storage;
 pub mod store;
+
+mod coordinator;
+
+pub use coordinator::{Coordinator, Error};
+pub use options::Config;

@@ -1,0 +1,183 @@
+//! `/v1/jobs`.
+
+use axum::{
+    Json as JsonBody,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use common::{
+    api::{AttemptLog, JobRequest, JobState, JobSummary, JobView, Page},
+    id::JobId,
+};
+use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
+use serde::Deserialize;
+
+use super::{
+    Api,
+    extract::{Id, Json, Query},
+    problem::Error,
+    submission,
+};
+use crate::queue::JobFilter;
+
+/// Jobs on a page unless the request says otherwise.
+const PAGE: u32 = 50;
+/// Jobs on a page at most.
+const MAX_PAGE: u32 = 500;
+
+pub(super) async fn submit(
+    State(api): State<Api>,
+    Json(request): Json<JobRequest>,
+) -> Result<Response, Error> {
+    // Holds the sweep of old uploads off until the job, and with it its claim to the upload, is on disk.
+    let _uploads = api.uploads.read().await;
+    let job = submission::check(&api, request).await?;
+    let view = api.queue.submit(job).await?;
+    let location = format!("/v1/jobs/{}", view.summary.id);
+    let mut response = (StatusCode::CREATED, JsonBody(view)).into_response();
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ListQuery {
+    /// One or more, separated by commas.
+    state: Option<String>,
+    owner: Option<String>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(query): Query<ListQuery>,
+) -> Result<JsonBody<Page<JobSummary>>, Error> {
+    Ok(JsonBody(api.queue.jobs(filter(query)?).await?))
+}
+
+fn filter(query: ListQuery) -> Result<JobFilter, Error> {
+    let states = query.state.as_deref().unwrap_or_default();
+    let states = states.split(',').map(str::trim).filter(|word| !word.is_empty()).map(state);
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Error::invalid(
+            "limit",
+            format!("{limit} is not from 1 to {MAX_PAGE}"),
+            "ask for several pages",
+        ));
+    }
+    let before = query.cursor.filter(|cursor| !cursor.is_empty()).map(|cursor| {
+        cursor.parse::<JobId>().map_err(|_| {
+            Error::invalid(
+                "cursor",
+                format!("{cursor:?} is no cursor"),
+                "pass next_cursor of the page before as it is",
+            )
+        })
+    });
+    Ok(JobFilter {
+        states: states.collect::<Result<_, _>>()?,
+        owner: query.owner.filter(|owner| !owner.is_empty()),
+        before: before.transpose()?,
+        limit,
+    })
+}
+
+fn state(word: &str) -> Result<JobState, Error> {
+    serde_json::from_value(serde_json::Value::from(word)).map_err(|_| {
+        Error::invalid(
+            "state",
+            format!("{word:?} is no state of a job"),
+            "use queued, running, succeeded, failed or cancelled, several with commas",
+        )
+    })
+}
+
+pub(super) async fn show(State(api): State<Api>, Id(job): Id<JobId>) -> Result<JsonBody<JobView>, Error> {
+    Ok(JsonBody(api.queue.job(job).await?))
+}
+
+pub(super) async fn cancel(State(api): State<Api>, Id(job): Id<JobId>) -> Result<JsonBody<JobView>, Error> {
+    Ok(JsonBody(api.queue.cancel(job).await?))
+}
+
+pub(super) async fn retry(State(api): State<Api>, Id(job): Id<JobId>) -> Result<JsonBody<JobView>, Error> {
+    let _uploads = api.uploads.read().await;
+    Ok(JsonBody(api.queue.retry(job).await?))
+}
+
+pub(super) async fn logs(
+    State(api): State<Api>,
+    Id(job): Id<JobId>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let logs = api.queue.logs(job).await?;
+    if wants_text(&headers) {
+        let text = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))];
+        return Ok((text, as_text(&logs)).into_response());
+    }
+    Ok(JsonBody(logs).into_response())
+}
+
+/// JSON unless text/plain is asked for, and JSON is not asked for before it.
+fn wants_text(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept
+        .split(',')
+        .map(|entry| entry.split(';').next().unwrap_or_default().trim())
+        .find(|kind| matches!(*kind, "application/json" | "text/plain" | "text/*"))
+        .is_some_and(|kind| kind.starts_with("text/"))
+}
+
+fn as_text(logs: &[AttemptLog]) -> String {
+    let mut text = String::new();
+    for log in logs {
+        text.push_str(&format!("== task {} epoch {} on {}\n", log.task, log.epoch, log.worker));
+        for line in &log.lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_names_what_it_does_not_understand() {
+        let query = |state: &str, cursor: &str, limit| ListQuery {
+            state: Some(state.to_owned()),
+            cursor: Some(cursor.to_owned()),
+            limit,
+            owner: Some(String::new()),
+        };
+        let good = filter(query("queued, running", "", Some(500))).unwrap();
+        assert_eq!(good.states, [JobState::Queued, JobState::Running]);
+        assert_eq!((good.owner, good.before, good.limit), (None, None, 500));
+        for (query, field) in [
+            (query("done", "", None), "state"),
+            (query("", "x", None), "cursor"),
+            (query("", "", Some(0)), "limit"),
+            (query("", "", Some(501)), "limit"),
+        ] {
+            assert_eq!(filter(query).unwrap_err().into_problem().field.as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn logs_are_text_for_who_asks_for_text() {
+        let accept = |value: &str| {
+            wants_text(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(value).unwrap())]))
+        };
+        assert!(accept("text/plain"));
+        assert!(accept("text/plain;q=1, application/json"));
+        assert!(!accept("*/*"));
+        assert!(!accept("application/json, text/plain"));
+        assert!(!wants_text(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,80 @@
+//! The HTTP API for users: JSON as in `common::api`, errors as RFC 9457 problem documents.
+
+mod events;
+mod extract;
+mod guard;
+mod health;
+mod jobs;
+mod outputs;
+mod presets;
+pub(crate) mod problem;
+mod submission;
+mod suggest;
+pub(crate) mod sweep;
+mod uploads;
+mod workers;
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{get, post, put},
+};
+use common::preset::Presets;
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::events::EventHub;
+use self::guard::Guard;
+use crate::{
+    queue,
+    storage::{Storage, shared::SharedRoots},
+};
+
+/// What the handlers work with; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) queue: queue::Handle,
+    pub(crate) storage: Storage,
+    pub(crate) presets: Arc<Presets>,
+    pub(crate) shared: SharedRoots,
+    pub(crate) max_upload: u64,
+    /// Read while a job claims an upload, written while uploads are removed.
+    pub(crate) uploads: Arc<RwLock<()>>,
+    pub(crate) events: EventHub,
+    /// Ends event streams.
+    pub(crate) stop: CancellationToken,
+}
+
+/// The routes, for a listener on `bind`.
+pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
+    let guard = Guard { loopback: bind.is_loopback() };
+    Router::new()
+        .route("/", get(health::root))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/v1/jobs", get(jobs::list).post(jobs::submit))
+        .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/jobs/{id}/retry", post(jobs::retry))
+        .route("/v1/jobs/{id}/logs", get(jobs::logs))
+        .route("/v1/jobs/{id}/outputs", get(outputs::list))
+        .route("/v1/jobs/{id}/outputs/{*path}", get(outputs::get))
+        .route("/v1/uploads", post(uploads::post))
+        .route("/v1/uploads/{path}", put(uploads::put).delete(uploads::delete))
+        .route("/v1/events", get(events::events))
+        .route("/v1/workers", get(workers::list))
+        .route("/v1/workers/{id}", get(workers::show))
+        .route("/v1/workers/{id}/drain", post(workers::drain))
+        .route("/v1/workers/{id}/resume", post(workers::resume))
+        .route("/v1/presets", get(presets::list))
+        .route("/v1/presets/{path}", get(presets::show))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(problem::not_found)
+        // For JSON; uploads read their body as a stream, with a limit of their own.
+        .layer(DefaultBodyLimit::max(extract::MAX_JSON))
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
+        .with_state(api)
+}

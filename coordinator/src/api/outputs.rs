@@ -1,0 +1,66 @@
+//! `/v1/jobs/{id}/outputs`: what a job published.
+
+use axum::{Json, extract::State, response::Response};
+use common::{
+    api::Page,
+    id::{AttemptId, JobId},
+    worker::OutputFile,
+};
+use hyper::{HeaderMap, Method};
+use serde::Deserialize;
+
+use super::{
+    Api,
+    extract::{Id, Query, Rest},
+    problem::Error,
+};
+use crate::storage::{
+    Key, RelPath,
+    respond::{Presentation, Source, respond},
+};
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    Id(job): Id<JobId>,
+) -> Result<Json<Page<OutputFile>>, Error> {
+    let (_, items) = published(&api, job).await?;
+    Ok(Json(Page { items, next_cursor: None }))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct OutputQuery {
+    /// Present with any value: to be saved rather than shown.
+    download: Option<String>,
+}
+
+pub(super) async fn get(
+    State(api): State<Api>,
+    Id(job): Id<JobId>,
+    Rest(path): Rest,
+    Query(query): Query<OutputQuery>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let (attempt, files) = published(&api, job).await?;
+    let none = || Error::NotFound { what: format!("job {job} has no output {path:?}") };
+    let file = files.into_iter().find(|file| file.path == path).ok_or_else(none)?;
+    let key = Key::output(job, attempt, &RelPath::parse(&file.path).map_err(|_| none())?);
+    let object = api.storage.open(&key).await?;
+    let presentation = Presentation {
+        name: key.name(),
+        content_type: &file.content_type,
+        attachment: query.download.is_some(),
+    };
+    respond(&method, &headers, Source::Object(object), presentation)
+        .await
+        .map_err(|error| Error::Internal { problem: format!("reading {key}: {error}") })
+}
+
+async fn published(api: &Api, job: JobId) -> Result<(AttemptId, Vec<OutputFile>), Error> {
+    match api.queue.published(job).await? {
+        Some(published) => Ok(published),
+        None => Err(Error::Conflict {
+            problem: format!("job {job} has published nothing; GET /v1/jobs/{job} tells its state"),
+        }),
+    }
+}

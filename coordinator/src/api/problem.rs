@@ -1,0 +1,228 @@
+//! What goes wrong with a request, and the one table that says which status it is.
+
+use axum::{
+    Json,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use common::api::Problem;
+use hyper::{StatusCode, header, header::HeaderValue};
+
+use crate::{queue, storage};
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Error {
+    /// A field whose value cannot be used.
+    Invalid {
+        field: String,
+        problem: String,
+        remedy: String,
+    },
+    /// A body or query that cannot be read at all.
+    Malformed {
+        problem: String,
+        remedy: String,
+    },
+    NotFound {
+        what: String,
+    },
+    MethodNotAllowed,
+    /// The request does not fit the state of what it is about.
+    Conflict {
+        problem: String,
+    },
+    TooLarge {
+        limit: u64,
+    },
+    MediaType {
+        problem: String,
+    },
+    /// The request comes from where none is taken from.
+    Forbidden {
+        problem: String,
+        remedy: String,
+    },
+    StorageFull,
+    Unavailable {
+        problem: String,
+    },
+    Internal {
+        problem: String,
+    },
+}
+
+impl Error {
+    pub(super) fn invalid(
+        field: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Invalid { field: field.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    pub(super) fn no(what: &str, id: impl std::fmt::Display) -> Self {
+        Self::NotFound { what: format!("there is no {what} {id}") }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Malformed { .. } => StatusCode::BAD_REQUEST,
+            Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The problem document of RFC 9457.
+    #[must_use]
+    pub(crate) fn into_problem(self) -> Problem {
+        let status = self.status();
+        let (kind, title) = match &self {
+            Self::Invalid { .. } => ("invalid-field", "A field cannot be used"),
+            Self::Malformed { .. } => ("malformed", "The request cannot be read"),
+            Self::NotFound { .. } => ("not-found", "Not found"),
+            Self::MethodNotAllowed => ("method-not-allowed", "Method not allowed"),
+            Self::Conflict { .. } => ("conflict", "Not possible in this state"),
+            Self::TooLarge { .. } => ("too-large", "Too large"),
+            Self::MediaType { .. } => ("media-type", "Media type not taken"),
+            Self::Forbidden { .. } => ("forbidden", "Not allowed from there"),
+            Self::StorageFull => ("storage-full", "No space left"),
+            Self::Unavailable { .. } => ("unavailable", "Not possible at the moment"),
+            Self::Internal { .. } => ("internal", "The coordinator failed"),
+        };
+        let (detail, field, remedy) = match self {
+            Self::Invalid { field, problem, remedy } => (problem, Some(field), Some(remedy)),
+            Self::Malformed { problem, remedy } | Self::Forbidden { problem, remedy } => {
+                (problem, None, Some(remedy))
+            }
+            Self::NotFound { what } => (what, None, None),
+            Self::MethodNotAllowed => (
+                "this resource does not have that method; the Allow header names those it has".to_owned(),
+                None,
+                None,
+            ),
+            Self::Conflict { problem } => (problem, None, None),
+            Self::TooLarge { limit } => (
+                format!("the body is larger than the {limit} bytes that are taken"),
+                None,
+                Some(
+                    "for files raise TVARR_MAX_UPLOAD_BYTES, or give the job a URL or a shared path"
+                        .to_owned(),
+                ),
+            ),
+            Self::MediaType { problem } => {
+                (problem, None, Some("send JSON with the header Content-Type: application/json".to_owned()))
+            }
+            Self::StorageFull => (
+                "the coordinator's disk has no space left".to_owned(),
+                None,
+                Some("free some space below TVARR_DATA_DIR or use a larger disk, then try again".to_owned()),
+            ),
+            Self::Unavailable { problem } => (problem, None, Some("try again in a moment".to_owned())),
+            Self::Internal { problem } => {
+                (problem, None, Some("the coordinator's log says more; please report it".to_owned()))
+            }
+        };
+        Problem {
+            kind: format!("/problems/{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail,
+            field,
+            remedy,
+        }
+    }
+}
+
+impl From<queue::Error> for Error {
+    fn from(error: queue::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            queue::Error::NoSuchJob(_) | queue::Error::NoSuchWorker(_) => Self::NotFound { what: text },
+            queue::Error::WrongState(_) | queue::Error::Stale(_) => Self::Conflict { problem: text },
+            queue::Error::Store(_) | queue::Error::ShuttingDown => Self::Unavailable { problem: text },
+        }
+    }
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            storage::Error::NotFound(_) => Self::NotFound { what: text },
+            storage::Error::TooLarge { limit, .. } => Self::TooLarge { limit },
+            storage::Error::Size { .. } | storage::Error::BrokenOff { .. } => Self::Malformed {
+                problem: text,
+                remedy: "send the whole file again; nothing of it was kept".to_owned(),
+            },
+            storage::Error::Full { .. } => Self::StorageFull,
+            storage::Error::Store { .. } => Self::Internal { problem: text },
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        if let Self::Internal { problem } | Self::Unavailable { problem } = &self {
+            tracing::warn!(%problem, "a request could not be answered");
+        }
+        if self == Self::StorageFull {
+            tracing::error!("no space left for objects");
+        }
+        let status = self.status();
+        let mut response = (status, Json(self.into_problem())).into_response();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+/// For the router's fallbacks: every error that axum makes itself becomes a problem document, its headers kept.
+pub(super) async fn method_not_allowed() -> Error {
+    Error::MethodNotAllowed
+}
+
+pub(super) async fn not_found(uri: hyper::Uri) -> Error {
+    Error::NotFound { what: format!("there is nothing at {}", uri.path()) }
+}
+
+/// An empty answer to what worked and has nothing to say.
+pub(super) fn no_content() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::JobId;
+
+    use super::*;
+
+    #[test]
+    fn an_invalid_field_is_named_with_its_remedy() {
+        let problem = Error::invalid("input.url", "it has no host", "write http://host/file").into_problem();
+        assert_eq!(problem.status, 422);
+        assert_eq!(problem.field.as_deref(), Some("input.url"));
+        assert_eq!(problem.remedy.as_deref(), Some("write http://host/file"));
+    }
+
+    #[test]
+    fn errors_below_have_their_status() {
+        let status = |error: Error| error.into_problem().status;
+        assert_eq!(status(queue::Error::NoSuchJob(JobId::new()).into()), 404);
+        assert_eq!(status(queue::Error::WrongState("it has ended".to_owned()).into()), 409);
+        assert_eq!(status(queue::Error::Store("disk".to_owned()).into()), 503);
+        assert_eq!(status(queue::Error::ShuttingDown.into()), 503);
+        assert_eq!(status(storage::Error::Full { doing: "x".to_owned() }.into()), 507);
+    }
+}

@@ -1,0 +1,88 @@
+//! Removing uploads that nobody uses any more.
+
+use std::{collections::HashSet, time::Duration};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::{Api, problem::Error};
+use crate::storage::StoredUpload;
+
+/// Time between two looks, if uploads live long.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Looks for old uploads until `stop`.
+pub(crate) async fn run(api: Api, ttl: Duration, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EVERY.min(ttl));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match sweep(&api, ttl).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed uploads that no job uses"),
+            Err(error) => {
+                let problem = error.into_problem();
+                tracing::warn!(%problem, "could not look for old uploads; will try again");
+            }
+        }
+    }
+}
+
+async fn sweep(api: &Api, ttl: Duration) -> Result<usize, Error> {
+    // No job can claim an upload while it is being removed.
+    let _uploads = api.uploads.write().await;
+    let used = api.queue.objects_in_use().await?;
+    let stored = api.storage.uploads().await?;
+    let old = unused(&stored, &used, Timestamp::now(), ttl);
+    let mut removed = 0;
+    for upload in old {
+        api.storage.delete(&upload.key).await?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+/// The uploads that are older than `ttl` and no input of a job that has not ended.
+fn unused<'a>(
+    stored: &'a [StoredUpload],
+    used: &HashSet<String>,
+    now: Timestamp,
+    ttl: Duration,
+) -> Vec<&'a StoredUpload> {
+    let old = |upload: &StoredUpload| {
+        now.duration_since(upload.modified).unsigned_abs() >= ttl && upload.modified < now
+    };
+    stored.iter().filter(|upload| old(upload) && !used.contains(upload.key.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Key;
+
+    #[test]
+    fn only_old_uploads_without_a_job_go() {
+        let upload = |key: &str, second| StoredUpload {
+            key: Key::parse(key).unwrap(),
+            size: 1,
+            modified: Timestamp::from_second(second).unwrap(),
+        };
+        let stored = [
+            upload("uploads/a/old", 0),
+            upload("uploads/b/used", 0),
+            upload("uploads/c/new", 50),
+            upload("uploads/d/future", 500),
+        ];
+        let used = HashSet::from(["uploads/b/used".to_owned()]);
+        let now = Timestamp::from_second(100).unwrap();
+        let names: Vec<_> = unused(&stored, &used, now, Duration::from_secs(60))
+            .iter()
+            .map(|upload| upload.key.name())
+            .collect();
+        assert_eq!(names, ["old"]);
+    }
+}

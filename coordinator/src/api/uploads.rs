@@ -1,0 +1,115 @@
+//! `/v1/uploads`: inputs that come from the user's machine. Streamed to the storage, never held in memory.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use common::{api::Upload, id::UploadId};
+use hyper::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+
+use super::{
+    Api,
+    extract::{Query, Rest},
+    problem::{self, Error},
+};
+use crate::storage::{Expect, Key, Prefix, path::safe_name};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UploadQuery {
+    #[serde(default)]
+    filename: String,
+}
+
+/// `POST /v1/uploads?filename=NAME`.
+pub(super) async fn post(
+    State(api): State<Api>,
+    Query(query): Query<UploadQuery>,
+    request: Request,
+) -> Result<Response, Error> {
+    receive(&api, &query.filename, request).await
+}
+
+/// `PUT /v1/uploads/NAME`: what `curl -T NAME http://host/v1/uploads/` sends.
+pub(super) async fn put(
+    State(api): State<Api>,
+    Rest(filename): Rest,
+    request: Request,
+) -> Result<Response, Error> {
+    receive(&api, &filename, request).await
+}
+
+async fn receive(api: &Api, filename: &str, request: Request) -> Result<Response, Error> {
+    let announced = check_headers(request.headers(), api.max_upload)?;
+    let id = UploadId::new();
+    let filename = safe_name(filename);
+    let key = Key::upload(id, &filename);
+    let expect = announced.map_or(Expect::AtMost(api.max_upload), Expect::Exactly);
+    let size = api.storage.put(&key, expect, Body::into_data_stream(request.into_body())).await?;
+    if size == 0 {
+        api.storage.delete_prefix(&Prefix::upload(id)).await?;
+        return Err(empty());
+    }
+    tracing::info!(upload = %id, size, "a file was uploaded");
+    Ok((StatusCode::CREATED, Json(Upload { id, filename, size })).into_response())
+}
+
+fn empty() -> Error {
+    Error::invalid("body", "the file is empty", "send the file as the body: curl -T FILE .../v1/uploads/")
+}
+
+/// Refuses what can be refused before a byte was read. Returns the announced size.
+fn check_headers(headers: &HeaderMap, limit: u64) -> Result<Option<u64>, Error> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(header::CONTENT_TYPE).is_some_and(|kind| kind.to_ascii_lowercase().starts_with("multipart/")) {
+        return Err(Error::invalid(
+            "body",
+            "the body is a multipart form",
+            "send the file itself as the body: curl -T FILE, or curl --data-binary @FILE",
+        ));
+    }
+    let announced = text(header::CONTENT_LENGTH).and_then(|value| value.parse::<u64>().ok());
+    match announced {
+        Some(0) => Err(empty()),
+        Some(size) if size > limit => Err(Error::TooLarge { limit }),
+        announced => Ok(announced),
+    }
+}
+
+/// `DELETE /v1/uploads/ID`.
+pub(super) async fn delete(State(api): State<Api>, Rest(id): Rest) -> Result<Response, Error> {
+    let id: UploadId = id.parse().map_err(|_| Error::no("upload", &id))?;
+    let _uploads = api.uploads.write().await;
+    let Some(upload) = api.storage.upload(id).await? else { return Err(Error::no("upload", id)) };
+    if api.queue.objects_in_use().await?.contains(upload.key.as_str()) {
+        return Err(Error::Conflict {
+            problem: format!("upload {id} is the input of a job that has not ended; cancel the job first"),
+        });
+    }
+    api.storage.delete_prefix(&Prefix::upload(id)).await?;
+    Ok(problem::no_content())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: header::HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_before_it_is_sent() {
+        let status = |headers: &HeaderMap| check_headers(headers, 10).unwrap_err().into_problem().status;
+        assert_eq!(status(&headers(header::CONTENT_LENGTH, "11")), 413);
+        assert_eq!(status(&headers(header::CONTENT_LENGTH, "0")), 422);
+        assert_eq!(status(&headers(header::CONTENT_TYPE, "multipart/form-data; boundary=x")), 422);
+        assert_eq!(check_headers(&headers(header::CONTENT_LENGTH, "10"), 10), Ok(Some(10)));
+        assert_eq!(check_headers(&HeaderMap::new(), 10), Ok(None));
+    }
+}

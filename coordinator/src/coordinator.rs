@@ -1,0 +1,274 @@
+//! Everything put together: what is opened in which order, and closed in the other.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use common::preset::{self, Presets};
+use tokio::{
+    net::TcpListener,
+    sync::{RwLock, mpsc},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api::{self, Api, EventHub},
+    fleet::Policy,
+    lock::{self, DataLock},
+    options::Config,
+    queue::{Handle, Service, Settings, Sweep},
+    ready,
+    serve::{Stop, serve},
+    session::{self, Sessions},
+    storage::{Storage, shared::SharedRoots, sign::Signer},
+    store::{self, JobStore, SqliteStore},
+};
+
+/// How long requests that are under way may take after shutdown began.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long the queue may take to commit what was decided.
+const COMMIT: Duration = Duration::from_secs(10);
+
+/// Why the coordinator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    DataDir(#[from] lock::Error),
+    #[error("cannot open the object storage in {}: {source}", path.display())]
+    Storage { path: PathBuf, source: io::Error },
+    #[error("cannot read or make the key for signed URLs in {}: {source}", path.display())]
+    SigningKey { path: PathBuf, source: io::Error },
+    #[error("TVARR_SHARED_ROOTS: {}: {source}; mount it, or take it out of the list", path.display())]
+    SharedRoot { path: PathBuf, source: io::Error },
+    #[error("TVARR_PRESETS_DIR: {0}")]
+    Presets(#[from] preset::Error),
+    #[error("cannot listen on {address} ({port}): {source}; choose another port or stop who has it")]
+    Bind { address: SocketAddr, port: &'static str, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("cannot write the ready file {}: {source}", path.display())]
+    ReadyFile { path: PathBuf, source: io::Error },
+}
+
+/// A running coordinator. To be ended with [`Coordinator::shutdown`]; dropped, it stops without waiting for anything,
+/// which loses nothing that was accepted.
+pub struct Coordinator {
+    http: SocketAddr,
+    workers: Option<SocketAddr>,
+    stop: Stop,
+    /// Sessions and connections.
+    tracker: TaskTracker,
+    /// The queue's task, which outlives the sessions.
+    queue_tracker: TaskTracker,
+    queue_stop: CancellationToken,
+    store: Arc<dyn JobStore>,
+    ready_file: Option<PathBuf>,
+    _lock: DataLock,
+}
+
+impl Coordinator {
+    /// Opens the data folder, restores unfinished jobs, binds both ports and serves.
+    ///
+    /// # Errors
+    /// What could not be opened or bound, and what to do about it. Nothing runs then.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let presets = match &config.presets_dir {
+            Some(folder) => Presets::load(folder)?,
+            None => Presets::builtin(),
+        };
+        let shared = SharedRoots::new(&config.shared_roots)
+            .map_err(|(path, source)| Error::SharedRoot { path, source })?;
+        let lock = DataLock::acquire(&config.data_dir)?;
+        let objects = config.data_dir.join("objects");
+        let storage = open_storage(objects).await?;
+        let key = config.data_dir.join("signing.key");
+        let signer = ready::signing_key(&key).map_err(|source| Error::SigningKey { path: key, source })?;
+        let http = bind(config.http, "TVARR_HTTP_PORT").await?;
+        let grpc = match &config.grpc {
+            Some(grpc) => Some(bind(grpc.address, "TVARR_GRPC_PORT").await?),
+            None => None,
+        };
+        let store: Arc<dyn JobStore> =
+            Arc::new(SqliteStore::open(&config.data_dir.join("jobs.sqlite")).await?);
+        let (service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
+
+        let mut this = Self {
+            http: http.1,
+            workers: grpc.as_ref().map(|(_, address)| *address),
+            stop: Stop::default(),
+            tracker: TaskTracker::new(),
+            queue_tracker: TaskTracker::new(),
+            queue_stop: CancellationToken::new(),
+            store,
+            ready_file: None,
+            _lock: lock,
+        };
+        this.queue_tracker.spawn(service.run(this.queue_stop.clone()));
+        this.tracker.spawn(sweep_attempts(storage.clone(), sweeps, this.stop.graceful.clone()));
+        let api = this.serve_api(&config, http.0, queue.clone(), &storage, presets, &shared);
+        this.tracker.spawn(api::sweep::run(api, config.upload_ttl, this.stop.graceful.clone()));
+        if let Some((listener, _)) = grpc {
+            this.serve_workers(&config, listener, queue, storage, shared, signer);
+        }
+        if let Some(path) = config.ready_file {
+            ready::write(&path, this.http, this.workers)
+                .map_err(|source| Error::ReadyFile { path: path.clone(), source })?;
+            this.ready_file = Some(path);
+        }
+        let grpc = this.workers.map(tracing::field::display);
+        tracing::info!(http = %this.http, grpc, data = %config.data_dir.display(), "the coordinator is ready");
+        Ok(this)
+    }
+
+    fn serve_api(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        queue: Handle,
+        storage: &Storage,
+        presets: Presets,
+        shared: &SharedRoots,
+    ) -> Api {
+        if !self.http.ip().is_loopback() {
+            tracing::warn!(
+                address = %self.http,
+                "the HTTP API asks nobody who they are: everybody who can reach this address may do everything"
+            );
+        }
+        let events = EventHub::new();
+        self.tracker.spawn(events.clone().run(queue.events(), self.stop.graceful.clone()));
+        let api = Api {
+            queue,
+            storage: storage.clone(),
+            presets: Arc::new(presets),
+            shared: shared.clone(),
+            max_upload: config.max_upload_bytes,
+            uploads: Arc::new(RwLock::new(())),
+            events,
+            stop: self.stop.graceful.clone(),
+        };
+        let router = api::router(api.clone(), self.http.ip());
+        self.tracker.spawn(serve(listener, router, self.stop.clone(), self.tracker.clone()));
+        api
+    }
+
+    fn serve_workers(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        queue: Handle,
+        storage: Storage,
+        shared: SharedRoots,
+        signer: Signer,
+    ) {
+        let token = config.grpc.as_ref().and_then(|grpc| grpc.token.as_ref());
+        if token.is_none() {
+            tracing::warn!(
+                "no TVARR_GRPC_AUTH_TOKEN: any program on this machine can be a worker, and no other machine can"
+            );
+        }
+        let sessions = Sessions {
+            queue,
+            storage,
+            shared,
+            signer,
+            heartbeat_interval: config.heartbeat_interval,
+            lease: config.lease,
+            stall_timeout: config.stall_timeout,
+            time_limit: config.time_limit,
+            stop: self.stop.graceful.clone(),
+            tracker: self.tracker.clone(),
+        };
+        let router = session::router(sessions, token);
+        self.tracker.spawn(serve(listener, router, self.stop.clone(), self.tracker.clone()));
+    }
+
+    /// Where the HTTP API answers.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where workers connect to; `None` when they are not listened for.
+    #[must_use]
+    pub fn worker_addr(&self) -> Option<SocketAddr> {
+        self.workers
+    }
+
+    /// Ends sessions and event streams, lets requests finish for a moment, commits and closes.
+    pub async fn shutdown(mut self) {
+        if let Some(path) = self.ready_file.take() {
+            // It may have been taken away already.
+            let _ = std::fs::remove_file(path);
+        }
+        self.stop.graceful.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(DRAIN, self.tracker.wait()).await.is_err() {
+            tracing::info!(connections = self.tracker.len(), "dropping what has not ended");
+            self.stop.now.cancel();
+            self.tracker.wait().await;
+        }
+        self.queue_stop.cancel();
+        self.queue_tracker.close();
+        let close = async {
+            self.queue_tracker.wait().await;
+            self.store.close().await;
+        };
+        if tokio::time::timeout(COMMIT, close).await.is_err() {
+            tracing::error!("the job store did not close in time; what was accepted is on disk");
+        }
+        tracing::info!("the coordinator has stopped");
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.stop.graceful.cancel();
+        self.stop.now.cancel();
+        self.queue_stop.cancel();
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        lease: config.lease,
+        grace: config.disconnect_grace,
+        policy: Policy {
+            rules: config.encoder_rules.clone(),
+            live_reserved: config.live_reserved_slots,
+            stale_after: config.lease,
+        },
+    }
+}
+
+async fn open_storage(path: PathBuf) -> Result<Storage, Error> {
+    let folder = path.clone();
+    let opened = tokio::task::spawn_blocking(move || Storage::open_local(&folder)).await;
+    let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
+    opened.map_err(|source| Error::Storage { path, source })
+}
+
+async fn bind(address: SocketAddr, port: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Bind { address, port, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Removes the objects of attempts that the queue has no use for.
+async fn sweep_attempts(
+    storage: Storage,
+    mut sweeps: mpsc::UnboundedReceiver<Sweep>,
+    stop: CancellationToken,
+) {
+    loop {
+        let sweep = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            sweep = sweeps.recv() => sweep,
+        };
+        let Some(Sweep { job, attempt }) = sweep else { return };
+        match storage.delete_attempt(job, attempt).await {
+            Ok(removed) => tracing::debug!(%job, %attempt, removed, "swept"),
+            Err(error) => tracing::warn!(%job, %attempt, %error, "objects of an attempt stay behind"),
+        }
+    }
+}

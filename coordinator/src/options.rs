@@ -1,0 +1,400 @@
+//! How the coordinator is configured. [`Options`] is what people write; [`Config`] is what was checked.
+
+use std::{
+    ffi::OsString,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{ArgAction, Parser};
+use common::{
+    config::{self, Loaded, Secret},
+    telemetry::LogFormat,
+};
+
+use crate::fleet::{EncoderRule, RuleError, parse_rules};
+
+/// Keys of the configuration file that are no options.
+pub const SECTIONS: &[&str] = &["encoder_rules"];
+
+/// Takes jobs, knows the fleet, places work and publishes results. Runs no ffmpeg itself: start ffmpegd for that.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version)]
+pub struct Options {
+    /// TOML file that sets any of these options by its long name, and `[[encoder_rules]]`.
+    #[arg(long, env = "TVARR_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Port for workers: gRPC and signed URLs. 0: any free one.
+    #[arg(long, env = "TVARR_GRPC_PORT", default_value_t = 9090)]
+    pub grpc_port: u16,
+
+    /// Whether workers are listened for at all.
+    #[arg(long, env = "TVARR_GRPC_ENABLED", default_value_t = true, action = ArgAction::Set)]
+    pub grpc_enabled: bool,
+
+    /// Token that every worker has to present.
+    #[arg(long, env = "TVARR_GRPC_AUTH_TOKEN", hide_env_values = true)]
+    pub grpc_auth_token: Option<String>,
+
+    /// File that holds the token that every worker has to present.
+    #[arg(long, env = "TVARR_GRPC_AUTH_TOKEN_FILE")]
+    pub grpc_auth_token_file: Option<PathBuf>,
+
+    /// Address for workers to connect to: 0.0.0.0 when there is a token, else 127.0.0.1. Without a token only a loopback
+    /// address is taken.
+    #[arg(long, env = "TVARR_GRPC_BIND")]
+    pub grpc_bind: Option<IpAddr>,
+
+    /// Port of the HTTP API. 0: any free one.
+    #[arg(long, env = "TVARR_HTTP_PORT", default_value_t = 8080)]
+    pub http_port: u16,
+
+    /// Address of the HTTP API. The API asks nobody who they are: bind it to other addresses only where everybody who can
+    /// reach it may do everything.
+    #[arg(long, env = "TVARR_HTTP_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub http_bind: IpAddr,
+
+    /// Folder for jobs and objects. Default: /var/lib/tvarr for root, else $XDG_DATA_HOME/tvarr (~/.local/share/tvarr).
+    #[arg(long, env = "TVARR_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Folders whose files may be inputs without an upload (NFS, mounted disks), separated by commas.
+    #[arg(long, env = "TVARR_SHARED_ROOTS", value_delimiter = ',')]
+    pub shared_roots: Vec<PathBuf>,
+
+    /// Folder of TOML files with more presets.
+    #[arg(long, env = "TVARR_PRESETS_DIR")]
+    pub presets_dir: Option<PathBuf>,
+
+    /// How often a worker says that it is alive.
+    #[arg(long, env = "TVARR_HEARTBEAT_INTERVAL", default_value = "5s", value_parser = parse_duration)]
+    pub heartbeat_interval: Duration,
+
+    /// How long a silent worker keeps its tasks. At least twice the heartbeat interval.
+    #[arg(long, env = "TVARR_LEASE", default_value = "30s", value_parser = parse_duration)]
+    pub lease: Duration,
+
+    /// How long a worker whose connection broke may take to come back before its tasks go to others.
+    #[arg(long, env = "TVARR_DISCONNECT_GRACE", default_value = "10s", value_parser = parse_duration)]
+    pub disconnect_grace: Duration,
+
+    /// Job slots of the fleet that batch jobs leave free for live streams.
+    #[arg(long, env = "TVARR_LIVE_RESERVED_SLOTS", default_value_t = 0)]
+    pub live_reserved_slots: u32,
+
+    /// Time without any progress after which a worker gives an attempt up.
+    #[arg(long, env = "TVARR_STALL_TIMEOUT", default_value = "60s", value_parser = parse_duration)]
+    pub stall_timeout: Duration,
+
+    /// Longest time that an attempt may take; 0: no limit.
+    #[arg(long, env = "TVARR_TIME_LIMIT", default_value = "0", value_parser = parse_duration)]
+    pub time_limit: Duration,
+
+    /// Largest upload, in bytes or with a unit (500MB, 64GiB).
+    #[arg(long, env = "TVARR_MAX_UPLOAD_BYTES", default_value = "256GiB", value_parser = parse_bytes)]
+    pub max_upload_bytes: u64,
+
+    /// How long an upload is kept that no unfinished job uses.
+    #[arg(long, env = "TVARR_UPLOAD_TTL", default_value = "24h", value_parser = parse_duration)]
+    pub upload_ttl: Duration,
+
+    /// What is logged, in the syntax of RUST_LOG: info, coordinator=debug,info.
+    #[arg(long, env = "TVARR_LOG", default_value = "info")]
+    pub log: String,
+
+    /// How log lines look.
+    #[arg(long, env = "TVARR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// File to write when everything is ready, as JSON with the bound addresses: {"http": "127.0.0.1:8080", "grpc": ...}.
+    /// Removed at shutdown.
+    #[arg(long, env = "TVARR_READY_FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub http: SocketAddr,
+    /// `None`: workers are not listened for.
+    pub grpc: Option<Grpc>,
+    pub data_dir: PathBuf,
+    pub shared_roots: Vec<PathBuf>,
+    pub presets_dir: Option<PathBuf>,
+    pub heartbeat_interval: Duration,
+    pub lease: Duration,
+    pub disconnect_grace: Duration,
+    pub live_reserved_slots: u32,
+    pub stall_timeout: Duration,
+    /// Zero: none.
+    pub time_limit: Duration,
+    pub max_upload_bytes: u64,
+    pub upload_ttl: Duration,
+    pub encoder_rules: Vec<EncoderRule>,
+    pub ready_file: Option<PathBuf>,
+}
+
+/// The worker port.
+#[derive(Debug, Clone)]
+pub struct Grpc {
+    pub address: SocketAddr,
+    /// `None` only with a loopback address.
+    pub token: Option<Secret>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Load(#[from] config::Error),
+    #[error(
+        "TVARR_GRPC_BIND={0}: without a token anybody who reaches that address could take jobs; set \
+         TVARR_GRPC_AUTH_TOKEN (or TVARR_GRPC_AUTH_TOKEN_FILE), or bind 127.0.0.1"
+    )]
+    OpenToAll(IpAddr),
+    #[error(
+        "TVARR_GRPC_AUTH_TOKEN has characters that no HTTP header can carry; use printable ASCII without spaces"
+    )]
+    Token,
+    #[error("TVARR_HTTP_PORT and TVARR_GRPC_PORT are both {0}; workers and the API need ports of their own")]
+    SamePort(u16),
+    #[error(
+        "TVARR_LEASE ({lease:?}) must be at least twice TVARR_HEARTBEAT_INTERVAL ({heartbeat:?}): one lost heartbeat would cost a worker its tasks"
+    )]
+    ShortLease { lease: Duration, heartbeat: Duration },
+    #[error("{name} must not be 0")]
+    Zero { name: &'static str },
+    #[error("no folder for data: neither XDG_DATA_HOME nor HOME is set; set TVARR_DATA_DIR")]
+    NoDataDir,
+    #[error("TVARR_SHARED_ROOTS: {} is not absolute", .0.display())]
+    RelativeRoot(PathBuf),
+    #[error(transparent)]
+    Rules(#[from] RuleError),
+}
+
+/// Reads options from the command line, the environment and the configuration file.
+///
+/// # Errors
+/// Wrong usage, an unreadable or wrong file.
+pub fn load(argv: impl IntoIterator<Item = OsString>) -> Result<Loaded<Options>, config::Error> {
+    config::load(argv, SECTIONS)
+}
+
+impl Config {
+    /// Checks everything that can be checked before anything is bound or opened.
+    ///
+    /// # Errors
+    /// What is wrong, with the variable's name and what to do.
+    pub fn new(loaded: Loaded<Options>) -> Result<Self, Error> {
+        let Loaded { options, mut sections } = loaded;
+        let token = Secret::resolve(
+            "TVARR_GRPC_AUTH_TOKEN",
+            options.grpc_auth_token.as_deref(),
+            options.grpc_auth_token_file.as_deref(),
+        )?;
+        let grpc = match options.grpc_enabled {
+            true => Some(worker_port(options.grpc_port, options.grpc_bind, token)?),
+            false => None,
+        };
+        if grpc.is_some() && options.http_port != 0 && options.http_port == options.grpc_port {
+            return Err(Error::SamePort(options.http_port));
+        }
+        for (name, value) in [
+            ("TVARR_HEARTBEAT_INTERVAL", options.heartbeat_interval),
+            ("TVARR_STALL_TIMEOUT", options.stall_timeout),
+            ("TVARR_UPLOAD_TTL", options.upload_ttl),
+        ] {
+            if value.is_zero() {
+                return Err(Error::Zero { name });
+            }
+        }
+        if options.max_upload_bytes == 0 {
+            return Err(Error::Zero { name: "TVARR_MAX_UPLOAD_BYTES" });
+        }
+        if options.lease < options.heartbeat_interval * 2 {
+            return Err(Error::ShortLease { lease: options.lease, heartbeat: options.heartbeat_interval });
+        }
+        let shared_roots: Vec<_> =
+            options.shared_roots.into_iter().filter(|root| !root.as_os_str().is_empty()).collect();
+        if let Some(root) = shared_roots.iter().find(|root| !root.is_absolute()) {
+            return Err(Error::RelativeRoot(root.clone()));
+        }
+        let encoder_rules = match sections.remove("encoder_rules") {
+            Some(section) => parse_rules(section)?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            http: SocketAddr::new(options.http_bind, options.http_port),
+            grpc,
+            data_dir: options.data_dir.or_else(default_data_dir).ok_or(Error::NoDataDir)?,
+            shared_roots,
+            presets_dir: options.presets_dir,
+            heartbeat_interval: options.heartbeat_interval,
+            lease: options.lease,
+            disconnect_grace: options.disconnect_grace,
+            live_reserved_slots: options.live_reserved_slots,
+            stall_timeout: options.stall_timeout,
+            time_limit: options.time_limit,
+            max_upload_bytes: options.max_upload_bytes,
+            upload_ttl: options.upload_ttl,
+            encoder_rules,
+            ready_file: options.ready_file,
+        })
+    }
+
+    /// Defaults for running inside another program: both ports on loopback, any free ones, everything below `data_dir`,
+    /// workers with `token` only.
+    ///
+    /// # Panics
+    /// Never: the defaults are valid.
+    #[must_use]
+    pub fn embedded(data_dir: PathBuf, token: Secret) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // Not from the environment, which is meant for the coordinator itself.
+        Self {
+            http: any,
+            grpc: Some(Grpc { address: any, token: Some(token) }),
+            data_dir,
+            shared_roots: Vec::new(),
+            presets_dir: None,
+            heartbeat_interval: Duration::from_secs(5),
+            lease: Duration::from_secs(30),
+            disconnect_grace: Duration::from_secs(10),
+            live_reserved_slots: 0,
+            stall_timeout: Duration::from_secs(60),
+            time_limit: Duration::ZERO,
+            max_upload_bytes: 256 << 30,
+            upload_ttl: Duration::from_secs(24 * 3600),
+            encoder_rules: Vec::new(),
+            ready_file: None,
+        }
+    }
+}
+
+fn worker_port(port: u16, bind: Option<IpAddr>, token: Option<Secret>) -> Result<Grpc, Error> {
+    if let Some(token) = &token
+        && !token.expose().bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(Error::Token);
+    }
+    let default = if token.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    let ip = bind.unwrap_or(IpAddr::V4(default));
+    if token.is_none() && !ip.is_loopback() {
+        return Err(Error::OpenToAll(ip));
+    }
+    Ok(Grpc { address: SocketAddr::new(ip, port), token })
+}
+
+fn default_data_dir() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/tvarr"));
+    }
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_DATA_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+        .map(|base| base.join("tvarr"))
+}
+
+fn number_and_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    (&text[..end], text[end..].trim())
+}
+
+/// `500ms`, `5s`, `10m`, `24h`, `7d`; a number alone is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration; write for example 500ms, 5s, 10m, 24h or 7d");
+    let (number, unit) = number_and_unit(text);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let milliseconds = match unit {
+        "ms" => Some(number),
+        "" | "s" => number.checked_mul(1_000),
+        "m" | "min" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        "d" => number.checked_mul(86_400_000),
+        _ => return Err(wrong()),
+    };
+    // Over a century, arithmetic on deadlines could overflow somewhere.
+    milliseconds.filter(|&ms| ms <= 3_200_000_000_000).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// `1000`, `500MB`, `64GiB`.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size; write for example 1000000, 500MB or 64GiB");
+    let (number, unit) = number_and_unit(text);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1_u64 << 40,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<Config, Error> {
+        let argv = ["coordinator", "--data-dir", "/tmp/x"].iter().chain(args).map(OsString::from);
+        Config::new(load(argv)?)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_token_workers_are_taken_from_this_machine_only() {
+        let grpc = config(&[]).unwrap().grpc.unwrap();
+        assert_eq!(grpc.address, "127.0.0.1:9090".parse().unwrap());
+        let grpc = config(&["--grpc-auth-token", "t"]).unwrap().grpc.unwrap();
+        assert_eq!(grpc.address, "0.0.0.0:9090".parse().unwrap());
+        let error = config(&["--grpc-bind", "0.0.0.0"]).unwrap_err().to_string();
+        assert!(error.contains("TVARR_GRPC_AUTH_TOKEN"), "{error}");
+        assert!(config(&["--grpc-bind", "::1"]).is_ok());
+        assert!(config(&["--grpc-enabled", "false"]).unwrap().grpc.is_none());
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_its_name() {
+        for (args, name) in [
+            (vec!["--http-port", "9090"], "TVARR_GRPC_PORT"),
+            (vec!["--lease", "6s"], "TVARR_LEASE"),
+            (vec!["--heartbeat-interval", "0"], "TVARR_HEARTBEAT_INTERVAL"),
+            (vec!["--shared-roots", "media"], "TVARR_SHARED_ROOTS"),
+            (vec!["--grpc-auth-token", "a b"], "TVARR_GRPC_AUTH_TOKEN"),
+            (vec!["--max-upload-bytes", "0"], "TVARR_MAX_UPLOAD_BYTES"),
+        ] {
+            let error = config(&args).unwrap_err().to_string();
+            assert!(error.contains(name), "{args:?}: {error}");
+        }
+        assert!(config(&["--http-port", "0", "--grpc-port", "0"]).is_ok());
+    }
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2 h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(parse_bytes("64GiB"), Ok(64 << 30));
+        assert_eq!(parse_bytes("5 mb"), Ok(5_000_000));
+        for wrong in ["", "-1s", "1y", "s", "99999999999999999999", "1e9d"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_bytes("99999999999TiB").is_err());
+    }
+}

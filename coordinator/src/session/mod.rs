@@ -1,0 +1,151 @@
+//! The worker port: the gRPC service, and the signed URLs through which bytes go.
+//!
+//! A session is one `Session` stream. Everything that a worker says is checked here and handed to the queue under the
+//! session's id, which is what the queue goes by: no worker can speak about another's attempt. However a stream ends, the
+//! queue is told once.
+
+mod auth;
+mod hello;
+mod objects;
+mod stream;
+mod urls;
+mod wire;
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request as HttpRequest,
+    response::{IntoResponse as _, Response as HttpResponse},
+};
+use common::{
+    config::Secret,
+    id::SessionId,
+    proto::{
+        self,
+        worker_service_server::{WorkerService, WorkerServiceServer},
+    },
+};
+use hyper::header;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{
+    Request, Response, Status, Streaming,
+    service::{Routes, interceptor::InterceptedService},
+};
+use tracing::Instrument as _;
+
+use self::{auth::Auth, objects::Objects, stream::Session};
+use crate::{
+    api::problem,
+    queue,
+    serve::Peer,
+    storage::{Storage, shared::SharedRoots, sign::Signer},
+};
+
+/// Messages to a worker that it has not taken yet, per session. They are small; a worker that lets so many wait is stuck.
+const OUTGOING: usize = 64;
+/// Bytes of a message from a worker. The largest is the end of an attempt with very many segments.
+const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// Files that one OpenUploads call asks for: the answer, some 300 bytes each, stays below gRPC's usual 4 MiB.
+const MAX_UPLOADS: usize = 8_000;
+
+/// What the worker port works with.
+#[derive(Clone)]
+pub(crate) struct Sessions {
+    pub(crate) queue: queue::Handle,
+    pub(crate) storage: Storage,
+    pub(crate) shared: SharedRoots,
+    pub(crate) signer: Signer,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) time_limit: Duration,
+    /// Ends every session.
+    pub(crate) stop: CancellationToken,
+    pub(crate) tracker: TaskTracker,
+}
+
+/// The routes of the worker port.
+pub(crate) fn router(sessions: Sessions, token: Option<&Secret>) -> Router {
+    let objects = objects::router(Objects {
+        storage: sessions.storage.clone(),
+        shared: sessions.shared.clone(),
+        signer: sessions.signer.clone(),
+        writing: Arc::default(),
+    });
+    let service = WorkerServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE);
+    let grpc = Routes::new(InterceptedService::new(service, Auth::new(token)));
+    grpc.into_axum_router()
+        .merge(objects)
+        .method_not_allowed_fallback(async || problem::Error::MethodNotAllowed)
+        .fallback(unknown)
+}
+
+async fn unknown(request: HttpRequest) -> HttpResponse {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if kind.is_some_and(|kind| kind.starts_with("application/grpc")) {
+        return Status::unimplemented(format!("{} is not served here", request.uri().path())).into_http();
+    }
+    let what = "this is the port for workers; the HTTP API is on TVARR_HTTP_PORT".to_owned();
+    problem::Error::NotFound { what }.into_response()
+}
+
+#[tonic::async_trait]
+impl WorkerService for Sessions {
+    type SessionStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<proto::CoordinatorMessage, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<proto::WorkerMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        if self.stop.is_cancelled() {
+            return Err(Status::unavailable("the coordinator is shutting down"));
+        }
+        let peer = peer(&request);
+        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        let session = Session { server: self.clone(), peer, outgoing };
+        let span = tracing::info_span!("session", peer = peer.map(tracing::field::display));
+        self.tracker.spawn(session.run(request.into_inner()).instrument(span));
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
+    }
+
+    async fn open_uploads(
+        &self,
+        request: Request<proto::OpenUploadsRequest>,
+    ) -> Result<Response<proto::OpenUploadsResponse>, Status> {
+        let request = request.into_inner();
+        if request.files.len() > MAX_UPLOADS {
+            return Err(Status::invalid_argument(format!(
+                "{} files at once are more than {MAX_UPLOADS}; ask in parts",
+                request.files.len()
+            )));
+        }
+        let session: SessionId = request
+            .session_id
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("session_id: {error}")))?;
+        let attempt = hello::attempt(&request.task_id, request.epoch)?;
+        let files = wire::outputs(request.files).map_err(Status::invalid_argument)?;
+        let grant = self.queue.upload_grant(session, attempt).await.map_err(|error| status(&error))?;
+        Ok(Response::new(proto::OpenUploadsResponse {
+            urls: urls::uploads(&self.signer, grant, &files, urls::now()),
+        }))
+    }
+}
+
+fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
+    request.extensions().get::<Peer>().map(|peer| peer.0)
+}
+
+/// The queue's errors as gRPC says them.
+fn status(error: &queue::Error) -> Status {
+    let text = error.to_string();
+    match error {
+        queue::Error::NoSuchJob(_) | queue::Error::NoSuchWorker(_) => Status::not_found(text),
+        queue::Error::WrongState(_) | queue::Error::Stale(_) => Status::failed_precondition(text),
+        queue::Error::Store(_) | queue::Error::ShuttingDown => Status::unavailable(text),
+    }
+}

@@ -1,0 +1,250 @@
+//! The queue's words and the wire's, one into the other.
+
+use common::{
+    failure::{Failure, FailureKind},
+    id::{AttemptId, JobId},
+    media::MediaInfo,
+    proto::{self, coordinator_message::Message},
+    worker::{Need, OutputFile, Progress},
+};
+
+use super::{
+    hello::{progress, shorten},
+    urls::{InputUrls, Seconds},
+};
+use crate::{
+    queue::{AttemptResult, InputLocation, JobInput, ToWorker},
+    storage::RelPath,
+};
+
+/// Bytes of a failure's message.
+const MAX_MESSAGE: usize = 4096;
+/// Bytes of one log line.
+const MAX_LINE: usize = 1024;
+/// Bytes of log that a heartbeat may carry, and that an attempt's end may carry.
+pub(super) const MAX_HEARTBEAT_LOG: usize = 8 * 1024;
+pub(super) const MAX_LOG_TAIL: usize = 16 * 1024;
+/// Arguments of a command line, and their bytes together.
+const MAX_ARGV: usize = 4096;
+const MAX_ARGV_BYTES: usize = 64 * 1024;
+/// Bytes of the input's description.
+const MAX_INPUT_INFO: usize = 256 * 1024;
+/// Files of one attempt: a day of 4 s segments on six renditions.
+pub(super) const MAX_FILES: usize = 150_000;
+const MAX_WARNINGS: usize = 64;
+const MAX_NEEDS: usize = 64;
+
+/// What every assignment carries besides what the queue decided.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub(super) stall_timeout_ms: u32,
+    /// 0: none.
+    pub(super) time_limit_ms: u64,
+    pub(super) urls: InputUrls,
+    /// The worker's.
+    pub(super) shared_roots: Vec<String>,
+}
+
+/// A message to the worker; `Err` ends the stream with a reason.
+pub(super) fn to_wire(message: ToWorker, terms: &Terms, now: Seconds) -> Result<Message, String> {
+    Ok(match message {
+        ToWorker::Assign { job, attempt, preset, spec, input, encoder, device } => {
+            Message::Assign(proto::Assign {
+                job_id: job.to_string(),
+                task_id: attempt.task.to_string(),
+                epoch: attempt.epoch.0,
+                preset,
+                spec_json: serde_json::to_string(&spec).expect("a spec is JSON"),
+                encoder: encoder.unwrap_or_default(),
+                device: device.map(Into::into),
+                input: Some(wire_input(job, input, terms, now)),
+                stall_timeout_ms: terms.stall_timeout_ms,
+                time_limit_ms: terms.time_limit_ms,
+            })
+        }
+        ToWorker::Stop { attempt, reason } => Message::StopAttempt(proto::StopAttempt {
+            task_id: attempt.task.to_string(),
+            epoch: attempt.epoch.0,
+            reason,
+        }),
+        ToWorker::Acknowledge { attempt, accepted } => {
+            Message::AttemptAcknowledged(proto::AttemptAcknowledged {
+                task_id: attempt.task.to_string(),
+                epoch: attempt.epoch.0,
+                accepted,
+            })
+        }
+        ToWorker::LeasesRenewed(attempts) => Message::LeasesRenewed(proto::LeasesRenewed {
+            attempts: attempts.into_iter().map(wire_attempt).collect(),
+        }),
+        ToWorker::SetDraining(draining) => Message::SetDraining(proto::SetDraining { draining }),
+        ToWorker::Idle => Message::Idle(proto::Idle {}),
+        ToWorker::Disconnect { reason } => return Err(reason),
+    })
+}
+
+fn wire_attempt(attempt: AttemptId) -> proto::RunningAttempt {
+    proto::RunningAttempt { task_id: attempt.task.to_string(), epoch: attempt.epoch.0 }
+}
+
+fn wire_input(job: JobId, input: JobInput, terms: &Terms, now: Seconds) -> proto::Input {
+    use proto::input::Location;
+    let location = match input.location {
+        InputLocation::Url(url) => Location::Url(url),
+        InputLocation::Object(key) => Location::Url(terms.urls.object(&key, now)),
+        InputLocation::Path(path) if shares(&terms.shared_roots, &path) => Location::Path(path),
+        InputLocation::Path(path) => Location::Url(terms.urls.shared(&path, now)),
+    };
+    tracing::debug!(%job, name = %input.name, "input located");
+    proto::Input { location: Some(location), name: input.name }
+}
+
+/// Whether the worker sees `path`, which is canonical, below one of its own folders.
+fn shares(roots: &[String], path: &str) -> bool {
+    roots.iter().any(|root| {
+        let root = std::path::Path::new(root);
+        root.is_absolute() && std::path::Path::new(path).starts_with(root)
+    })
+}
+
+/// Lines for people, at most `max` bytes of them, the newest kept.
+pub(super) fn log_lines(lines: &[String], max: usize) -> Vec<String> {
+    let mut left = max;
+    let mut kept: Vec<String> = lines
+        .iter()
+        .rev()
+        .map(|line| shorten(line, MAX_LINE))
+        .take_while(|line| {
+            let fits = line.len() < left;
+            left = left.saturating_sub(line.len() + 1);
+            fits
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
+/// The command line that an attempt runs, within bounds.
+pub(super) fn argv(argv: Vec<String>) -> Vec<String> {
+    let mut left = MAX_ARGV_BYTES;
+    let fits = |arg: &String| {
+        let fits = arg.len() < left;
+        left = left.saturating_sub(arg.len() + 1);
+        fits
+    };
+    argv.into_iter().take(MAX_ARGV).take_while(fits).collect()
+}
+
+pub(super) fn input_info(json: &str) -> Option<MediaInfo> {
+    if json.is_empty() || json.len() > MAX_INPUT_INFO {
+        return None;
+    }
+    serde_json::from_str(json).inspect_err(|error| tracing::debug!(%error, "input_info_json")).ok()
+}
+
+/// A result, or what is wrong with it.
+pub(super) fn result(result: Option<proto::attempt_finished::Result>) -> AttemptResult {
+    use proto::attempt_finished::Result::{Failed, Succeeded};
+    match result {
+        Some(Succeeded(succeeded)) => match outputs(succeeded.outputs) {
+            Ok(outputs) => AttemptResult::Succeeded {
+                outputs,
+                warnings: words(succeeded.warnings, MAX_WARNINGS),
+                progress: succeeded.final_progress.map_or_else(Progress::default, progress),
+            },
+            Err(problem) => failed(FailureKind::OutputWrong, problem),
+        },
+        Some(Failed(failed)) => {
+            let missing = Need {
+                video: None,
+                any_of: words(failed.missing_encoders, MAX_NEEDS)
+                    .into_iter()
+                    .map(|name| vec![name])
+                    .collect(),
+                filters: words(failed.missing_filters, MAX_NEEDS),
+            };
+            let message = shorten(&failed.message, MAX_MESSAGE);
+            let failure = match failed.kind.parse() {
+                Ok(kind) => Failure::new(kind, message),
+                // From a newer worker; what happened is in the message.
+                Err(error) => Failure::new(FailureKind::Crashed, format!("{message} ({error})")),
+            };
+            AttemptResult::Failed { failure, missing }
+        }
+        None => failed(FailureKind::Crashed, "the worker reported an end without a result".to_owned()),
+    }
+}
+
+pub(super) fn failed(kind: FailureKind, message: String) -> AttemptResult {
+    AttemptResult::Failed { failure: Failure::new(kind, message), missing: Need::default() }
+}
+
+fn words(words: Vec<String>, max: usize) -> Vec<String> {
+    words.into_iter().take(max).map(|word| shorten(&word, MAX_LINE)).collect()
+}
+
+/// Files as a worker reports them: named once each, below the attempt's prefix, not too many.
+pub(super) fn outputs(files: Vec<proto::OutputFile>) -> Result<Vec<OutputFile>, String> {
+    if files.len() > MAX_FILES {
+        return Err(format!("{} output files are more than the {MAX_FILES} that are taken", files.len()));
+    }
+    let mut seen = std::collections::HashSet::with_capacity(files.len());
+    files
+        .into_iter()
+        .map(|file| {
+            let path = RelPath::parse(&file.path).map_err(|error| error.to_string())?;
+            if !seen.insert(path) {
+                return Err(format!("the output {:?} is named twice", file.path));
+            }
+            let content_type = shorten(&file.content_type, 128);
+            Ok(OutputFile { path: file.path, size: file.size, content_type })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str) -> proto::OutputFile {
+        proto::OutputFile { path: path.to_owned(), size: 1, content_type: "video/mp4".to_owned() }
+    }
+
+    #[test]
+    fn outputs_stay_below_their_prefix_and_are_named_once() {
+        assert_eq!(outputs(vec![file("a.mp4"), file("b/a.mp4")]).unwrap().len(), 2);
+        assert!(outputs(vec![file("../a.mp4")]).unwrap_err().contains("no relative path"));
+        assert!(outputs(vec![file("a.mp4"), file("a.mp4")]).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn a_failure_of_an_unknown_kind_keeps_its_words() {
+        let wire = proto::Failed {
+            kind: "gremlins".to_owned(),
+            message: "it broke".to_owned(),
+            ..Default::default()
+        };
+        let AttemptResult::Failed { failure, .. } =
+            result(Some(proto::attempt_finished::Result::Failed(wire)))
+        else {
+            panic!("a failure")
+        };
+        assert_eq!(failure.kind, FailureKind::Crashed);
+        assert!(failure.message.starts_with("it broke"), "{failure}");
+    }
+
+    #[test]
+    fn of_too_many_log_lines_the_newest_are_kept() {
+        let lines: Vec<String> = (0..10).map(|n| format!("line {n}")).collect();
+        assert_eq!(log_lines(&lines, 15), ["line 8", "line 9"]);
+        assert_eq!(log_lines(&lines, 1000).len(), 10);
+    }
+
+    #[test]
+    fn a_worker_with_the_same_root_gets_the_path() {
+        let roots = ["/mnt/media".to_owned(), "relative".to_owned()];
+        assert!(shares(&roots, "/mnt/media/a.mp4"));
+        assert!(!shares(&roots, "/mnt/media2/a.mp4"));
+        assert!(!shares(&[], "/mnt/media/a.mp4"));
+    }
+}
