@@ -233,6 +233,9 @@ pub enum PresetsCommand {
 
 #[derive(Debug, Args)]
 pub struct AllPresets {
+    /// A folder with more presets (TOML files), when no farm is named.
+    #[arg(long, value_name = "DIR", env = "TVARR_PRESETS_DIR", value_hint = ValueHint::DirPath)]
+    pub presets_dir: Option<PathBuf>,
     #[arg(long, help = JSON)]
     pub json: bool,
 }
@@ -241,6 +244,9 @@ pub struct AllPresets {
 pub struct OnePreset {
     #[arg(value_name = "PRESET")]
     pub preset: String,
+    /// A folder with more presets (TOML files), when no farm is named.
+    #[arg(long, value_name = "DIR", env = "TVARR_PRESETS_DIR", value_hint = ValueHint::DirPath)]
+    pub presets_dir: Option<PathBuf>,
     #[arg(long, help = JSON)]
     pub json: bool,
 }

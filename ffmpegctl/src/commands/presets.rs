@@ -1,11 +1,17 @@
 //! `presets`.
 
+use std::path::Path;
+
 use common::{api::PresetView, preset::Preset};
 
 use crate::{cli::PresetsCommand, client::Client, console, error::Error, exit::Exit, names, text, transcode};
 
 pub(crate) async fn run(command: PresetsCommand, coordinator: Option<String>) -> Result<Exit, Error> {
-    let presets = presets(coordinator.as_deref()).await?;
+    let folder = match &command {
+        PresetsCommand::Ls(args) => &args.presets_dir,
+        PresetsCommand::Show(args) => &args.presets_dir,
+    };
+    let presets = presets(coordinator.as_deref(), folder.as_deref()).await?;
     match command {
         PresetsCommand::Ls(args) => {
             if args.json {
@@ -34,7 +40,7 @@ pub(crate) async fn run(command: PresetsCommand, coordinator: Option<String>) ->
 }
 
 /// The farm's, when one was named; the built-in ones otherwise.
-async fn presets(coordinator: Option<&str>) -> Result<Vec<PresetView>, Error> {
+async fn presets(coordinator: Option<&str>, folder: Option<&Path>) -> Result<Vec<PresetView>, Error> {
     if let Some(address) = coordinator {
         return Ok(Client::new(address)?.presets().await?);
     }
@@ -43,7 +49,7 @@ async fn presets(coordinator: Option<&str>) -> Result<Vec<PresetView>, Error> {
         description: preset.description.clone(),
         spec: preset.spec.clone(),
     };
-    Ok(transcode::local_presets(None)?.iter().map(view).collect())
+    Ok(transcode::local_presets(folder)?.iter().map(view).collect())
 }
 
 /// As a file in a folder of presets has it.

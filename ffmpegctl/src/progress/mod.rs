@@ -154,15 +154,20 @@ impl Reporter {
 
     /// Everything is over.
     pub(crate) fn result(&self, exit: Exit, outcomes: &[Outcome]) {
-        if let Some(bars) = &self.bars {
-            bars.clear();
-        }
+        self.clear();
         match self.style {
             Style::Json => Self::json(&Line::Result { exit_code: exit, error: None, inputs: outcomes }),
             Style::Bars | Style::Lines | Style::Quiet if outcomes.len() > 1 && exit != Exit::Ok => {
                 console::say(&summary(outcomes));
             }
             Style::Bars | Style::Lines | Style::Quiet => {}
+        }
+    }
+
+    /// Takes the bars away.
+    pub(crate) fn clear(&self) {
+        if let Some(bars) = &self.bars {
+            bars.clear();
         }
     }
 

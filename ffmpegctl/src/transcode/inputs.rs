@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::Error;
+use crate::{error::Error, text::printable};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -30,17 +30,6 @@ impl Input {
         match self {
             Self::File(file) => file.given.display().to_string(),
             Self::Url(url) => url.clone(),
-        }
-    }
-
-    /// For progress: without the folders.
-    pub(crate) fn short_name(&self) -> String {
-        match self {
-            Self::File(file) => file.file_name(),
-            Self::Url(url) => {
-                let last = url_file_name(url);
-                if last.is_empty() { url.clone() } else { last }
-            }
         }
     }
 
@@ -92,6 +81,20 @@ fn percent_decode(text: &str) -> String {
         rest = tail;
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The argument as the user wrote it.
+pub(crate) fn name(argument: &Path) -> String {
+    argument.display().to_string()
+}
+
+/// For progress: without the folders.
+pub(crate) fn short_name(argument: &Path) -> String {
+    let name = match argument.to_str() {
+        Some(url) if url.contains("://") => url_file_name(url),
+        _ => argument.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    printable(&if name.is_empty() { argument.display().to_string() } else { name })
 }
 
 /// Checks one argument.

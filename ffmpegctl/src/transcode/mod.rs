@@ -8,6 +8,7 @@ mod inputs;
 mod outputs;
 mod pipeline;
 mod preset;
+mod stuck;
 
 use std::{fs, num::NonZero, path::Path};
 
@@ -61,74 +62,99 @@ async fn transcode(
     verbose: bool,
     interrupt: &Interrupt,
 ) -> Result<Exit, Error> {
-    let inputs: Vec<Input> =
-        args.inputs.iter().map(|input| inputs::check(input)).collect::<Result<_, _>>()?;
     let farm = coordinator.as_deref().map(Client::new).transpose()?;
-    let spec = tokio::select! {
-        biased;
-        () = interrupt.asked.cancelled() => return Err(Error::interrupted()),
-        spec = preset::find(&args.preset, farm.as_ref(), args.presets_dir.as_deref()) => spec?,
-    };
-    let (targets, made) = place(&args, &inputs, &spec)?;
-    let style = Style::choose(args.json, args.quiet, verbose);
     let reporter = Reporter::new(
-        style,
-        inputs.iter().map(Input::name).collect(),
-        inputs.iter().map(Input::short_name).collect(),
+        Style::choose(args.json, args.quiet, verbose),
+        args.inputs.iter().map(|input| inputs::name(input)).collect(),
+        args.inputs.iter().map(|input| inputs::short_name(input)).collect(),
     );
+    let (inputs, mut outcomes) = check(&args, &reporter);
+    if inputs.is_empty() {
+        return Ok(conclude(&reporter, &mut outcomes));
+    }
+    let finding = preset::find(&args.preset, farm.as_ref(), args.presets_dir.as_deref());
+    let spec = interruptible(interrupt, finding).await?;
+    let (targets, made) = place(&args, &inputs, &spec)?;
+    if !outcomes.is_empty() {
+        reporter.note(&format!("going on with {} of {} inputs", inputs.len(), args.inputs.len()));
+    }
     let jobs = args.jobs.unwrap_or_else(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         default_jobs(farm.is_some(), u32::try_from(cores).unwrap_or(u32::MAX))
     });
-    let embedded = match &farm {
-        Some(_) => None,
-        None => {
-            let starting = Embedded::start(&args, &inputs, jobs);
-            tokio::select! {
-                biased;
-                () = interrupt.asked.cancelled() => return Err(Error::interrupted()),
-                embedded = starting => Some(embedded?),
-            }
-        }
+    let run = Run { args: &args, inputs: &inputs, targets: &targets, jobs, reporter: &reporter, interrupt };
+    let ended = match &farm {
+        Some(client) => unless_insisted(interrupt, run.work(client, false)).await,
+        None => run.here().await?,
     };
-    let client = match (&embedded, farm) {
-        (Some(embedded), _) => embedded.client()?,
-        (None, Some(client)) => client,
-        (None, None) => {
-            return Err(Error::failed("there is neither a farm nor a coordinator in this process"));
-        }
-    };
-    let work = work(&args, &inputs, &targets, &client, embedded.is_some(), jobs, &reporter, interrupt);
-    let outcomes = tokio::select! {
-        biased;
-        () = interrupt.insisted.cancelled() => None,
-        outcomes = work => Some(outcomes),
-    };
-    if let Some(embedded) = embedded {
-        let stopping = embedded.stop();
-        tokio::select! {
-            () = interrupt.insisted.cancelled() => {}
-            () = stopping => {}
-        }
-    }
+    // Folders into which nothing came go again.
     drop(made);
-    let Some(outcomes) = outcomes else {
-        reporter.result(Exit::Interrupted, &[]);
+    let Some(ended) = ended else {
+        reporter.clear();
         return Err(Error::interrupted());
     };
+    outcomes.extend(ended);
+    Ok(conclude(&reporter, &mut outcomes))
+}
+
+/// Checks the inputs before anything is started. Those that cannot be used are told at once and cost only themselves.
+fn check(args: &TranscodeArgs, reporter: &Reporter) -> (Vec<(usize, Input)>, Vec<(usize, Outcome)>) {
+    let (mut inputs, mut outcomes) = (Vec::new(), Vec::new());
+    for (index, argument) in args.inputs.iter().enumerate() {
+        match inputs::check(argument) {
+            Ok(input) => inputs.push((index, input)),
+            Err(error) => {
+                let mut outcome = Outcome::new(inputs::name(argument));
+                outcome.fail(error);
+                reporter.finished(index, &outcome, &[]);
+                outcomes.push((index, outcome));
+            }
+        }
+    }
+    (inputs, outcomes)
+}
+
+fn conclude(reporter: &Reporter, outcomes: &mut Vec<(usize, Outcome)>) -> Exit {
+    outcomes.sort_by_key(|(index, _)| *index);
+    let outcomes: Vec<_> = outcomes.drain(..).map(|(_, outcome)| outcome).collect();
     let exit = Exit::worst(outcomes.iter().map(|outcome| outcome.exit_code));
     reporter.result(exit, &outcomes);
-    Ok(exit)
+    exit
+}
+
+/// Runs what may be left where it is on the first Ctrl-C.
+async fn interruptible<T>(
+    interrupt: &Interrupt,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = interrupt.asked.cancelled() => Err(Error::interrupted()),
+        result = work => result,
+    }
+}
+
+/// Runs what cleans up by itself on the first Ctrl-C; `None` on the second.
+async fn unless_insisted<T>(interrupt: &Interrupt, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = interrupt.insisted.cancelled() => None,
+        result = work => Some(result),
+    }
 }
 
 /// Decides where results go, and makes sure that they can.
-fn place(args: &TranscodeArgs, inputs: &[Input], spec: &Spec) -> Result<(Vec<Target>, MadeFolders), Error> {
+fn place(
+    args: &TranscodeArgs,
+    inputs: &[(usize, Input)],
+    spec: &Spec,
+) -> Result<(Vec<Target>, MadeFolders), Error> {
     let found = match fs::metadata(&args.output) {
         Ok(metadata) if metadata.is_dir() => Found::Folder,
         Ok(_) => Found::File,
         Err(_) => Found::Nothing,
     };
-    let stems: Vec<_> = inputs.iter().map(Input::stem).collect();
+    let stems: Vec<_> = inputs.iter().map(|(_, input)| input.stem()).collect();
     let targets = outputs::plan(&args.output, found, &args.preset, spec, &stems)?;
     for target in &targets {
         if let Target::File(file) = target {
@@ -140,9 +166,9 @@ fn place(args: &TranscodeArgs, inputs: &[Input], spec: &Spec) -> Result<(Vec<Tar
 }
 
 /// No result may take the place of an input, whatever was allowed to be overwritten.
-fn refuse_input(result: &Path, inputs: &[Input]) -> Result<(), Error> {
+fn refuse_input(result: &Path, inputs: &[(usize, Input)]) -> Result<(), Error> {
     let Ok(canonical) = result.canonicalize() else { return Ok(()) };
-    for input in inputs {
+    for (_, input) in inputs {
         if let Input::File(file) = input
             && file.canonical == canonical
         {
@@ -160,47 +186,66 @@ fn default_jobs(farm: bool, cores: u32) -> u32 {
     if farm { FARM_JOBS } else { (cores / CORES_PER_JOB).max(2) }
 }
 
-#[allow(clippy::too_many_arguments)]
-async fn work(
-    args: &TranscodeArgs,
-    inputs: &[Input],
-    targets: &[Target],
-    client: &Client,
-    embedded: bool,
+/// What is to be done, decided.
+struct Run<'a> {
+    args: &'a TranscodeArgs,
+    /// With their places among the arguments.
+    inputs: &'a [(usize, Input)],
+    /// One for each input.
+    targets: &'a [Target],
+    /// Inputs at the same time.
     jobs: u32,
-    reporter: &Reporter,
-    interrupt: &Interrupt,
-) -> Vec<Outcome> {
-    let request = |input| JobRequest {
-        input,
-        preset: Some(args.preset.clone()),
-        spec: None,
-        hardware: args.hardware.into(),
-        priority: args.priority,
-        labels: args.labels.iter().cloned().collect(),
-        owner: args.owner.clone(),
-    };
-    let pipeline = Pipeline {
-        client,
-        events: Events::start(client.clone()),
-        link: Link::new(|message| reporter.note(message)),
-        reporter,
-        interrupt,
-        request: &request,
-        force: args.force,
-        in_place: embedded,
-        uploads: Semaphore::new(UPLOADS),
-    };
-    let mut outcomes: Vec<(usize, Outcome)> = stream::iter(inputs.iter().zip(targets).enumerate())
-        .map(|(index, (input, target))| {
-            let pipeline = &pipeline;
-            async move { (index, pipeline.run(index, input, target).await) }
-        })
-        .buffer_unordered(jobs as usize)
-        .collect()
-        .await;
-    outcomes.sort_by_key(|(index, _)| *index);
-    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    reporter: &'a Reporter,
+    interrupt: &'a Interrupt,
+}
+
+impl Run<'_> {
+    /// Everything inside this process. `None` when it was left in the middle.
+    async fn here(&self) -> Result<Option<Vec<(usize, Outcome)>>, Error> {
+        let starting = Embedded::start(self.args, self.inputs.iter().map(|(_, input)| input), self.jobs);
+        let mut embedded = interruptible(self.interrupt, starting).await?;
+        let client = embedded.client()?;
+        let outcomes = tokio::select! {
+            biased;
+            () = self.interrupt.insisted.cancelled() => Ok(None),
+            error = embedded.died() => Err(error),
+            outcomes = self.work(&client, true) => Ok(Some(outcomes)),
+        };
+        unless_insisted(self.interrupt, embedded.stop()).await;
+        embedded.remove().await;
+        outcomes
+    }
+
+    async fn work(&self, client: &Client, in_place: bool) -> Vec<(usize, Outcome)> {
+        let request = |input| JobRequest {
+            input,
+            preset: Some(self.args.preset.clone()),
+            spec: None,
+            hardware: self.args.hardware.into(),
+            priority: self.args.priority,
+            labels: self.args.labels.iter().cloned().collect(),
+            owner: self.args.owner.clone(),
+        };
+        let pipeline = Pipeline {
+            client,
+            events: Events::start(client.clone()),
+            link: Link::new(|message| self.reporter.note(message)),
+            reporter: self.reporter,
+            interrupt: self.interrupt,
+            request: &request,
+            force: self.args.force,
+            in_place,
+            uploads: Semaphore::new(UPLOADS),
+        };
+        stream::iter(self.inputs.iter().zip(self.targets))
+            .map(|((index, input), target)| {
+                let pipeline = &pipeline;
+                async move { (*index, pipeline.run(*index, input, target).await) }
+            })
+            .buffer_unordered(self.jobs as usize)
+            .collect()
+            .await
+    }
 }
 
 #[cfg(test)]
@@ -219,7 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clip = folder.path().join("clip.mp4");
         fs::write(&clip, "x").unwrap();
-        let inputs = [inputs::check(&clip).unwrap()];
+        let inputs = [(0, inputs::check(&clip).unwrap())];
         let around = folder.path().join("./clip.mp4");
         assert!(refuse_input(&around, &inputs).unwrap_err().message.contains("would overwrite the input"));
         refuse_input(&folder.path().join("other.mp4"), &inputs).unwrap();

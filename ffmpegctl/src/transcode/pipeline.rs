@@ -16,6 +16,7 @@ use super::{
     fetch,
     inputs::{Input, LocalFile},
     outputs::Target,
+    stuck::Stuck,
 };
 use crate::{
     client::{self, Client, Counter, Events},
@@ -33,6 +34,8 @@ const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
 /// Times that a job is submitted to a coordinator that is just starting.
 const SUBMIT_TRIES: u32 = 5;
 const SHORTLY: Duration = Duration::from_millis(500);
+/// How often it is looked whether a job waits in vain.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct Pipeline<'a> {
     pub client: &'a Client,
@@ -129,6 +132,10 @@ impl Pipeline<'_> {
                 self.cancel(index, job).await;
                 return Err(Error::interrupted());
             }
+            error = self.hopeless(job), if self.in_place => {
+                self.cancel(index, job).await;
+                return Err(error);
+            }
             ended = self.follow(index, job) => ended?,
         };
         outcome.conclude(&ended);
@@ -198,6 +205,20 @@ impl Pipeline<'_> {
             self.reporter.stage(index, Some(job), &stage);
         };
         follow(self.client, &self.events, &self.link, job, &mut news).await
+    }
+
+    /// Ends when the job waits for what this machine will never have.
+    async fn hopeless(&self, job: JobId) -> Error {
+        let mut stuck = Stuck::default();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let (Ok(job), Ok(workers)) = (self.client.job(job).await, self.client.workers().await) else {
+                continue;
+            };
+            if let Some(error) = stuck.look(&job, &workers, Instant::now()) {
+                return error;
+            }
+        }
     }
 
     /// Cancels the job and waits until it is over, so that nothing of it runs on.

@@ -26,6 +26,9 @@ pub(super) async fn find(name: &str, farm: Option<&Client>, folder: Option<&Path
 }
 
 /// The presets that are built in, and those of a folder.
-pub(crate) fn local(_folder: Option<&Path>) -> Result<Presets, Error> {
-    Ok(Presets::default())
+pub(crate) fn local(folder: Option<&Path>) -> Result<Presets, Error> {
+    match folder {
+        Some(folder) => Presets::load(folder).map_err(|error| Error::invalid(error.to_string())),
+        None => Ok(Presets::builtin()),
+    }
 }
