@@ -11,11 +11,11 @@ use super::Context;
 pub(super) const PROTOCOLS: &str = "file,http,tcp";
 
 /// Demuxers of formats that are one file. Left out on purpose: playlists and manifests (`hls`, `dash`, `concat`, `imf`,
-/// `sdp`), which open other files, and `image2`, which reads patterns.
+/// `sdp`, `dvdvideo`, `mlv`), which open other files, and `image2`, which reads patterns.
 pub(super) const DEMUXERS: &str = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,mp3,wav,w64,aiff,\
 caf,au,aac,ac3,eac3,dts,dtshd,truehd,flac,ape,wv,tta,amr,amrnb,amrwb,mxf,gxf,lxf,ivf,obu,av1,h264,hevc,vc1,vc1test,dv,rm,\
-nut,yuv4mpegpipe,gif,apng,swf,wtv,nsv,nuv,bink,smk,roq,vob,dvdvideo,voc,oma,mpc,mpc8,dsf,shn,tak,avs,cavsvideo,evc,vvc,\
-dirac,ingenient,mjpeg,mlv,r3d,mtv,film_cpk,ea,4xm,idcin,flic,3dostr,thp,vivo,xwma,qcp,gsm,sox,pva,ty,rpl,webp_anim";
+nut,yuv4mpegpipe,gif,apng,swf,wtv,nsv,nuv,bink,smk,roq,voc,oma,mpc,mpc8,dsf,shn,tak,avs,cavsvideo,evc,vvc,\
+dirac,ingenient,mjpeg,r3d,mtv,film_cpk,ea,4xm,idcin,flic,3dostr,thp,vivo,xwma,qcp,gsm,sox,pva,ty,rpl,webp_anim";
 
 #[derive(Debug, Default)]
 pub(super) struct Args(Vec<OsString>);
@@ -90,7 +90,20 @@ mod tests {
 
     #[test]
     fn demuxers_that_open_other_files_are_shut_out() {
-        for name in ["hls", "concat", "dash", "image2", "imf", "sdp", "lavfi", "tty", "applehttp"] {
+        for name in [
+            "hls",
+            "concat",
+            "dash",
+            "image2",
+            "imf",
+            "sdp",
+            "lavfi",
+            "tty",
+            "applehttp",
+            "dvdvideo",
+            "mlv",
+            "avisynth",
+        ] {
             assert!(!DEMUXERS.split(',').any(|known| known == name), "{name}");
         }
     }

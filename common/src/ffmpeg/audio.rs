@@ -170,8 +170,11 @@ pub(super) fn track_args(args: &mut Args, track: &Track<'_>, index: usize) {
 
 /// Language and title, by name: a filter in between makes ffmpeg forget them.
 pub(super) fn labels(args: &mut Args, stream: &StreamInfo, kind: char, index: usize) {
-    let label =
-        |value: &Option<String>| value.as_deref().map(str::trim).filter(|v| !v.is_empty()).map(str::to_owned);
+    // What a stranger wrote into a file goes into an argument: no control characters, no endless text.
+    let label = |value: &Option<String>| {
+        let text: String = value.as_deref()?.trim().chars().filter(|c| !c.is_control()).take(200).collect();
+        Some(text).filter(|text| !text.is_empty())
+    };
     if let Some(language) = label(&stream.language) {
         args.pair(&format!("-metadata:s:{kind}:{index}"), format!("language={language}"));
     }

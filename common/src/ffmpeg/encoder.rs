@@ -76,6 +76,7 @@ pub(super) fn pixel_filters(encode: &Encode<'_>) -> String {
         EncoderFamily::Software => format!("format={software}"),
         EncoderFamily::Nvenc if !ten => "format=yuv420p".to_owned(),
         EncoderFamily::Jetson => "format=yuv420p".to_owned(),
+        EncoderFamily::VideoToolbox if encode.codec == VideoCodec::ProRes => "format=p210le".to_owned(),
         EncoderFamily::Nvenc | EncoderFamily::Amf | EncoderFamily::V4l2m2m | EncoderFamily::VideoToolbox => {
             format!("format={surface}")
         }
@@ -97,10 +98,10 @@ pub(super) fn smallest(codec: VideoCodec, choice: &EncoderChoice) -> (u32, u32) 
     }
 }
 
-/// Everything after `-c:v`, `-c:v` included.
+/// The encoder and its options. Written for the first video stream of an output: a cover beside it is copied.
 pub(super) fn encoder_args(args: &mut Args, encode: &Encode<'_>) {
     let name = encode.choice.name.as_str();
-    args.pair("-c:v", name);
+    args.pair("-c:v:0", name);
     match encode.choice.family {
         EncoderFamily::Software => software(args, encode),
         EncoderFamily::Nvenc => nvenc(args, encode),
@@ -118,7 +119,7 @@ pub(super) fn encoder_args(args: &mut Args, encode: &Encode<'_>) {
         }
     }
     if let Some(profile) = profile(encode) {
-        args.pair("-profile:v", profile);
+        args.pair("-profile:v:0", profile);
     }
     keyframes(args, encode);
 }
@@ -143,6 +144,8 @@ fn profile<'a>(encode: &Encode<'a>) -> Option<&'a str> {
         (VideoCodec::H264, EncoderFamily::V4l2m2m | EncoderFamily::Software) => None,
         (VideoCodec::H264, _) => (!ten).then_some("high"),
         (VideoCodec::Hevc, EncoderFamily::V4l2m2m | EncoderFamily::Software | EncoderFamily::Jetson) => None,
+        // AMF takes it from the pixel format; older ones do not know the name.
+        (VideoCodec::Hevc, EncoderFamily::Amf) => None,
         (VideoCodec::Hevc, _) => Some(if ten { "main10" } else { "main" }),
         (VideoCodec::Av1 | VideoCodec::Vp9, _) => None,
     }
@@ -194,7 +197,13 @@ fn software(args: &mut Args, encode: &Encode<'_>) {
             } else {
                 args.pair("-deadline", "good").pair("-cpu-used", pick(encode.speed, ["5", "4", "2", "1"]));
             }
-            args.all(["-row-mt", "1", "-tile-columns", "2"]);
+            // libaom wants tiles of 256 pixels at least; wider ones cost less.
+            let tile_columns = match encode.size.0 {
+                2048.. => "2",
+                1024.. => "1",
+                _ => "0",
+            };
+            args.all(["-row-mt", "1", "-tile-columns", tile_columns]);
             match encode.rate {
                 RateControl::Quality(quality) => {
                     args.pair("-crf", av1_quality(*quality)).pair("-b:v", "0");
@@ -446,6 +455,6 @@ mod tests {
         let args = trial_args(&choice, VideoCodec::Hevc, 10).join(" ");
         assert!(args.contains("-init_hw_device vaapi=hw:/dev/dri/renderD129"), "{args}");
         assert!(args.contains("format=p010le,hwupload"), "{args}");
-        assert!(args.contains("-profile:v main10"), "{args}");
+        assert!(args.contains("-profile:v:0 main10"), "{args}");
     }
 }

@@ -119,7 +119,7 @@ fn plan_video<'a>(
     let (stream, info) = picture::main_video(context.input, "this output")?;
     let choice = chosen(context, spec.codec)?;
     let smallest = encoder::smallest(spec.codec, choice);
-    let fit = picture::fit(picture::upright(info), spec.size, spec.effective_chroma(), smallest);
+    let fit = picture::fit(picture::upright(info), spec.size, smallest);
     if fit.enlarged {
         warnings.push(format!(
             "the picture was enlarged to {}x{}: {} takes nothing smaller than {}x{}",

@@ -50,7 +50,7 @@ fn rungs<'a>(spec: &'a HlsSpec, info: &VideoInfo, smallest: (u32, u32)) -> Vec<R
     };
     let rung = |rendition: &'a Rendition| {
         let size = rung_box(rendition.height, portrait);
-        Rung { spec: rendition, fit: picture::fit(source, Some(size), Chroma::Yuv420, smallest) }
+        Rung { spec: rendition, fit: picture::fit(source, Some(size), smallest) }
     };
     let mut sorted: Vec<&Rendition> = spec.renditions.iter().collect();
     sorted.sort_by_key(|rendition| std::cmp::Reverse(rendition.height));
@@ -192,10 +192,7 @@ fn graph(
     head.extend(picture::deinterlace(info, &context.capabilities.filters));
     // From time 0, where the sound starts too: a late first picture is shown from the start.
     head.push(format!("fps={num}/{den}:start_time=0"));
-    let top = rungs
-        .first()
-        .map(|rung| rung.fit)
-        .unwrap_or_else(|| picture::fit((2, 2), None, Chroma::Yuv420, (2, 2)));
+    let top = rungs.first().map(|rung| rung.fit).unwrap_or_else(|| picture::fit((2, 2), None, (2, 2)));
     head.push(picture::shape(info, &top, 8));
     head.push("format=yuv420p".to_owned());
     let labels: String = (0..rungs.len()).map(|index| format!("[s{index}]")).collect();

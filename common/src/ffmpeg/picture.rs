@@ -6,11 +6,14 @@ use super::args::number;
 use crate::{
     failure::{Failure, FailureKind},
     media::{MediaInfo, StreamInfo, VideoInfo},
-    spec::{Chroma, Size, SizeMode},
+    spec::{Size, SizeMode},
 };
 
 /// Largest edge that is encoded; wider pictures are reduced. H.264 level 6.2 and AV1 level 6.3 end here.
 const MAX_EDGE: u32 = 16384;
+
+/// Largest edge of a source that is believed; ffmpeg's decoders end at half of it.
+const MAX_SOURCE_EDGE: u32 = 65535;
 
 /// The first video stream that is no cover art.
 pub(super) fn main_video<'a>(
@@ -20,7 +23,10 @@ pub(super) fn main_video<'a>(
     // A stream with the container's default flag wins over one that merely comes first.
     let found = input
         .video()
-        .filter(|(stream, video)| !stream.codec.is_empty() && video.width > 0 && video.height > 0)
+        .filter(|(stream, video)| {
+            let real = |edge: u32| (1..=MAX_SOURCE_EDGE).contains(&edge);
+            !stream.codec.is_empty() && real(video.width) && real(video.height)
+        })
         .min_by_key(|(stream, _)| (!stream.default, stream.index));
     found.ok_or_else(|| {
         let has = if input.audio().next().is_some() { "only audio" } else { "no video" };
@@ -57,26 +63,17 @@ pub(super) struct Fit {
     pub(super) enlarged: bool,
 }
 
-/// Multiples that chroma subsampling asks for.
-const fn grid(chroma: Chroma) -> (u32, u32) {
-    match chroma {
-        Chroma::Yuv420 => (2, 2),
-        Chroma::Yuv422 => (2, 1),
-    }
-}
-
-fn snap(value: f64, step: u32) -> u32 {
-    let step_f = f64::from(step);
-    // Down on a tie, so that 65 becomes 64: a picture is not made larger for parity.
-    let steps = ((value / step_f) - 0.5).ceil().max(1.0);
-    (steps * step_f) as u32
+/// The nearest even number, down on a tie, so that 65 becomes 64: a picture is not made larger for parity. 4:2:2 would
+/// allow odd heights, but tone mapping and overlays go through 4:2:0.
+fn even(value: f64) -> u32 {
+    let pairs = (value / 2.0 - 0.5).ceil().max(1.0);
+    (pairs * 2.0) as u32
 }
 
 /// The size that comes out. `smallest` is what the encoder takes at least.
-pub(super) fn fit(source: (u32, u32), size: Option<Size>, chroma: Chroma, smallest: (u32, u32)) -> Fit {
-    let (step_w, step_h) = grid(chroma);
+pub(super) fn fit(source: (u32, u32), size: Option<Size>, smallest: (u32, u32)) -> Fit {
     let (w, h) = (f64::from(source.0.max(1)), f64::from(source.1.max(1)));
-    let even = |scale: f64| (snap(w * scale, step_w), snap(h * scale, step_h));
+    let scaled = |scale: f64| (even(w * scale), even(h * scale));
     let size = size.unwrap_or(Size { width: MAX_EDGE, height: MAX_EDGE, mode: SizeMode::Within });
     match size.mode {
         SizeMode::Within => {
@@ -87,24 +84,24 @@ pub(super) fn fit(source: (u32, u32), size: Option<Size>, chroma: Chroma, smalle
                 (size.height, size.width)
             };
             let shrink = (f64::from(box_w) / w).min(f64::from(box_h) / h).min(1.0);
-            let (mut width, mut height) = even(shrink);
+            let (mut width, mut height) = scaled(shrink);
             let enlarged = width < smallest.0 || height < smallest.1;
             if enlarged {
                 let grow = (f64::from(smallest.0) / w).max(f64::from(smallest.1) / h);
                 let cap = f64::from(MAX_EDGE);
-                width = snap((w * grow).min(cap), step_w).max(smallest.0.next_multiple_of(step_w));
-                height = snap((h * grow).min(cap), step_h).max(smallest.1.next_multiple_of(step_h));
+                width = even((w * grow).min(cap)).max(smallest.0.next_multiple_of(2));
+                height = even((h * grow).min(cap)).max(smallest.1.next_multiple_of(2));
             }
             Fit { width, height, inner: (width, height), mode: SizeMode::Within, enlarged }
         }
         SizeMode::Crop | SizeMode::BlurPad => {
-            let (width, height) = (snap(f64::from(size.width), step_w), snap(f64::from(size.height), step_h));
+            let (width, height) = (even(f64::from(size.width)), even(f64::from(size.height)));
             let (sx, sy) = (f64::from(width) / w, f64::from(height) / h);
             let (mode, scale) = match size.mode {
                 SizeMode::Crop => (SizeMode::Crop, sx.max(sy)),
                 SizeMode::BlurPad | SizeMode::Within => (SizeMode::BlurPad, sx.min(sy)),
             };
-            let (mut inner_w, mut inner_h) = even(scale);
+            let (mut inner_w, mut inner_h) = scaled(scale);
             if mode == SizeMode::Crop {
                 (inner_w, inner_h) = (inner_w.max(width), inner_h.max(height));
             } else {
@@ -195,14 +192,15 @@ pub(super) fn shape(video: &VideoInfo, fit: &Fit, bit_depth: u8) -> String {
         SizeMode::BlurPad => {
             // Blurred at an eighth of the size: cheap, and it must not be sharp.
             let small = ((width / 8).max(8), (height / 8).max(8));
-            let pixel = if bit_depth == 8 { "yuv420p" } else { "yuv420p10" };
+            // overlay's word and the pixel format's name for the same.
+            let (overlay, pixel) =
+                if bit_depth == 8 { ("yuv420", "yuv420p") } else { ("yuv420p10", "yuv420p10le") };
             format!(
-                "{scale}{tone},setsar=1,format={pixel}{le},split=2[front][back];\
+                "{scale}{tone},setsar=1,format={pixel},split=2[front][back];\
                  [back]scale={sw}:{sh}:force_original_aspect_ratio=increase,crop={sw}:{sh},gblur=sigma=4,\
                  scale={width}:{height},setsar=1[blurred];\
-                 [blurred][front]overlay=x=(W-w)/2:y=(H-h)/2:format={pixel}",
+                 [blurred][front]overlay=x=(W-w)/2:y=(H-h)/2:format={overlay}",
                 scale = scale(video, fit.inner),
-                le = if bit_depth == 8 { "" } else { "le" },
                 sw = small.0,
                 sh = small.1,
             )
@@ -293,33 +291,32 @@ mod tests {
 
     #[test]
     fn odd_sizes_lose_a_row_and_a_column() {
-        assert_eq!(size(fit((65, 47), None, Chroma::Yuv420, ANY)), (64, 46));
-        assert_eq!(size(fit((65, 47), None, Chroma::Yuv422, ANY)), (64, 47));
+        assert_eq!(size(fit((65, 47), None, ANY)), (64, 46));
     }
 
     #[test]
     fn nothing_is_made_larger_to_fill_a_box() {
-        assert_eq!(size(fit((640, 360), within(1920, 1080), Chroma::Yuv420, ANY)), (640, 360));
-        assert_eq!(size(fit((3840, 2160), within(1920, 1080), Chroma::Yuv420, ANY)), (1920, 1080));
+        assert_eq!(size(fit((640, 360), within(1920, 1080), ANY)), (640, 360));
+        assert_eq!(size(fit((3840, 2160), within(1920, 1080), ANY)), (1920, 1080));
     }
 
     #[test]
     fn the_box_turns_with_the_picture() {
-        assert_eq!(size(fit((2160, 3840), within(1920, 1080), Chroma::Yuv420, ANY)), (1080, 1920));
+        assert_eq!(size(fit((2160, 3840), within(1920, 1080), ANY)), (1080, 1920));
     }
 
     #[test]
     fn a_picture_below_the_encoders_smallest_is_enlarged_evenly() {
-        let fit = fit((65, 47), None, Chroma::Yuv422, (256, 120));
-        assert_eq!((size(fit), fit.enlarged), ((256, 185), true));
+        let fit = fit((65, 47), None, (256, 120));
+        assert_eq!((size(fit), fit.enlarged), ((256, 186), true));
     }
 
     #[test]
     fn crop_covers_the_box_and_pad_stays_within() {
         let square = |mode| Some(Size { width: 1080, height: 1080, mode });
-        assert_eq!(fit((1920, 1080), square(SizeMode::Crop), Chroma::Yuv420, ANY).inner, (1920, 1080));
-        assert_eq!(fit((1920, 1080), square(SizeMode::BlurPad), Chroma::Yuv420, ANY).inner, (1080, 608));
-        assert_eq!(fit((500, 500), square(SizeMode::BlurPad), Chroma::Yuv420, ANY).mode, SizeMode::Within);
+        assert_eq!(fit((1920, 1080), square(SizeMode::Crop), ANY).inner, (1920, 1080));
+        assert_eq!(fit((1920, 1080), square(SizeMode::BlurPad), ANY).inner, (1080, 608));
+        assert_eq!(fit((500, 500), square(SizeMode::BlurPad), ANY).mode, SizeMode::Within);
     }
 
     #[test]

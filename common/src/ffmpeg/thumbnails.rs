@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    spec::{Chroma, Size, SizeMode, ThumbnailsSpec},
+    spec::{Size, SizeMode, ThumbnailsSpec},
 };
 
 pub(super) const POSTER: &str = "poster.jpg";
@@ -20,17 +20,13 @@ pub(super) fn lower(context: &Context<'_>, spec: &ThumbnailsSpec) -> Result<Lowe
     let duration = file::duration(context.input, Some(stream), std::iter::empty());
     let upright = picture::upright(info);
     let fit = |width: u32| {
-        let size = Size { width, height: u32::from(u16::MAX), mode: SizeMode::Within };
-        // The box of a thumbnail is its width, however the picture is turned.
-        let height = (f64::from(width) * f64::from(upright.1) / f64::from(upright.0)).ceil() as u32;
-        let size = Size { height: height.max(1), ..size };
-        let tall = upright.1 > upright.0;
-        let size = if tall == (size.height > size.width) {
-            size
-        } else {
-            Size { width: size.height, height: size.width, ..size }
-        };
-        picture::fit(upright, Some(size), Chroma::Yuv420, (2, 2))
+        // The box of a thumbnail is its width, however the picture is turned; a ribbon does not become a tower.
+        let height = (f64::from(width) * f64::from(upright.1) / f64::from(upright.0)).ceil().max(1.0);
+        let height = (height as u32).min(width.saturating_mul(4));
+        // `within` turns its box with the picture: hand it over as it will be used.
+        let turned = (upright.1 > upright.0) != (height > width);
+        let (width, height) = if turned { (height, width) } else { (width, height) };
+        picture::fit(upright, Some(Size { width, height, mode: SizeMode::Within }), (2, 2))
     };
     let (poster, tile) = (fit(spec.poster_width), fit(spec.tile_width));
     let max_tiles = spec.max_tiles.max(1);

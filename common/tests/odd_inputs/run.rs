@@ -1,0 +1,155 @@
+//! What a worker does with a task: probe, lower, run, finish, check.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
+
+use common::{
+    failure::{Failure, FailureKind},
+    ffmpeg::{
+        Context, EncoderChoice, Lowered, ffprobe_args, ffprobe_output_args, finish, lower, parse_ffprobe,
+        verify::{self, Playlist},
+    },
+    media::MediaInfo,
+    spec::Spec,
+    worker::Capabilities,
+};
+
+use crate::inputs::Input;
+
+pub(crate) struct Ffmpeg(PathBuf);
+
+impl Ffmpeg {
+    pub(crate) fn debian() -> Self {
+        Self("ffmpeg".into())
+    }
+
+    pub(crate) fn all() -> Vec<Self> {
+        let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT").map(|path| Self(path.into()));
+        [Self::debian()].into_iter().chain(next).collect()
+    }
+}
+
+impl fmt::Display for Ffmpeg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.file_name().unwrap_or_default().to_string_lossy().fmt(f)
+    }
+}
+
+pub(crate) struct Outcome {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) lowered: Lowered,
+    /// Of each expected file.
+    pub(crate) probes: Vec<MediaInfo>,
+}
+
+impl Outcome {
+    pub(crate) fn file(&self, index: usize) -> PathBuf {
+        self.folder.path().join(&self.lowered.expected[index].path)
+    }
+}
+
+/// The software encoders to try; one empty name where there is no video to encode.
+pub(crate) fn encoders(spec: &Spec) -> &'static [&'static str] {
+    match spec.need().video {
+        Some(need) => need.codec.software_encoders(),
+        None => &[""],
+    }
+}
+
+pub(crate) fn transcode(
+    ffmpeg: &Ffmpeg,
+    spec: &Spec,
+    input: Input,
+    encoder: &str,
+) -> Result<Outcome, Failure> {
+    let source = input.path();
+    let info = probe_once(&source);
+    let folder = tempfile::tempdir().unwrap();
+    let choice = EncoderChoice::software(encoder);
+    let lowered = lower(&Context {
+        spec,
+        input: &info,
+        input_url: source.to_str().unwrap(),
+        stem: "a result",
+        encoder: (!encoder.is_empty()).then_some(&choice),
+        capabilities: &Capabilities::default(),
+        output_dir: folder.path().to_owned(),
+    })?;
+    let output = Command::new(&ffmpeg.0).args(&lowered.argv).output().unwrap();
+    let failed = |what: String| {
+        let argv: Vec<_> = lowered.argv.iter().map(|argument| argument.to_string_lossy()).collect();
+        Failure::new(FailureKind::Crashed, format!("{what}\n    {}", argv.join(" ")))
+    };
+    if !output.status.success() {
+        return Err(failed(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr))));
+    }
+    finish(&lowered.finish, folder.path())?;
+    verify::files(&lowered.expected, folder.path())?;
+    let mut probes = Vec::new();
+    for expected in &lowered.expected {
+        let found = ask(ffprobe_output_args(&folder.path().join(&expected.path)));
+        verify::check(expected, &found).map_err(|failure| failed(failure.message))?;
+        probes.push(found);
+    }
+    Ok(Outcome { folder, lowered, probes })
+}
+
+/// Asks ffprobe once for each input and process.
+fn probe_once(path: &Path) -> MediaInfo {
+    static KNOWN: Mutex<BTreeMap<PathBuf, MediaInfo>> = Mutex::new(BTreeMap::new());
+    KNOWN.lock().unwrap().entry(path.to_owned()).or_insert_with(|| probe(path)).clone()
+}
+
+pub(crate) fn probe(path: &Path) -> MediaInfo {
+    ask(ffprobe_args(path.to_str().unwrap()))
+}
+
+fn ask(arguments: Vec<std::ffi::OsString>) -> MediaInfo {
+    let output = Command::new("ffprobe").args(&arguments).output().expect("ffprobe is installed");
+    parse_ffprobe(&output.stdout).unwrap_or_else(|failure| {
+        panic!("{arguments:?}: {failure}: {}", String::from_utf8_lossy(&output.stderr))
+    })
+}
+
+/// Presentation times of the video's packets, in file order.
+pub(crate) fn video_times(path: &Path) -> Vec<f64> {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.trim_end_matches(',').parse().ok())
+        .collect()
+}
+
+/// The first segment's decode time (`tfdt`) and the first sample's composition offset (`trun`), as they are written.
+pub(crate) fn first_decode_and_offset(playlist: &Path, list: &Playlist) -> (u64, u32) {
+    let bytes = std::fs::read(playlist.with_file_name(&list.segments[0].uri)).unwrap();
+    let find = |kind: &[u8]| bytes.windows(4).position(|window| window == kind).unwrap() + 4;
+    let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    let tfdt = find(b"tfdt");
+    assert_eq!(bytes[tfdt], 1, "a 64-bit tfdt");
+    let decode = u64::from(word(tfdt + 4)) << 32 | u64::from(word(tfdt + 8));
+    let trun = find(b"trun");
+    let flags = word(trun) & 0x00ff_ffff;
+    // Sample count and data offset, then the first sample's fields in this order.
+    let mut at = trun + 8 + if flags & 1 != 0 { 4 } else { 0 } + if flags & 4 != 0 { 4 } else { 0 };
+    for field in [0x100, 0x200, 0x400] {
+        at += if flags & field != 0 { 4 } else { 0 };
+    }
+    (decode, if flags & 0x800 != 0 { word(at) } else { 0 })
+}
+
+/// The value of an attribute of an HLS tag.
+pub(crate) fn attribute<'a>(line: &'a str, name: &str) -> &'a str {
+    let (_, rest) = line.split_once(&format!("{name}=")).unwrap();
+    rest.split(',').next().unwrap()
+}
