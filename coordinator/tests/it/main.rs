@@ -1,0 +1,9 @@
+//! The coordinator as others see it: real HTTP and gRPC against a running one, with workers that speak the protocol and
+//! run nothing.
+
+mod farm;
+mod lifecycle;
+mod objects;
+mod problems;
+mod sessions;
+mod uploads;
