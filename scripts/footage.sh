@@ -17,7 +17,8 @@
 #   hdr.mkv              crate matroska-demuxer 0.8.1: 3840x2160, PQ, 0.1 s
 # and made of them, without encoding anything again:
 #   bikes-2s.mp4 bigbuckbunny-2s.mp4 ocean-2s.mp4   their first two seconds, moov at the end
-#   bikes-5min.mp4       bikes.mp4 thirty times: an encode that lasts long enough to be interrupted
+#   bikes-2min.mp4       bikes.mp4 twelve times: an encode that lasts long enough to be moved
+#   bikes-5min.mp4       bikes.mp4 thirty times: an encode that lasts long enough to be cancelled
 #   demo.mp4             bigbuckbunny.mp4 three times
 #   rotated.mp4          phone.mp4 with a quarter turn in its display matrix
 #   faststart.mp4        bigbuckbunny.mp4 with its moov in front
@@ -142,6 +143,7 @@ if ! $demo; then
     for name in bikes bigbuckbunny ocean; do
         cut "$name-2s.mp4" -i ".footage/$name.mp4" -map 0:v -map '0:a?' -t 2 -c copy
     done
+    cut bikes-2min.mp4 -stream_loop 11 -i .footage/bikes.mp4 -map 0:v -c copy
     cut bikes-5min.mp4 -stream_loop 29 -i .footage/bikes.mp4 -map 0:v -c copy
     cut faststart.mp4 -i .footage/bigbuckbunny.mp4 -map 0:v -map 0:a -c copy -movflags +faststart
     # Before ffmpeg 6 a metadata tag made the display matrix, since then an option does.

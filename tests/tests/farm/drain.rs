@@ -10,6 +10,9 @@ use e2e::{
 };
 use rustix::process::Signal;
 
+/// What a worker that leaves with work unfinished exits with.
+const UNFINISHED: i32 = 4;
+
 #[tokio::test]
 async fn a_drained_worker_finishes_what_it_has_and_leaves() {
     let mut farm = Farm::small().await;
@@ -35,11 +38,11 @@ async fn a_drained_worker_finishes_what_it_has_and_leaves() {
 async fn what_does_not_end_within_the_drain_timeout_is_handed_back_at_no_cost() {
     let mut farm =
         Farm::builder().worker(WorkerSpec::new("hasty").env("TVARR_DRAIN_TIMEOUT", "1s")).start().await;
-    let job = farm.submit(&clip("bikes-5min.mp4"), "proxy").await;
+    let job = farm.submit(&clip("bikes-2min.mp4"), "proxy").await;
     farm.encoding(job).await;
     let mut worker = farm.take_worker("hasty");
     worker.signal(Signal::TERM);
-    assert_eq!(exit_code(worker.exited(seconds(30)).await), 0, "{}", worker.log());
+    assert_eq!(exit_code(worker.exited(seconds(30)).await), UNFINISHED, "{}", worker.log());
     farm.no_ffmpeg().await;
 
     farm.start_worker(WorkerSpec::new("patient")).await;
@@ -61,7 +64,7 @@ async fn a_second_signal_stops_at_once() {
     farm.worker_becomes("alone", WorkerState::Draining).await;
     assert!(worker.exit_status().is_none(), "{}", worker.log());
     worker.signal(Signal::TERM);
-    worker.exited(seconds(10)).await;
+    assert_eq!(exit_code(worker.exited(seconds(10)).await), UNFINISHED, "{}", worker.log());
     farm.no_ffmpeg().await;
     farm.api.cancel(job).await.unwrap();
     farm.stop().await;
