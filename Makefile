@@ -17,7 +17,7 @@ demo: ## Start a coordinator and two workers here and put a real clip through th
 test: ## Run every test: in-file, property and end-to-end
 	@scripts/setup.sh --tests
 	@scripts/footage.sh
-	cargo build --locked --workspace --bins
+	cargo build --locked --workspace --all-targets
 	cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 bench: ## Measure against plain ffmpeg, Celery and BullMQ (sets up what it needs)

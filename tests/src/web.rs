@@ -108,10 +108,9 @@ async fn answer(
             stream.write_all(head.as_bytes()).await
         }
         Behaviour::Ranges(file) => {
-            let (first, last) =
-                range.and_then(|range| span(&range, file.len())).unwrap_or((0, file.len() - 1));
-            let whole = (first, last) == (0, file.len() - 1);
-            let status = if whole { "200 OK" } else { "206 Partial Content" };
+            let part = range.and_then(|range| span(&range, file.len()));
+            let status = if part.is_some() { "206 Partial Content" } else { "200 OK" };
+            let (first, last) = part.unwrap_or((0, file.len() - 1));
             let head = format!(
                 "HTTP/1.1 {status}\r\naccept-ranges: bytes\r\ncontent-length: {}\r\n\
                  content-range: bytes {first}-{last}/{}\r\nconnection: close\r\n\r\n",
