@@ -154,7 +154,8 @@ impl Client {
     // ---- workers
 
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>, Error> {
-        self.json(self.get(&["v1", "workers"])).await
+        let page: Page<WorkerView> = self.json(self.get(&["v1", "workers"])).await?;
+        Ok(page.items)
     }
 
     /// The worker whose name is `piece`, or whose id is, begins or ends with it.
@@ -184,7 +185,8 @@ impl Client {
     // ---- presets
 
     pub(crate) async fn presets(&self) -> Result<Vec<PresetView>, Error> {
-        self.json(self.get(&["v1", "presets"])).await
+        let page: Page<PresetView> = self.json(self.get(&["v1", "presets"])).await?;
+        Ok(page.items)
     }
 
     // ---- uploads

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use common::config::Secret;
+use common::{api::WorkerState, config::Secret};
 use coordinator::Coordinator;
 use ffmpegd::{Shutdown, Worker};
 use tempfile::TempDir;
@@ -23,6 +23,9 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 const ROOM: u64 = 32 * 1024 * 1024;
 /// How long the worker may take to leave once its jobs are cancelled.
 const LEAVE: Duration = Duration::from_secs(10);
+/// How long the worker may take to connect to the same process.
+const CONNECT: Duration = Duration::from_secs(20);
+const SHORTLY: Duration = Duration::from_millis(20);
 
 /// A farm of one worker, in a private folder that goes with it.
 pub(super) struct Embedded {
@@ -98,6 +101,22 @@ impl Embedded {
 
     pub(super) fn client(&self) -> Result<Client, Error> {
         Client::local(self.http)
+    }
+
+    /// Until the worker is connected, so that no job is seen waiting for it.
+    pub(super) async fn connected(&self, client: &Client) -> Result<(), Error> {
+        let connecting = async {
+            while !client.workers().await?.iter().any(|worker| worker.state == WorkerState::Online) {
+                tokio::time::sleep(SHORTLY).await;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            error = self.died() => Err(error),
+            result = timeout(CONNECT, connecting) => result.unwrap_or_else(|_| {
+                Err(Error::failed("the worker in this process did not connect; --verbose tells more"))
+            }),
+        }
     }
 
     /// Why the worker ended by itself. Does not return while it works.

@@ -209,11 +209,16 @@ impl Run<'_> {
             biased;
             () = self.interrupt.insisted.cancelled() => Ok(None),
             error = embedded.died() => Err(error),
-            outcomes = self.work(&client, true) => Ok(Some(outcomes)),
+            outcomes = self.begin_here(&embedded, &client) => outcomes.map(Some),
         };
         unless_insisted(self.interrupt, embedded.stop()).await;
         embedded.remove().await;
         outcomes
+    }
+
+    async fn begin_here(&self, embedded: &Embedded, client: &Client) -> Result<Vec<(usize, Outcome)>, Error> {
+        interruptible(self.interrupt, embedded.connected(client)).await?;
+        Ok(self.work(client, true).await)
     }
 
     async fn work(&self, client: &Client, in_place: bool) -> Vec<(usize, Outcome)> {
