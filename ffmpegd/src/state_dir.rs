@@ -56,9 +56,10 @@ impl StateDir {
 fn worker_id(dir: &Path) -> Result<WorkerId, Error> {
     let path = dir.join("worker-id");
     match fs::read_to_string(&path) {
-        Ok(text) => {
-            text.trim().parse().map_err(|error: common::id::Error| Error::BadId { path, reason: error.to_string() })
-        }
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|error: common::id::Error| Error::BadId { path, reason: error.to_string() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = WorkerId::new();
             write_whole(dir, &path, &format!("{id}\n")).map_err(|source| Error::Io { path, source })?;

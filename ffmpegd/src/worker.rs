@@ -9,7 +9,9 @@ use std::{
 
 use common::{
     id::{AttemptId, WorkerId},
-    proto::{self, coordinator_message::Message as FromCoordinator, worker_message::Message as ToCoordinator},
+    proto::{
+        self, coordinator_message::Message as FromCoordinator, worker_message::Message as ToCoordinator,
+    },
     worker::{Capabilities, Capacity, GpuLoad, Load},
 };
 use tokio::{
@@ -25,7 +27,9 @@ use crate::{
     options::Config,
     probe::{self, GpuMonitor, MachineMonitor},
     run::{self, Assignment, Ending, Live, Slot, Spawner, Tools, Unusable},
-    session::{Connection, Dial, Effect, Event, Link, LinkEvent, State, Terms, Why, attempt_progress, message},
+    session::{
+        Connection, Dial, Effect, Event, Link, LinkEvent, State, Terms, Why, attempt_progress, message,
+    },
     state_dir::{self, StateDir},
 };
 
@@ -152,8 +156,10 @@ impl Worker {
         let proxy = Proxy::start(self.config.source, &tasks, services.clone())
             .await
             .map_err(started("the proxy for inputs"))?;
-        let http = run::upload_client()
-            .map_err(|error| Error::Start { what: "the client for uploads", source: io::Error::other(error) })?;
+        let http = run::upload_client().map_err(|error| Error::Start {
+            what: "the client for uploads",
+            source: io::Error::other(error),
+        })?;
         let (connection, connected) = watch::channel(None);
         let tools = Arc::new(Tools {
             worker: self.state_dir.worker,
@@ -205,7 +211,11 @@ impl Worker {
             exit_when_idle: config.exit_when_idle,
             draining: state.is_leaving(),
             dialled: config.coordinator.authority(),
-            shared_roots: config.shared_roots.iter().map(|root| root.to_string_lossy().into_owned()).collect(),
+            shared_roots: config
+                .shared_roots
+                .iter()
+                .map(|root| root.to_string_lossy().into_owned())
+                .collect(),
         }
     }
 }
@@ -345,7 +355,10 @@ impl Floor<'_> {
                 Outcome::Done
             }
             left => {
-                tracing::warn!(attempts = left, "worker leaves with work unfinished; it goes to other workers");
+                tracing::warn!(
+                    attempts = left,
+                    "worker leaves with work unfinished; it goes to other workers"
+                );
                 Outcome::Unfinished(left)
             }
         }
@@ -410,7 +423,9 @@ impl Floor<'_> {
     fn stop(&self, attempt: AttemptId, why: &Why) {
         match why {
             Why::Told(reason) => tracing::info!(%attempt, reason, "stopping, as the coordinator wants"),
-            Why::Lost => tracing::warn!(%attempt, "stopping: the lease is lost, the attempt is somebody else's"),
+            Why::Lost => {
+                tracing::warn!(%attempt, "stopping: the lease is lost, the attempt is somebody else's")
+            }
             Why::HandBack => tracing::info!(%attempt, "stopping, to be handed back"),
         }
         if let Some(running) = self.running.get(&attempt) {

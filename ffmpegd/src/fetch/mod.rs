@@ -18,7 +18,7 @@ use std::time::Duration;
 #[cfg(test)]
 pub(crate) use self::failure::SourceFailure;
 pub(crate) use self::{
-    path::open_below,
+    path::{head, open_below},
     policy::Origin,
     proxy::{Mount, Proxy},
     source::{Observed, Source, shown},
@@ -40,3 +40,6 @@ impl Default for Limits {
         Self { connect: Duration::from_secs(10), stall: Duration::from_secs(30), resumes: 3 }
     }
 }
+
+#[cfg(test)]
+mod tests;

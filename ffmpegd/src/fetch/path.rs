@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use common::failure::{Failure, FailureKind};
-use tokio::fs;
+use tokio::{fs, io::AsyncReadExt};
+
+use super::source::HEAD;
 
 /// The canonical path of a file that may be read: below one of `roots` after every link was followed.
 pub(crate) async fn open_below(roots: &[PathBuf], path: &Path) -> Result<PathBuf, Failure> {
@@ -50,6 +52,16 @@ pub(crate) async fn open_below(roots: &[PathBuf], path: &Path) -> Result<PathBuf
     Ok(canonical)
 }
 
+/// The first bytes of a file; none of one that cannot be read.
+pub(crate) async fn head(path: &Path) -> Vec<u8> {
+    let mut head = Vec::with_capacity(HEAD);
+    if let Ok(file) = fs::File::open(path).await {
+        // Whatever came before an error is what there is.
+        let _ = file.take(HEAD as u64).read_to_end(&mut head).await;
+    }
+    head
+}
+
 fn below(roots: &[PathBuf], path: &Path) -> bool {
     roots.iter().any(|root| path.starts_with(root) && path != root)
 }
@@ -83,7 +95,11 @@ mod tests {
             (PathBuf::from("/not/mounted/a.mp4"), FailureKind::SourceUnreachable, "mounted"),
         ] {
             let failure = open_below(&roots, &path).await.unwrap_err();
-            assert!(failure.kind == kind && failure.message.contains(reason), "{}: {failure}", path.display());
+            assert!(
+                failure.kind == kind && failure.message.contains(reason),
+                "{}: {failure}",
+                path.display()
+            );
         }
         let failure = open_below(&[], &root.join("sub/a.mp4")).await.unwrap_err();
         assert!(failure.message.contains("TVARR_SHARED_ROOTS"), "{failure}");

@@ -67,10 +67,9 @@ impl Proxy {
         let sources = Arc::new(Sources { upstream, by_token: Mutex::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let router =
-            Router::new().route("/{token}/{name}", any(serve)).with_state(Arc::clone(&sources));
+        let router = Router::new().route("/{token}/{name}", any(serve)).with_state(Arc::clone(&sources));
         tasks.spawn(async move {
-            // The future of `axum::serve` never ends by itself; dropped with it, no connection outlives an attempt.
+            // It never ends by itself. Connections that are open then end with the ffmpeg at their other end.
             stop.run_until_cancelled(axum::serve(listener, router).into_future()).await;
         });
         Ok(Self { address, sources })

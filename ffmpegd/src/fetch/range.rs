@@ -56,7 +56,9 @@ mod tests {
     fn one_range_is_understood_and_everything_else_is_none() {
         assert_eq!(parse_range(Some("bytes=10-")), Wanted { start: 10, end: None, ranged: true });
         assert_eq!(parse_range(Some("bytes=0-99")), Wanted { start: 0, end: Some(100), ranged: true });
-        for none in [None, Some(""), Some("bytes=-5"), Some("bytes=9-3"), Some("bytes=0-1,5-6"), Some("lines=1-")] {
+        for none in
+            [None, Some(""), Some("bytes=-5"), Some("bytes=9-3"), Some("bytes=0-1,5-6"), Some("lines=1-")]
+        {
             assert_eq!(parse_range(none), Wanted::default(), "{none:?}");
         }
         assert_eq!(parse_range(Some("bytes=0-18446744073709551615")), Wanted::default());

@@ -126,7 +126,7 @@ impl Reader {
         if self.since_resume >= PROGRESS {
             self.tries = 0;
         }
-        self.source.delivered(count, self.position);
+        self.source.delivered(&bytes, self.position);
         bytes
     }
 

@@ -35,7 +35,12 @@ pub(crate) struct Observed {
     pub(crate) ranges: Option<bool>,
     /// Bytes of the whole file.
     pub(crate) size: Option<u64>,
+    /// The first bytes, once they were read; too few to be split by a network.
+    pub(crate) head: Vec<u8>,
 }
+
+/// Enough to tell a container by.
+pub(super) const HEAD: usize = 12;
 
 impl Source {
     pub(super) fn new(url: Url, origin: Origin) -> Self {
@@ -64,10 +69,14 @@ impl Source {
         observed.size = size.or(observed.size);
     }
 
-    /// `count` bytes came, up to position `at`.
-    pub(super) fn delivered(&self, count: u64, at: u64) {
+    /// `bytes` came, up to position `at`.
+    pub(super) fn delivered(&self, bytes: &[u8], at: u64) {
+        let count = bytes.len() as u64;
         self.bytes.fetch_add(count, Ordering::Relaxed);
         let mut observed = self.lock();
+        if at == count && observed.head.is_empty() {
+            observed.head = bytes[..bytes.len().min(HEAD)].to_vec();
+        }
         if observed.failure.is_some() && at > observed.failed_at {
             observed.failure = None;
         }
@@ -109,10 +118,10 @@ mod tests {
     fn a_failure_is_forgotten_once_a_later_read_gets_further() {
         let source = Source::new("http://a/b".parse().unwrap(), Origin::User);
         source.gave_up(SourceFailure::HungUp { at: 100, of: None }, 100);
-        source.delivered(50, 50);
+        source.delivered(&[7; 50], 50);
         assert!(source.observed().failure.is_some());
-        source.delivered(60, 110);
+        source.delivered(&[8; 60], 110);
         assert_eq!(source.observed().failure, None);
-        assert_eq!(source.bytes(), 110);
+        assert_eq!((source.bytes(), source.observed().head), (110, vec![7; HEAD]));
     }
 }

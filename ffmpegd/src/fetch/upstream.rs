@@ -70,7 +70,9 @@ impl Upstream {
             request = request.header(IF_RANGE, tag);
         }
         let response = match timeout(self.limits.stall, request.send()).await {
-            Err(_) => return Err(SourceFailure::Stalled { seconds: self.limits.stall.as_secs(), at: wanted.start }),
+            Err(_) => {
+                return Err(SourceFailure::Stalled { seconds: self.limits.stall.as_secs(), at: wanted.start });
+            }
             Ok(Err(error)) => return Err(describe(error)),
             Ok(Ok(response)) => response,
         };
@@ -85,7 +87,9 @@ fn answer(source: &Source, wanted: Wanted, response: Response) -> Result<Answer,
         .and_then(|value| value.to_str().ok())
         .and_then(parse_content_range);
     match (response.status(), content_range) {
-        (StatusCode::PARTIAL_CONTENT, Some(ContentRange::Part { start, end, total })) if start == wanted.start => {
+        (StatusCode::PARTIAL_CONTENT, Some(ContentRange::Part { start, end, total }))
+            if start == wanted.start =>
+        {
             source.answered(true, total);
             Ok(Answer::Part { response, end, total })
         }
@@ -104,6 +108,10 @@ fn answer(source: &Source, wanted: Wanted, response: Response) -> Result<Answer,
         (StatusCode::NO_CONTENT, _) => {
             source.answered(false, Some(0));
             Ok(Answer::Beyond { total: 0 })
+        }
+        // The client follows those that may be followed.
+        (status, _) if status.is_redirection() => {
+            Err(SourceFailure::Redirect("it redirects to where none may lead".to_owned()))
         }
         (status, _) => Err(SourceFailure::Status(status.as_u16())),
     }

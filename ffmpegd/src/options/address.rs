@@ -96,7 +96,11 @@ mod tests {
             ("[::1]", "http://[::1]:9090", "[::1]:9090"),
         ] {
             let address: Address = text.parse().unwrap();
-            assert_eq!((address.to_string().as_str(), address.authority().as_str()), (url, authority), "{text}");
+            assert_eq!(
+                (address.to_string().as_str(), address.authority().as_str()),
+                (url, authority),
+                "{text}"
+            );
         }
         assert!("https://farm".parse::<Address>().unwrap().is_tls());
     }

@@ -28,8 +28,7 @@ impl Limits {
             .flat_map(|encoder| encoder.devices.iter().map(|device| device.gpu))
             .collect();
         let gpus = u32::try_from(gpus.len()).unwrap_or(u32::MAX);
-        let gpu_jobs =
-            if gpus == 0 { 0 } else { self.gpu_jobs.unwrap_or(gpus.saturating_mul(JOBS_PER_GPU)) };
+        let gpu_jobs = if gpus == 0 { 0 } else { self.gpu_jobs.unwrap_or(gpus.saturating_mul(JOBS_PER_GPU)) };
         let cpu_jobs = self.cpu_jobs.unwrap_or((capabilities.machine.cores / CORES_PER_JOB).max(1));
         let max_jobs = self.jobs.unwrap_or(gpu_jobs.saturating_add(cpu_jobs));
         Capacity { max_jobs, max_gpu_jobs: gpu_jobs.min(max_jobs), max_cpu_jobs: cpu_jobs.min(max_jobs) }
@@ -54,7 +53,11 @@ mod tests {
             devices: gpus.iter().map(device).collect(),
         };
         Capabilities {
-            encoders: if gpus.is_empty() { vec![encoder("libx264")] } else { vec![encoder("h264_nvenc"), encoder("hevc_nvenc")] },
+            encoders: if gpus.is_empty() {
+                vec![encoder("libx264")]
+            } else {
+                vec![encoder("h264_nvenc"), encoder("hevc_nvenc")]
+            },
             machine: Machine { cores, ..Machine::default() },
             ..Capabilities::default()
         }
@@ -63,13 +66,19 @@ mod tests {
     #[test]
     fn the_machine_decides_unless_its_owner_does() {
         let default = Limits::default();
-        assert_eq!(default.capacity(&machine(2, &[])), Capacity { max_jobs: 1, max_gpu_jobs: 0, max_cpu_jobs: 1 });
+        assert_eq!(
+            default.capacity(&machine(2, &[])),
+            Capacity { max_jobs: 1, max_gpu_jobs: 0, max_cpu_jobs: 1 }
+        );
         assert_eq!(
             default.capacity(&machine(32, &[0, 1])),
             Capacity { max_jobs: 12, max_gpu_jobs: 4, max_cpu_jobs: 8 }
         );
         let set = Limits { jobs: Some(3), gpu_jobs: Some(5), cpu_jobs: Some(0) };
-        assert_eq!(set.capacity(&machine(32, &[0])), Capacity { max_jobs: 3, max_gpu_jobs: 3, max_cpu_jobs: 0 });
+        assert_eq!(
+            set.capacity(&machine(32, &[0])),
+            Capacity { max_jobs: 3, max_gpu_jobs: 3, max_cpu_jobs: 0 }
+        );
     }
 
     #[test]

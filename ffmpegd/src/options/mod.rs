@@ -320,7 +320,10 @@ fn default_state_dir() -> Option<PathBuf> {
 /// Whether files can be made in the folder, which is made if need be.
 fn writable(dir: &Path) -> bool {
     let trial = dir.join(format!(".write-{}", Uuid::new_v4()));
-    fs::create_dir_all(dir).and_then(|()| fs::write(&trial, b"")).and_then(|()| fs::remove_file(&trial)).is_ok()
+    fs::create_dir_all(dir)
+        .and_then(|()| fs::write(&trial, b""))
+        .and_then(|()| fs::remove_file(&trial))
+        .is_ok()
 }
 
 #[cfg(test)]

@@ -72,12 +72,14 @@ impl TryFrom<proto::Assign> for Assignment {
     fn try_from(assign: proto::Assign) -> Result<Self, Unusable> {
         let attempt = attempt_id(&assign.task_id, assign.epoch).map_err(Unusable::Nameless)?;
         let wrong = |what: String| {
-            let message =
-                format!("the assignment cannot be understood: {what}; coordinator and worker may be of different versions");
+            let message = format!(
+                "the assignment cannot be understood: {what}; coordinator and worker may be of different versions"
+            );
             Unusable::Attempt(attempt, Failure::new(FailureKind::InvalidSpec, message))
         };
         let job = assign.job_id.parse().map_err(|error: common::id::Error| wrong(error.to_string()))?;
-        let spec = serde_json::from_str(&assign.spec_json).map_err(|error| wrong(format!("spec: {error}")))?;
+        let spec =
+            serde_json::from_str(&assign.spec_json).map_err(|error| wrong(format!("spec: {error}")))?;
         let input = assign.input.ok_or_else(|| wrong("it has no input".to_owned()))?;
         let location = match input.location.ok_or_else(|| wrong("its input has no location".to_owned()))? {
             proto::input::Location::Url(url) => Location::Url(url),

@@ -1,16 +1,12 @@
 //! The course of an attempt.
 
-use std::{
-    io,
-    panic::AssertUnwindSafe,
-    path::PathBuf,
-    sync::Arc,
-    time::Instant,
-};
+use std::{io, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Instant};
 
 use common::{
     failure::{Failure, FailureKind},
-    ffmpeg::{Context, EncoderChoice, Lowered, ffprobe_args, lower, missing_filters, parse_ffprobe, safe_stem},
+    ffmpeg::{
+        Context, EncoderChoice, Lowered, ffprobe_args, lower, missing_filters, parse_ffprobe, safe_stem,
+    },
     id::AttemptId,
     media::MediaInfo,
     proto,
@@ -60,7 +56,8 @@ async fn run(
         Ok(scratch) => scratch,
         Err(error) => return no_scratch(tools, &assignment, &error).into(),
     };
-    let course = Course { tools, assignment: &assignment, live, stop, scratch: &scratch, begun: Instant::now() };
+    let course =
+        Course { tools, assignment: &assignment, live, stop, scratch: &scratch, begun: Instant::now() };
     let ending = match course.run(started).await {
         Ok(ending) | Err(ending) => ending,
     };
@@ -84,7 +81,7 @@ fn no_scratch(tools: &Tools, assignment: &Assignment, error: &io::Error) -> Fail
 /// What ffmpeg opens.
 enum Opened {
     Mount(Mount),
-    Path(PathBuf),
+    Path { path: PathBuf, head: Vec<u8> },
 }
 
 struct Course<'a> {
@@ -136,12 +133,17 @@ impl Course<'_> {
         match &self.assignment.location {
             Location::Path(path) => {
                 let opening = fetch::open_below(&self.tools.shared_roots, path.as_ref());
-                Ok(Opened::Path(self.until_stopped(opening).await??))
+                let path = self.until_stopped(opening).await??;
+                let head = fetch::head(&path).await;
+                Ok(Opened::Path { path, head })
             }
             Location::Url(url) => {
                 let origin = if url.contains("://") { Origin::User } else { Origin::Coordinator };
                 let resolved = self.tools.coordinator.resolve(url).map_err(|reason| {
-                    Failure::new(FailureKind::InvalidInput, format!("cannot read {}: {reason}", self.assignment.input))
+                    Failure::new(
+                        FailureKind::InvalidInput,
+                        format!("cannot read {}: {reason}", self.assignment.input),
+                    )
                 })?;
                 if !matches!(resolved.scheme(), "http" | "https") {
                     let message = format!(
@@ -163,7 +165,7 @@ impl Course<'_> {
             deadline: self.assignment.time_limit.and_then(|limit| self.begun.checked_add(limit)),
             source: match opened {
                 Opened::Mount(mount) => Some(Arc::clone(&mount.source)),
-                Opened::Path(_) => None,
+                Opened::Path { .. } => None,
             },
         }
     }
@@ -228,8 +230,12 @@ impl Course<'_> {
         opened: &Opened,
         bounds: &Bounds,
     ) -> Result<(), Ending> {
-        let mut reports =
-            Reports { live: self.live, lines: super::lines::Lines::default(), parser: Parser::new(lowered.duration), last: (0, 0) };
+        let mut reports = Reports {
+            live: self.live,
+            lines: super::lines::Lines::default(),
+            parser: Parser::new(lowered.duration),
+            last: (0, 0),
+        };
         let end = supervise(process, &mut reports, &self.live.log, bounds).await;
         let exit = self.exited(end, "encoding", "ffmpeg", opened)?;
         let failed = self.with_evidence("encoding", "ffmpeg", exit, opened, |evidence| match exit {
@@ -267,8 +273,9 @@ impl Course<'_> {
             }
             End::OutOfTime => {
                 let limit = self.assignment.time_limit.unwrap_or_default().as_secs();
-                let message =
-                    format!("{doing} {input}: the job's time limit of {limit} s ran out; raise it or ask for less");
+                let message = format!(
+                    "{doing} {input}: the job's time limit of {limit} s ran out; raise it or ask for less"
+                );
                 Failure::new(FailureKind::TimeLimit, message)
             }
             End::Lost(error) => {
@@ -289,7 +296,7 @@ impl Course<'_> {
         let stderr = self.live.log_tail();
         let seen: Option<(Observed, &Mount)> = match opened {
             Opened::Mount(mount) => Some((mount.source.observed(), mount)),
-            Opened::Path(_) => None,
+            Opened::Path { .. } => None,
         };
         let source = seen.as_ref().map(|(observed, mount)| SourceSeen {
             shown: match mount.source.origin {
@@ -299,7 +306,20 @@ impl Course<'_> {
             origin: mount.source.origin,
             observed,
         });
-        judge(&Evidence { input: &self.assignment.input, doing, program, exit, stderr: &stderr, source })
+        let head = match (opened, &seen) {
+            (Opened::Path { head, .. }, _) => head.as_slice(),
+            (Opened::Mount(_), Some((observed, _))) => &observed.head,
+            (Opened::Mount(_), None) => &[],
+        };
+        judge(&Evidence {
+            input: &self.assignment.input,
+            doing,
+            program,
+            exit,
+            stderr: &stderr,
+            source,
+            head,
+        })
     }
 
     fn program(&self, path: &std::path::Path, args: Vec<std::ffi::OsString>) -> Program {
@@ -340,13 +360,13 @@ impl Opened {
     fn url(&self) -> String {
         match self {
             Self::Mount(mount) => mount.url.clone(),
-            Self::Path(path) => path.to_string_lossy().into_owned(),
+            Self::Path { path, .. } => path.to_string_lossy().into_owned(),
         }
     }
 
     fn failure(&self) -> Option<Failure> {
         match self {
-            Self::Path(_) => None,
+            Self::Path { .. } => None,
             Self::Mount(mount) => {
                 let failure = mount.source.observed().failure?;
                 Some(failure.failure(&mount.source.shown, mount.source.origin))

@@ -34,13 +34,21 @@ pub(super) enum Objection {
 }
 
 /// Makes what ffmpeg does not make itself, and checks every file that must be there.
-pub(super) async fn check(tools: &Tools, lowered: &Arc<Lowered>, out: &Path, bounds: &Bounds) -> Result<(), Objection> {
+pub(super) async fn check(
+    tools: &Tools,
+    lowered: &Arc<Lowered>,
+    out: &Path,
+    bounds: &Bounds,
+) -> Result<(), Objection> {
     let (work, folder) = (Arc::clone(lowered), out.to_owned());
     let written = tokio::task::spawn_blocking(move || {
         ffmpeg::finish(&work.finish, &folder)?;
         verify::files(&work.expected, &folder)
     });
-    written.await.unwrap_or_else(|panic| Err(Failure::new(FailureKind::Crashed, panic.to_string()))).map_err(objection)?;
+    written
+        .await
+        .unwrap_or_else(|panic| Err(Failure::new(FailureKind::Crashed, panic.to_string())))
+        .map_err(objection)?;
     let mut looks = Vec::with_capacity(lowered.expected.len());
     for expected in &lowered.expected {
         looks.push(one(tools, expected, out, bounds));
@@ -65,13 +73,17 @@ async fn look(tools: &Tools, file: &Path, folder: &Path, bounds: &Bounds) -> Res
     let program =
         Program { path: tools.ffprobe.clone(), args: ffprobe_output_args(file), folder: folder.to_owned() };
     let process = tools.spawner.spawn(&program).await.map_err(|error| {
-        objection(Failure::new(FailureKind::Crashed, format!("cannot start {}: {error}", tools.ffprobe.display())))
+        objection(Failure::new(
+            FailureKind::Crashed,
+            format!("cannot start {}: {error}", tools.ffprobe.display()),
+        ))
     })?;
     let log = Mutex::new(Log::default());
     let mut answer = Keep { bytes: Vec::new(), limit: MAX_ANSWER };
     match supervise(process, &mut answer, &log, bounds).await {
-        End::Exited(Exit::Code(0)) => parse_ffprobe(&answer.bytes)
-            .map_err(|failure| Objection::Wrong(format!("the result {name} cannot be read: {}", failure.message))),
+        End::Exited(Exit::Code(0)) => parse_ffprobe(&answer.bytes).map_err(|failure| {
+            Objection::Wrong(format!("the result {name} cannot be read: {}", failure.message))
+        }),
         End::Exited(_) => {
             let lines = log.into_inner().map(|log| log.tail()).unwrap_or_default();
             let said = lines.last().map_or("ffprobe says nothing about why", String::as_str);
@@ -79,7 +91,8 @@ async fn look(tools: &Tools, file: &Path, folder: &Path, bounds: &Bounds) -> Res
         }
         End::Stopped => Err(Objection::Ended(Ending::Stopped)),
         End::Stalled(patience) => {
-            let message = format!("checking the result {name}: ffprobe did nothing for {} s", patience.as_secs());
+            let message =
+                format!("checking the result {name}: ffprobe did nothing for {} s", patience.as_secs());
             Err(objection(Failure::new(FailureKind::Stalled, message)))
         }
         End::OutOfTime => {

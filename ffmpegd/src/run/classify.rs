@@ -20,6 +20,8 @@ pub(super) struct Evidence<'a> {
     pub(super) stderr: &'a [String],
     /// The input's source, if it came through the proxy.
     pub(super) source: Option<SourceSeen<'a>>,
+    /// The input's first bytes, as far as they are known.
+    pub(super) head: &'a [u8],
 }
 
 /// What the proxy saw.
@@ -67,7 +69,13 @@ pub(super) fn after_check(evidence: &Evidence<'_>, wrong: &str) -> Failure {
     if let Some(moov) = moov_behind(evidence, &words) {
         return moov;
     }
-    let cut = ["partial file", "File ended prematurely", "Packet corrupt", "Truncating packet", "corrupt input packet"];
+    let cut = [
+        "partial file",
+        "File ended prematurely",
+        "Packet corrupt",
+        "Truncating packet",
+        "corrupt input packet",
+    ];
     if words.find_any(&cut).is_some() {
         let message = format!(
             "{} is damaged or ends early (an upload that broke off?): {wrong}; give the complete file",
@@ -153,19 +161,21 @@ fn input(evidence: &Evidence<'_>, words: &Words<'_>) -> Option<Failure> {
     if let Some(moov) = moov_behind(evidence, words) {
         return Some(moov);
     }
-    if words.find("detected only with low score of 1,").is_some() && words.find("Invalid data found").is_some() {
+    let moov = words.find("moov atom not found").is_some();
+    let guessed =
+        words.find("detected only with low score of 1,").is_some() || (moov && !is_mov(evidence.head));
+    if guessed && words.find("Invalid data found").is_some() {
         return invalid(format!(
             "{input} is no media file: nothing in it is audio or video, whatever its name says \
              (Invalid data found when processing input)"
         ));
     }
-    if words.find("moov atom not found").is_some() {
+    if moov {
         return invalid(format!(
             "{input} has no index (moov atom not found): it is cut off or still being written; give the complete file"
         ));
     }
-    let no_decoder =
-        words.find_any(&["no decoder found for", "Decoder (codec", "Unsupported codec with id"]);
+    let no_decoder = words.find_any(&["no decoder found for", "Decoder (codec", "Unsupported codec with id"]);
     if let Some(line) = no_decoder {
         return invalid(format!("{input} holds a stream of a codec that ffmpeg cannot decode ({line})"));
     }
@@ -188,6 +198,13 @@ fn input(evidence: &Evidence<'_>, words: &Words<'_>) -> Option<Failure> {
     // A line about one packet among many is no verdict on the file unless nothing came out of it.
     let line = damaged.filter(|line| evidence.doing == "reading" || !line.contains("rror while decoding"))?;
     invalid(format!("{input} is no media file or is damaged beyond use ({line})"))
+}
+
+/// Whether a file that ffmpeg takes for mp4 or mov by its name begins like one. Unknown counts as yes.
+fn is_mov(head: &[u8]) -> bool {
+    const BOXES: [&[u8]; 9] =
+        [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"sidx"];
+    head.get(4..8).map_or(head.is_empty(), |kind| BOXES.contains(&kind))
 }
 
 /// An mp4 with its index at the end, from a server without ranges: ffmpeg finds the index and cannot go back.
@@ -293,7 +310,12 @@ mod tests {
             program: "ffmpeg",
             exit,
             stderr,
-            source: source.map(|observed| SourceSeen { shown: "https://a/clip.mp4", origin: Origin::User, observed }),
+            head: &[],
+            source: source.map(|observed| SourceSeen {
+                shown: "https://a/clip.mp4",
+                origin: Origin::User,
+                observed,
+            }),
         }
     }
 
@@ -449,10 +471,8 @@ mod tests {
         let full = ["[error] Error closing file o.mp4: No space left on device".to_owned()];
         let failure = after_success(&evidence(Exit::Code(0), "encoding", &full, None)).unwrap();
         assert_eq!(failure.kind, FailureKind::DiskFull);
-        let broke = Observed {
-            failure: Some(SourceFailure::HungUp { at: 5, of: Some(9) }),
-            ..Observed::default()
-        };
+        let broke =
+            Observed { failure: Some(SourceFailure::HungUp { at: 5, of: Some(9) }), ..Observed::default() };
         let failure = after_success(&evidence(Exit::Code(0), "encoding", &[], Some(&broke))).unwrap();
         assert_eq!(failure.kind, FailureKind::SourceUnreachable);
         assert_eq!(after_success(&evidence(Exit::Code(0), "encoding", &[], None)), None);
@@ -472,6 +492,20 @@ mod tests {
         }
         let failure = after_check(&evidence(Exit::Code(0), "checking", &[], None), wrong);
         assert_eq!(failure.kind, FailureKind::OutputWrong);
+    }
+
+    #[test]
+    fn a_text_with_a_films_name_is_no_film_that_was_cut() {
+        let stderr = [
+            "[mov @ 0x1] [error] moov atom not found",
+            "[error] clip.mp4: Invalid data found when processing input",
+        ]
+        .map(str::to_owned);
+        let known = evidence(Exit::Code(1), "reading", &stderr, None);
+        let text = classify(&Evidence { head: b"Dear Sir or ", ..known }).failure;
+        assert!(text.message.contains("no media file"), "{text}");
+        let film = classify(&Evidence { head: b"\0\0\0\x20ftypisom", ..known }).failure;
+        assert!(film.message.contains("cut off"), "{film}");
     }
 
     #[test]

@@ -55,6 +55,9 @@ mod tests {
     #[test]
     fn a_line_without_end_takes_no_more_memory_than_one() {
         let long = vec![b'x'; 5000];
-        assert_eq!(split(&[&long, &long, b"\nnext\n"]).iter().map(String::len).collect::<Vec<_>>(), [MAX_LINE, 4]);
+        assert_eq!(
+            split(&[&long, &long, b"\nnext\n"]).iter().map(String::len).collect::<Vec<_>>(),
+            [MAX_LINE, 4]
+        );
     }
 }

@@ -63,7 +63,11 @@ pub(crate) struct Tools {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ending {
-    Succeeded { outputs: Vec<OutputFile>, warnings: Vec<String>, progress: Progress },
+    Succeeded {
+        outputs: Vec<OutputFile>,
+        warnings: Vec<String>,
+        progress: Progress,
+    },
     Failed(Verdict),
     /// It was told to stop.
     Stopped,

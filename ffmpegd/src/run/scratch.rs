@@ -17,11 +17,14 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) async fn create(root: &Path, attempt: AttemptId) -> io::Result<Self> {
-        let scratch = Self { folder: root.join(format!("{}-{}", attempt.task, attempt.epoch)), removed: false };
+        let scratch =
+            Self { folder: root.join(format!("{}-{}", attempt.task, attempt.epoch)), removed: false };
         match fs::create_dir(&scratch.folder).await {
             Ok(()) => {}
             // The worker makes the root when it starts, but folders like this one get cleaned up by others too.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&scratch.folder).await?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&scratch.folder).await?
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_dir_all(&scratch.folder).await?;
                 fs::create_dir(&scratch.folder).await?;
@@ -69,7 +72,11 @@ pub(crate) fn prepare(root: &Path) -> io::Result<()> {
         }
         let path = entry.path();
         tracing::info!(folder = %path.display(), "removing scratch files of an earlier run");
-        if entry.file_type()?.is_dir() { std::fs::remove_dir_all(&path)? } else { std::fs::remove_file(&path)? }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(&path)?
+        } else {
+            std::fs::remove_file(&path)?
+        }
     }
     Ok(())
 }

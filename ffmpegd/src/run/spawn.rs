@@ -228,7 +228,8 @@ mod tests {
         for name in names.split_whitespace() {
             assert!(
                 KEPT_ENV.contains(&name)
-                    || ["HOME", "TMPDIR", "LC_ALL", "http_proxy", "no_proxy", "PWD", "_", "SHLVL", "OLDPWD"].contains(&name),
+                    || ["HOME", "TMPDIR", "LC_ALL", "http_proxy", "no_proxy", "PWD", "_", "SHLVL", "OLDPWD"]
+                        .contains(&name),
                 "{name} in {names}"
             );
         }

@@ -174,7 +174,8 @@ mod tests {
             args: vec!["-c".into(), script.into()],
             folder: std::env::temp_dir(),
         };
-        let process = Spawner::start().unwrap().spawn(&program).await.unwrap();
+        let spawner = Spawner::start().unwrap();
+        let process = spawner.spawn(&program).await.unwrap();
         let mut stdout = Keep { bytes: Vec::new(), limit: 1 << 20 };
         let log = Mutex::new(Log::default());
         let end = supervise(process, &mut stdout, &log, bounds).await;

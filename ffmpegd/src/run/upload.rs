@@ -55,9 +55,10 @@ pub(super) async fn list(folder: &Path) -> io::Result<Vec<OutputFile>> {
     while let Some((folder, prefix)) = folders.pop() {
         let mut entries = fs::read_dir(&folder).await?;
         while let Some(entry) = entries.next_entry().await? {
-            let name = entry.file_name().into_string().map_err(|name| {
-                io::Error::other(format!("{} is no UTF-8", name.display()))
-            })?;
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|name| io::Error::other(format!("{} is no UTF-8", name.display())))?;
             let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
             let about = fs::symlink_metadata(entry.path()).await?;
             if about.is_dir() {
@@ -95,7 +96,8 @@ pub(super) async fn upload(
         };
         rounds = if there.len() > before { 0 } else { rounds + 1 };
         if rounds >= MAX_ROUNDS {
-            let message = format!("uploading the results: {problem}; {MAX_ROUNDS} tries in a row did not help");
+            let message =
+                format!("uploading the results: {problem}; {MAX_ROUNDS} tries in a row did not help");
             return Err(Failure::new(FailureKind::UploadFailed, message).into());
         }
         tracing::info!(problem, "upload failed, trying again");
@@ -150,7 +152,11 @@ async fn connected(tools: &Tools) -> Result<Connection, Problem> {
 
 /// A transfer that broke while the coordinator vanished says nothing about the storage.
 fn unless_gone(tools: &Tools, problem: String) -> Problem {
-    if tools.connection.borrow().is_some() { Problem::Refused(problem) } else { Problem::Disconnected(problem) }
+    if tools.connection.borrow().is_some() {
+        Problem::Refused(problem)
+    } else {
+        Problem::Disconnected(problem)
+    }
 }
 
 async fn addresses(
@@ -193,7 +199,9 @@ async fn addresses(
 async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Result<String, String> {
     let url = tools.coordinator.resolve(&url)?;
     let shown = crate::fetch::shown(&url);
-    let open = File::open(folder.join(&file.path)).await.map_err(|error| format!("cannot read {}: {error}", file.path))?;
+    let open = File::open(folder.join(&file.path))
+        .await
+        .map_err(|error| format!("cannot read {}: {error}", file.path))?;
     let moved = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&moved);
     let body = ReaderStream::with_capacity(open, READ_BUFFER).inspect_ok(move |bytes| {

@@ -187,8 +187,11 @@ async fn open(dial: Dial, hello: Hello) -> Result<Opened, Refusal> {
         Ok(Err(status)) => return Err(refusal(&dial.address, &status)),
         Ok(Ok(both)) => both,
     };
-    let Some(CoordinatorMessage { message: Some(coordinator_message::Message::Welcome(welcome)) }) = welcome else {
-        return Err(lasting("it did not begin with a welcome; is this address a coordinator's worker port?".to_owned()));
+    let Some(CoordinatorMessage { message: Some(coordinator_message::Message::Welcome(welcome)) }) = welcome
+    else {
+        return Err(lasting(
+            "it did not begin with a welcome; is this address a coordinator's worker port?".to_owned(),
+        ));
     };
     if !(proto::PROTOCOL_MIN..=proto::PROTOCOL_MAX).contains(&welcome.protocol) {
         return Err(lasting(format!(

@@ -21,7 +21,8 @@ pub(crate) use self::{
     state::{Effect, Event, State, Terms, Why},
 };
 
-pub(crate) type Client = proto::worker_service_client::WorkerServiceClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type Client =
+    proto::worker_service_client::WorkerServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// An open session, for calls beside the stream.
 #[derive(Debug, Clone)]

@@ -167,7 +167,8 @@ impl State {
         self.idle = false;
         self.lease = terms.lease;
         if let Some(reason) = &self.leaving {
-            effects.push(Effect::Send(message(Message::Draining(proto::Draining { reason: reason.clone() }))));
+            effects
+                .push(Effect::Send(message(Message::Draining(proto::Draining { reason: reason.clone() }))));
         }
         let known: Vec<AttemptId> = self.attempts.keys().copied().collect();
         for id in known {
@@ -198,8 +199,12 @@ impl State {
         if self.attempts.contains_key(&id) {
             return;
         }
-        let older: Vec<AttemptId> =
-            self.attempts.keys().filter(|known| known.task == id.task && known.epoch < id.epoch).copied().collect();
+        let older: Vec<AttemptId> = self
+            .attempts
+            .keys()
+            .filter(|known| known.task == id.task && known.epoch < id.epoch)
+            .copied()
+            .collect();
         for older in older {
             self.stop(older, Why::Lost, effects);
         }
@@ -232,7 +237,14 @@ impl State {
         running(None) < self.capacity.max_jobs && running(Some(slot)) < of_kind
     }
 
-    fn refuse(&mut self, id: AttemptId, slot: Slot, failure: Failure, now: Instant, effects: &mut Vec<Effect>) {
+    fn refuse(
+        &mut self,
+        id: AttemptId,
+        slot: Slot,
+        failure: Failure,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.attempts.contains_key(&id) {
             return;
         }
@@ -320,7 +332,9 @@ impl State {
     fn leave(&mut self, reason: String, effects: &mut Vec<Effect>) {
         if self.leaving.is_none() {
             if self.connected {
-                effects.push(Effect::Send(message(Message::Draining(proto::Draining { reason: reason.clone() }))));
+                effects.push(Effect::Send(message(Message::Draining(proto::Draining {
+                    reason: reason.clone(),
+                }))));
             }
             self.leaving = Some(reason);
         }
@@ -406,12 +420,14 @@ fn finished(id: AttemptId, ending: Ending, log_tail: Vec<String>) -> proto::Atte
             warnings,
             final_progress: Some(progress.into()),
         }),
-        Ending::Failed(Verdict { failure, missing_filters, missing_encoders }) => Outcome::Failed(proto::Failed {
-            kind: failure.kind.as_str().to_owned(),
-            message: failure.message,
-            missing_filters,
-            missing_encoders,
-        }),
+        Ending::Failed(Verdict { failure, missing_filters, missing_encoders }) => {
+            Outcome::Failed(proto::Failed {
+                kind: failure.kind.as_str().to_owned(),
+                message: failure.message,
+                missing_filters,
+                missing_encoders,
+            })
+        }
         Ending::Stopped | Ending::NotCurrent => Outcome::Failed(proto::Failed {
             kind: FailureKind::Cancelled.as_str().to_owned(),
             message: "stopped".to_owned(),
@@ -430,8 +446,8 @@ impl From<&proto::Welcome> for Terms {
             .filter(|verdict| verdict.keep)
             .filter_map(|verdict| crate::run::attempt_id(&verdict.task_id, verdict.epoch).ok())
             .collect();
-        let lease = (welcome.lease_ms > 0)
-            .then(|| Lease { length: Duration::from_millis(welcome.lease_ms.into()) });
+        let lease =
+            (welcome.lease_ms > 0).then(|| Lease { length: Duration::from_millis(welcome.lease_ms.into()) });
         Self { lease, kept }
     }
 }

@@ -179,7 +179,10 @@ fn a_newer_epoch_ends_the_older_attempt() {
     let old = bench.running(Slot::Cpu);
     let new = AttemptId { epoch: Epoch(2), ..old };
     let effects = bench.assign_as(new, Slot::Cpu);
-    assert!(matches!(effects.as_slice(), [Effect::Stop(id, Why::Lost), Effect::Start(_)] if *id == old), "{effects:?}");
+    assert!(
+        matches!(effects.as_slice(), [Effect::Stop(id, Why::Lost), Effect::Start(_)] if *id == old),
+        "{effects:?}"
+    );
     assert_eq!(bench.assign_as(new, Slot::Cpu), [], "the same once more changes nothing");
 }
 

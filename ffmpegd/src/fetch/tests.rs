@@ -1,0 +1,296 @@
+//! The proxy against servers that misbehave, over real sockets.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use common::failure::FailureKind;
+use reqwest::{Client, StatusCode};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::*;
+
+const LIMITS: Limits =
+    Limits { connect: Duration::from_secs(2), stall: Duration::from_millis(300), resumes: 2 };
+
+/// A server that answers each connection as `answer` says: it gets the number of the connection and the request.
+struct Server {
+    url: reqwest::Url,
+    connections: Arc<AtomicUsize>,
+    stop: CancellationToken,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What a server does: these bytes, and then hang up or go silent.
+struct Script {
+    bytes: Vec<u8>,
+    silent: bool,
+}
+
+fn says(head: &str, body: &[u8]) -> Script {
+    let mut bytes = format!("HTTP/1.1 {head}\r\n\r\n").into_bytes();
+    bytes.extend_from_slice(body);
+    Script { bytes, silent: false }
+}
+
+async fn server(answer: impl Fn(usize, &str) -> Script + Send + Sync + 'static) -> Server {
+    common::tls::install_provider();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url =
+        format!("http://user:secret@{}/clip.mp4?sig=s", listener.local_addr().unwrap()).parse().unwrap();
+    let (stop, connections) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let (token, count, tasks) = (stop.clone(), Arc::clone(&connections), TaskTracker::new());
+    let answer = Arc::new(answer);
+    TaskTracker::new().spawn(stop.clone().run_until_cancelled_owned(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            let answer = Arc::clone(&answer);
+            tasks.spawn(token.clone().run_until_cancelled_owned(async move {
+                serve(socket, |request| answer(number, request)).await;
+            }));
+        }
+    }));
+    Server { url, connections, stop }
+}
+
+async fn serve(mut socket: TcpStream, answer: impl Fn(&str) -> Script) {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|four| four == b"\r\n\r\n") {
+        let mut buffer = [0; 1024];
+        let count = socket.read(&mut buffer).await.unwrap_or(0);
+        if count == 0 {
+            return;
+        }
+        request.extend_from_slice(&buffer[..count]);
+    }
+    let script = answer(&String::from_utf8_lossy(&request).to_ascii_lowercase());
+    let _ = socket.write_all(&script.bytes).await;
+    if script.silent {
+        std::future::pending::<()>().await;
+    }
+    let _ = socket.shutdown().await;
+}
+
+fn range_start(request: &str) -> usize {
+    let (_, rest) = request.split_once("range: bytes=").expect("the proxy asks for ranges");
+    rest.split('-').next().unwrap().parse().unwrap()
+}
+
+struct Rig {
+    proxy: Proxy,
+    stop: CancellationToken,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn rig() -> Rig {
+    let stop = CancellationToken::new();
+    let proxy = Proxy::start(LIMITS, &TaskTracker::new(), stop.clone()).await.unwrap();
+    Rig { proxy, stop }
+}
+
+/// Reads through the proxy: status and body, or that the connection broke.
+async fn read(mount: &Mount, range: Option<&str>) -> (StatusCode, Result<Vec<u8>, reqwest::Error>) {
+    let mut request = Client::builder().no_proxy().build().unwrap().get(&mount.url);
+    if let Some(range) = range {
+        request = request.header("range", range);
+    }
+    let response = request.send().await.unwrap();
+    (response.status(), response.bytes().await.map(|bytes| bytes.to_vec()))
+}
+
+fn film() -> Vec<u8> {
+    (0..300_000_u32).map(|number| (number % 251) as u8).collect()
+}
+
+#[tokio::test]
+async fn ranges_are_passed_through() {
+    let server = server(|_, request| {
+        let (film, start) = (film(), range_start(request));
+        let head = format!(
+            "206 Partial Content\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {}",
+            film.len() - 1,
+            film.len(),
+            film.len() - start
+        );
+        says(&head, &film[start..])
+    })
+    .await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.MP4");
+    assert!(mount.url.ends_with("/input.mp4"), "{}", mount.url);
+    let (status, body) = read(&mount, Some("bytes=1000-")).await;
+    assert_eq!((status, body.unwrap()), (StatusCode::PARTIAL_CONTENT, film()[1000..].to_vec()));
+    let (status, body) = read(&mount, None).await;
+    assert_eq!((status, body.unwrap().len()), (StatusCode::OK, 300_000));
+    let seen = mount.source.observed();
+    assert_eq!((seen.ranges, seen.size, seen.failure), (Some(true), Some(300_000), None));
+    let url = mount.url.clone();
+    drop(mount);
+    let gone = Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap();
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_read_that_breaks_goes_on_where_it_broke() {
+    let server = server(|number, request| {
+        let (film, start) = (film(), range_start(request));
+        let end = if number < 2 { start + 100_000 } else { film.len() };
+        let head = format!(
+            "206 Partial Content\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {}",
+            film.len() - 1,
+            film.len(),
+            film.len() - start
+        );
+        says(&head, &film[start..end])
+    })
+    .await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+    let (_, body) = read(&mount, Some("bytes=0-")).await;
+    assert_eq!(body.unwrap(), film());
+    assert_eq!(server.connections.load(Ordering::SeqCst), 3);
+    assert_eq!(mount.source.observed().failure, None);
+}
+
+#[tokio::test]
+async fn a_server_that_always_hangs_up_is_given_up() {
+    let server = server(|_, request| {
+        let start = range_start(request);
+        let head = format!(
+            "206 Partial Content\r\nContent-Range: bytes {start}-999/1000\r\nContent-Length: {}",
+            1000 - start
+        );
+        says(&head, if start == 0 { b"ten bytes!" } else { b"" })
+    })
+    .await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+    assert!(read(&mount, Some("bytes=0-")).await.1.is_err());
+    let failure = mount.source.observed().failure.unwrap();
+    assert_eq!(failure, SourceFailure::HungUp { at: 10, of: Some(1000) });
+    let failure = failure.failure(&mount.source.shown, Origin::User);
+    assert_eq!(failure.kind, FailureKind::SourceUnreachable);
+    assert!(!failure.message.contains("secret") && !failure.message.contains("sig="), "{failure}");
+}
+
+#[tokio::test]
+async fn a_server_that_stalls_is_given_up() {
+    for silent_from_the_start in [true, false] {
+        let server = server(move |_, request| {
+            if silent_from_the_start {
+                return Script { bytes: Vec::new(), silent: true };
+            }
+            let start = range_start(request);
+            let head = format!(
+                "206 Partial Content\r\nContent-Range: bytes {start}-999/1000\r\nContent-Length: {}",
+                1000 - start
+            );
+            Script { silent: true, ..says(&head, if start == 0 { b"start" } else { b"" }) }
+        })
+        .await;
+        let rig = rig().await;
+        let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+        let (status, body) = read(&mount, Some("bytes=0-")).await;
+        assert!(status == StatusCode::GATEWAY_TIMEOUT || body.is_err(), "{status}");
+        let failure = mount.source.observed().failure;
+        assert!(matches!(failure, Some(SourceFailure::Stalled { .. })), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_asked_for_once() {
+    let server = server(|_, _| says("404 Not Found\r\nContent-Length: 0", b"")).await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+    assert_eq!(read(&mount, Some("bytes=0-")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(mount.source.observed().failure, Some(SourceFailure::Status(404)));
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_server_without_ranges_is_read_from_the_start_only() {
+    let server = server(|_, _| says("200 OK\r\nContent-Length: 5", b"hello")).await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+    let response = Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .get(&mount.url)
+        .header("range", "bytes=0-")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["accept-ranges"], "none");
+    assert_eq!(response.bytes().await.unwrap(), "hello");
+    assert_eq!(read(&mount, Some("bytes=2-")).await.0, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(mount.source.observed().ranges, Some(false));
+}
+
+#[tokio::test]
+async fn an_empty_file_is_known_to_be_empty() {
+    for head in [
+        "200 OK\r\nContent-Length: 0",
+        "416 Range Not Satisfiable\r\nContent-Range: bytes */0\r\nContent-Length: 0",
+    ] {
+        let server = server(move |_, _| says(head, b"")).await;
+        let rig = rig().await;
+        let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+        let (status, body) = read(&mount, Some("bytes=0-")).await;
+        assert_eq!((status, body.unwrap().len()), (StatusCode::OK, 0), "{head}");
+        assert_eq!(mount.source.observed().size, Some(0), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_end_and_lead_to_http_only() {
+    let to_file =
+        server(|_, _| says("302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0", b"")).await;
+    let in_circles = server(|_, _| says("302 Found\r\nLocation: /clip.mp4\r\nContent-Length: 0", b"")).await;
+    let rig = rig().await;
+    for server in [&to_file, &in_circles] {
+        let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+        assert_eq!(read(&mount, None).await.0, StatusCode::BAD_GATEWAY);
+        let failure = mount.source.observed().failure.unwrap();
+        assert!(matches!(failure, SourceFailure::Redirect(_)), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_in_words() {
+    let server = server(|_, _| says("200 OK", b"")).await;
+    let url = server.url.clone();
+    drop(server);
+    // The port is free again once the listener's task has ended.
+    let rig = rig().await;
+    let mount = rig.proxy.mount(url, Origin::User, "clip.mp4");
+    for _ in 0..50 {
+        let (status, _) = read(&mount, None).await;
+        if status == StatusCode::BAD_GATEWAY {
+            break;
+        }
+    }
+    let failure = mount.source.observed().failure.unwrap().failure("http://h/clip.mp4", Origin::User);
+    assert_eq!(failure.kind, FailureKind::SourceUnreachable);
+    assert!(failure.message.contains("refused"), "{failure}");
+}
