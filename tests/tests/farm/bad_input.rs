@@ -30,9 +30,9 @@ enum Place {
 impl Place {
     async fn both() -> [Self; 2] {
         let mut desk = Desk::new();
-        desk.env.push(("TVARR_SOURCE_STALL_TIMEOUT".into(), "2s".into()));
+        desk.env.push(("TVARR_SOURCE_STALL_TIMEOUT".into(), "1s".into()));
         let farm = Farm::builder()
-            .worker(WorkerSpec::new("alone").env("TVARR_SOURCE_STALL_TIMEOUT", "2s"))
+            .worker(WorkerSpec::new("alone").env("TVARR_SOURCE_STALL_TIMEOUT", "1s"))
             .start()
             .await;
         let at_farm = Desk::at(&farm.api.base);
@@ -180,14 +180,21 @@ async fn sources_that_fail() {
         ("/silent.mp4", &["silent.mp4", "stall|no data|nothing came|timed out|silent"]),
     ];
     for place in Place::both().await {
-        for (path, words) in table {
-            let outcome = place.transcode(&web.url(path), "out.mp4", "h264").await;
+        // Side by side: what waits for a silent server need not wait for the others.
+        let all = table.iter().map(|(path, _)| {
+            let (place, url) = (&place, web.url(path));
+            async move { place.transcode(&url, &path[1..], "h264").await }
+        });
+        for ((path, words), outcome) in table.iter().zip(futures::future::join_all(all).await) {
             expect(&place, path, &outcome, &[FAILED, INVALID], words);
         }
         let refused = "http://127.0.0.1:1/film.mp4";
         let outcome = place.transcode(refused, "out.mp4", "h264").await;
         expect(&place, refused, &outcome, &[FAILED, INVALID], &["127.0.0.1:1", "refused|connect"]);
         if let Place::Farm(farm, _) = &place {
+            let jobs = farm.api.jobs("limit=500").await.items;
+            let gone = jobs.iter().find(|job| job.input.contains("gone.mp4")).unwrap();
+            assert_eq!(attempts(&farm.api.job(gone.id).await).count(), 1, "a 404 stays a 404");
             farm.no_ffmpeg().await;
         }
         place.desk().left_nothing_but(&[]).await;
