@@ -374,7 +374,7 @@ impl Floor<'_> {
                 );
                 let every = Duration::from_millis(welcome.heartbeat_interval_ms.into());
                 *beat = heartbeat(if every.is_zero() { DEFAULT_HEARTBEAT } else { every });
-                self.connection.send_replace(Some(connection));
+                self.connection.send_replace(Some(*connection));
                 self.apply(Event::Connected(Terms::from(&*welcome)), link);
             }
             LinkEvent::Message(message) => {
@@ -424,7 +424,7 @@ impl Floor<'_> {
         match why {
             Why::Told(reason) => tracing::info!(%attempt, reason, "stopping, as the coordinator wants"),
             Why::Lost => {
-                tracing::warn!(%attempt, "stopping: the lease is lost, the attempt is somebody else's")
+                tracing::warn!(%attempt, "stopping: the lease is lost, the attempt is somebody else's");
             }
             Why::HandBack => tracing::info!(%attempt, "stopping, to be handed back"),
         }

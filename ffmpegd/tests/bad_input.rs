@@ -1,5 +1,7 @@
 //! Inputs that nothing can be made of: one clear failure each, and nothing left behind.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

@@ -1,5 +1,7 @@
 //! The binary: signals, exit codes, and that nothing survives it.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

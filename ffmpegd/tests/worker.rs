@@ -1,5 +1,7 @@
 //! A real worker and a real ffmpeg, with a coordinator that the test plays.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{fs, time::Duration};

@@ -71,7 +71,10 @@ impl Upstream {
         }
         let response = match timeout(self.limits.stall, request.send()).await {
             Err(_) => {
-                return Err(SourceFailure::Stalled { seconds: self.limits.stall.as_secs(), at: wanted.start });
+                return Err(SourceFailure::Stalled {
+                    seconds: self.limits.stall.as_secs(),
+                    at: wanted.start,
+                });
             }
             Ok(Err(error)) => return Err(describe(error)),
             Ok(Ok(response)) => response,

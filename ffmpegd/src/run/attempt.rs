@@ -122,7 +122,11 @@ impl Course<'_> {
         let outputs = outputs.map_err(Ending::from)?;
         let uploading = upload::upload(self.tools, self.assignment.attempt, &out, &outputs);
         self.until_stopped(uploading).await??;
-        Ok(Ending::Succeeded { outputs, warnings: lowered.warnings.clone(), progress: self.live.progress() })
+        Ok(Ending::Succeeded {
+            outputs,
+            warnings: lowered.warnings.clone(),
+            progress: Box::new(self.live.progress()),
+        })
     }
 
     async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Ending> {

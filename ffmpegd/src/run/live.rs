@@ -36,9 +36,9 @@ impl Live {
     }
 
     /// Figures of ffmpeg; the phase stays.
-    pub(super) fn report(&self, figures: Progress) {
+    pub(super) fn report(&self, mut figures: Progress) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let phase = std::mem::take(&mut progress.phase);
-        *progress = Progress { phase, ..figures };
+        figures.phase = std::mem::take(&mut progress.phase);
+        *progress = figures;
     }
 }

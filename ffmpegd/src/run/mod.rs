@@ -66,7 +66,7 @@ pub(crate) enum Ending {
     Succeeded {
         outputs: Vec<OutputFile>,
         warnings: Vec<String>,
-        progress: Progress,
+        progress: Box<Progress>,
     },
     Failed(Verdict),
     /// It was told to stop.

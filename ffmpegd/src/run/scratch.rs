@@ -23,7 +23,7 @@ impl Scratch {
             Ok(()) => {}
             // The worker makes the root when it starts, but folders like this one get cleaned up by others too.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&scratch.folder).await?
+                fs::create_dir_all(&scratch.folder).await?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_dir_all(&scratch.folder).await?;
@@ -73,9 +73,9 @@ pub(crate) fn prepare(root: &Path) -> io::Result<()> {
         let path = entry.path();
         tracing::info!(folder = %path.display(), "removing scratch files of an earlier run");
         if entry.file_type()?.is_dir() {
-            std::fs::remove_dir_all(&path)?
+            std::fs::remove_dir_all(&path)?;
         } else {
-            std::fs::remove_file(&path)?
+            std::fs::remove_file(&path)?;
         }
     }
     Ok(())

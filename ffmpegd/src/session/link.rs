@@ -56,7 +56,7 @@ pub(crate) struct Link {
 enum Phase {
     Waiting(Pin<Box<Sleep>>),
     Dialling(Pin<Box<dyn Future<Output = Result<Opened, Refusal>> + Send>>),
-    Open(Open),
+    Open(Box<Open>),
 }
 
 impl std::fmt::Debug for Phase {
@@ -93,7 +93,7 @@ struct Refusal {
 /// What happened to the connection.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    Connected(Connection, Box<Welcome>),
+    Connected(Box<Connection>, Box<Welcome>),
     Message(Box<CoordinatorMessage>),
     Lost,
 }
@@ -118,8 +118,11 @@ impl Link {
                     Ok(Opened { open, client, welcome }) => {
                         let session = welcome.session_id.clone();
                         self.told = None;
-                        self.phase = Phase::Open(open);
-                        return LinkEvent::Connected(Connection { client, session }, Box::new(welcome));
+                        self.phase = Phase::Open(Box::new(open));
+                        return LinkEvent::Connected(
+                            Box::new(Connection { client, session }),
+                            Box::new(welcome),
+                        );
                     }
                     Err(refusal) => self.wait(&refusal),
                 },

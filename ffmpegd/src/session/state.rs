@@ -91,6 +91,7 @@ pub(crate) enum Event {
 }
 
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "acted on at once, never kept")]
 pub(crate) enum Effect {
     Start(Box<Assignment>),
     Stop(AttemptId, Why),
@@ -114,7 +115,7 @@ impl State {
     pub(crate) fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Connected(terms) => self.connected(terms, now, &mut effects),
+            Event::Connected(terms) => self.connected(&terms, now, &mut effects),
             Event::Disconnected => {
                 self.connected = false;
                 self.idle = false;
@@ -162,7 +163,7 @@ impl State {
         effects
     }
 
-    fn connected(&mut self, terms: Terms, now: Instant, effects: &mut Vec<Effect>) {
+    fn connected(&mut self, terms: &Terms, now: Instant, effects: &mut Vec<Effect>) {
         self.connected = true;
         self.idle = false;
         self.lease = terms.lease;
@@ -418,7 +419,7 @@ fn finished(id: AttemptId, ending: Ending, log_tail: Vec<String>) -> proto::Atte
         Ending::Succeeded { outputs, warnings, progress } => Outcome::Succeeded(proto::Succeeded {
             outputs: outputs.into_iter().map(Into::into).collect(),
             warnings,
-            final_progress: Some(progress.into()),
+            final_progress: Some((*progress).into()),
         }),
         Ending::Failed(Verdict { failure, missing_filters, missing_encoders }) => {
             Outcome::Failed(proto::Failed {

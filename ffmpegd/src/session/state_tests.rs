@@ -2,7 +2,6 @@ use common::{
     id::{Epoch, JobId, TaskId},
     media::EncoderFamily,
     spec::Spec,
-    worker::Progress,
 };
 
 use super::*;
@@ -77,7 +76,7 @@ fn assignment(attempt: AttemptId, slot: Slot) -> Assignment {
 }
 
 fn success() -> Ending {
-    Ending::Succeeded { outputs: Vec::new(), warnings: Vec::new(), progress: Progress::default() }
+    Ending::Succeeded { outputs: Vec::new(), warnings: Vec::new(), progress: Box::default() }
 }
 
 /// The kinds of the failures that are told; `ok` for a success.
