@@ -24,7 +24,7 @@ const UNWRITABLE: i32 = 4;
 enum Place {
     /// Inside `ffmpegctl`.
     Here(Desk),
-    Farm(Farm, Desk),
+    Farm(Box<Farm>, Desk),
 }
 
 impl Place {
@@ -36,7 +36,7 @@ impl Place {
             .start()
             .await;
         let at_farm = Desk::at(&farm.api.base);
-        [Self::Here(desk), Self::Farm(farm, at_farm)]
+        [Self::Here(desk), Self::Farm(Box::new(farm), at_farm)]
     }
 
     fn desk(&self) -> &Desk {
