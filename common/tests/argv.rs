@@ -1,6 +1,9 @@
 //! What ffmpeg is told, for every built-in preset and every encoder family that has its codec; and that no spec and no
 //! input lead to a panic, to a second input or to a path outside the output folder.
 
+// Helpers outside #[test] functions are test code too.
+#![allow(clippy::unwrap_used)]
+
 use std::{ffi::OsString, path::Path};
 
 use common::{

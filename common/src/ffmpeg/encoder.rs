@@ -124,7 +124,7 @@ pub(super) fn encoder_args(args: &mut Args, encode: &Encode<'_>) {
     keyframes(args, encode);
 }
 
-const fn pick<'a>(speed: Speed, [fastest, fast, medium, slow]: [&'a str; 4]) -> &'a str {
+const fn pick(speed: Speed, [fastest, fast, medium, slow]: [&str; 4]) -> &str {
     match speed {
         Speed::Fastest => fastest,
         Speed::Fast => fast,

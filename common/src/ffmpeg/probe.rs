@@ -107,7 +107,7 @@ pub fn parse_ffprobe(json: &[u8]) -> Result<MediaInfo, Failure> {
         duration: seconds(format.duration.as_deref()).filter(|duration| *duration > 0.0),
         size: format.size.and_then(|size| size.parse().ok()),
         bit_rate: format.bit_rate.and_then(|rate| rate.parse().ok()),
-        streams: answer.streams.into_iter().map(stream).collect(),
+        streams: answer.streams.iter().map(stream).collect(),
     })
 }
 
@@ -133,12 +133,12 @@ fn flag(stream: &Stream, name: &str) -> bool {
     stream.disposition.get(name).is_some_and(|value| *value != 0)
 }
 
-fn stream(stream: Stream) -> StreamInfo {
+fn stream(stream: &Stream) -> StreamInfo {
     let kind = match stream.codec_type.as_str() {
-        "video" if flag(&stream, "attached_pic") || flag(&stream, "timed_thumbnails") => {
+        "video" if flag(stream, "attached_pic") || flag(stream, "timed_thumbnails") => {
             StreamKind::AttachedPicture
         }
-        "video" => StreamKind::Video(video(&stream)),
+        "video" => StreamKind::Video(video(stream)),
         "audio" => StreamKind::Audio(AudioInfo {
             channels: stream.channels.unwrap_or(0),
             channel_layout: stream.channel_layout.clone().filter(|layout| layout != "unknown"),
@@ -153,14 +153,14 @@ fn stream(stream: Stream) -> StreamInfo {
         _ => StreamKind::Other,
     };
     let duration = seconds(stream.duration.as_deref())
-        .or_else(|| tag(&stream, "DURATION").as_deref().and_then(clock))
+        .or_else(|| tag(stream, "DURATION").as_deref().and_then(clock))
         .filter(|duration| *duration > 0.0);
     StreamInfo {
         index: stream.index,
         codec: if stream.codec_name == "unknown" { String::new() } else { stream.codec_name.clone() },
-        language: tag(&stream, "language").filter(|language| language != "und"),
-        title: tag(&stream, "title"),
-        default: flag(&stream, "default"),
+        language: tag(stream, "language").filter(|language| language != "und"),
+        title: tag(stream, "title"),
+        default: flag(stream, "default"),
         duration,
         start_time: seconds(stream.start_time.as_deref()),
         kind,

@@ -279,6 +279,6 @@ mod tests {
                 .contains("10.00 s instead of 20.00 s")
         );
         assert!(message(&Expected { audio: Vec::new(), ..expected.clone() }).contains("audio"));
-        assert!(message(&Expected { subtitles: 1, ..expected.clone() }).contains("subtitle"));
+        assert!(message(&Expected { subtitles: 1, ..expected }).contains("subtitle"));
     }
 }

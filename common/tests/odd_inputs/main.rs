@@ -1,6 +1,9 @@
 //! Every built-in preset with every odd input through the real ffmpeg: it exits with 0 and what comes out passes the
 //! checks that a worker makes. `TVARR_TEST_FFMPEG_NEXT` names a second, newer ffmpeg that the same must hold for.
 
+// Helpers outside #[test] functions are test code too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod inputs;
 mod run;
 

@@ -92,7 +92,7 @@ pub(crate) fn transcode(
     verify::files(&lowered.expected, folder.path())?;
     let mut probes = Vec::new();
     for expected in &lowered.expected {
-        let found = ask(ffprobe_output_args(&folder.path().join(&expected.path)));
+        let found = ask(&ffprobe_output_args(&folder.path().join(&expected.path)));
         verify::check(expected, &found).map_err(|failure| failed(failure.message))?;
         probes.push(found);
     }
@@ -106,11 +106,11 @@ fn probe_once(path: &Path) -> MediaInfo {
 }
 
 pub(crate) fn probe(path: &Path) -> MediaInfo {
-    ask(ffprobe_args(path.to_str().unwrap()))
+    ask(&ffprobe_args(path.to_str().unwrap()))
 }
 
-fn ask(arguments: Vec<std::ffi::OsString>) -> MediaInfo {
-    let output = Command::new("ffprobe").args(&arguments).output().expect("ffprobe is installed");
+fn ask(arguments: &[std::ffi::OsString]) -> MediaInfo {
+    let output = Command::new("ffprobe").args(arguments).output().expect("ffprobe is installed");
     parse_ffprobe(&output.stdout).unwrap_or_else(|failure| {
         panic!("{arguments:?}: {failure}: {}", String::from_utf8_lossy(&output.stderr))
     })
