@@ -1,4 +1,6 @@
 //! How often something is said about an input.
+//!
+//! A job that waits says so once: nothing about it changes but the time.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +16,10 @@ impl Gate {
         Self { every, last: None }
     }
 
-    pub(super) fn passes(&mut self, milestone: &str, now: Instant) -> bool {
+    pub(super) fn passes(&mut self, milestone: &str, moves: bool, now: Instant) -> bool {
         let passes = match &self.last {
             None => true,
-            Some((last, at)) => last != milestone || now.duration_since(*at) >= self.every,
+            Some((last, at)) => last != milestone || (moves && now.duration_since(*at) >= self.every),
         };
         if passes {
             self.last = Some((milestone.to_owned(), now));
@@ -35,10 +37,10 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut gate = Gate::new(Duration::from_secs(5));
-        assert!(gate.passes("queued", at(0)));
-        assert!(!gate.passes("queued", at(4)));
-        assert!(gate.passes("encoding", at(4)));
-        assert!(!gate.passes("encoding", at(8)));
-        assert!(gate.passes("encoding", at(9)));
+        assert!(gate.passes("queued", false, at(0)));
+        assert!(!gate.passes("queued", false, at(400)));
+        assert!(gate.passes("encoding", true, at(404)));
+        assert!(!gate.passes("encoding", true, at(408)));
+        assert!(gate.passes("encoding", true, at(409)));
     }
 }

@@ -126,7 +126,8 @@ impl Reporter {
 
     fn passes(&self, index: usize, stage: &Stage) -> bool {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates[index].passes(&stage.milestone(), Instant::now())
+        let moves = !matches!(stage, Stage::Queued { .. } | Stage::Cancelling);
+        gates[index].passes(&stage.milestone(), moves, Instant::now())
     }
 
     /// The input is over: what went wrong, or where the results are. `entries` are the results that a person opens.
