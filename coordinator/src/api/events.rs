@@ -144,7 +144,7 @@ fn plain(event: &Event) -> sse::Event {
 pub(super) async fn events(State(api): State<Api>, headers: HeaderMap) -> Response {
     let last_id = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let frames = api.events.listen(last_id).map(Ok::<_, Infallible>);
-    let frames = frames.take_until(api.stop.clone().cancelled_owned());
+    let frames = frames.take_until(api.stop.cancelled_owned());
     // The first comment tells the listener at once that it is connected.
     let hello = stream::iter([Ok(sse::Event::default().comment("connected"))]);
     Sse::new(hello.chain(frames)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()

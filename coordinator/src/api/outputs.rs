@@ -51,7 +51,7 @@ pub(super) async fn get(
         content_type: &file.content_type,
         attachment: query.download.is_some(),
     };
-    respond(&method, &headers, Source::Object(object), presentation)
+    respond(&method, &headers, Source::Object(Box::new(object)), presentation)
         .await
         .map_err(|error| Error::Internal { problem: format!("reading {key}: {error}") })
 }

@@ -10,7 +10,7 @@ use common::{
 };
 use tonic::Status;
 
-use crate::queue::Registration;
+use crate::{queue::Registration, text::prefix};
 
 const MAX_NAME: usize = 128;
 const MAX_VERSION: usize = 64;
@@ -98,7 +98,7 @@ fn name(text: &str, worker: WorkerId) -> String {
 
 /// Printable and at most `max` bytes.
 pub(super) fn shorten(text: &str, max: usize) -> String {
-    text[..text.floor_char_boundary(max)].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    prefix(text, max).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn labels(labels: Labels) -> Result<Labels, Status> {

@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use futures::StreamExt as _;
 use hyper::{HeaderMap, Method, StatusCode, header};
 
 use super::urls::now;
@@ -66,7 +67,7 @@ async fn read(
     objects.verify(Action::Read, &target, params)?;
     let key = key(&target)?;
     let object = objects.storage.open(&key).await?;
-    send(&method, &headers, Source::Object(object), key.name()).await
+    send(&method, &headers, Source::Object(Box::new(object)), key.name()).await
 }
 
 async fn read_shared(
@@ -131,10 +132,12 @@ async fn write(
     }
     let _writing = Writing::begin(&objects.writing, &key)
         .ok_or_else(|| Problem::Conflict { problem: format!("{key} is being written by another request") })?;
+    let mut body = Body::into_data_stream(request.into_body());
     if objects.storage.size(&key).await? == Some(size) {
+        // Taken and thrown away: who is hung up on while sending does not hear the answer.
+        while let Some(Ok(_)) = body.next().await {}
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let body = Body::into_data_stream(request.into_body());
     match objects.storage.put(&key, Expect::Exactly(size), body).await {
         Ok(_) => Ok(StatusCode::CREATED.into_response()),
         Err(error) => {

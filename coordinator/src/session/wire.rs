@@ -13,7 +13,7 @@ use super::{
     urls::{InputUrls, Seconds},
 };
 use crate::{
-    queue::{AttemptResult, InputLocation, JobInput, ToWorker},
+    queue::{Assignment, AttemptResult, InputLocation, JobInput, ToWorker},
     storage::RelPath,
 };
 
@@ -48,20 +48,7 @@ pub(super) struct Terms {
 /// A message to the worker; `Err` ends the stream with a reason.
 pub(super) fn to_wire(message: ToWorker, terms: &Terms, now: Seconds) -> Result<Message, String> {
     Ok(match message {
-        ToWorker::Assign { job, attempt, preset, spec, input, encoder, device } => {
-            Message::Assign(proto::Assign {
-                job_id: job.to_string(),
-                task_id: attempt.task.to_string(),
-                epoch: attempt.epoch.0,
-                preset,
-                spec_json: serde_json::to_string(&spec).expect("a spec is JSON"),
-                encoder: encoder.unwrap_or_default(),
-                device: device.map(Into::into),
-                input: Some(wire_input(job, input, terms, now)),
-                stall_timeout_ms: terms.stall_timeout_ms,
-                time_limit_ms: terms.time_limit_ms,
-            })
-        }
+        ToWorker::Assign(assignment) => Message::Assign(assign(*assignment, terms, now)),
         ToWorker::Stop { attempt, reason } => Message::StopAttempt(proto::StopAttempt {
             task_id: attempt.task.to_string(),
             epoch: attempt.epoch.0,
@@ -81,6 +68,22 @@ pub(super) fn to_wire(message: ToWorker, terms: &Terms, now: Seconds) -> Result<
         ToWorker::Idle => Message::Idle(proto::Idle {}),
         ToWorker::Disconnect { reason } => return Err(reason),
     })
+}
+
+fn assign(assignment: Assignment, terms: &Terms, now: Seconds) -> proto::Assign {
+    let Assignment { job, attempt, preset, spec, input, encoder, device } = assignment;
+    proto::Assign {
+        job_id: job.to_string(),
+        task_id: attempt.task.to_string(),
+        epoch: attempt.epoch.0,
+        preset,
+        spec_json: serde_json::to_string(&spec).expect("a spec is JSON"),
+        encoder: encoder.unwrap_or_default(),
+        device: device.map(Into::into),
+        input: Some(wire_input(job, input, terms, now)),
+        stall_timeout_ms: terms.stall_timeout_ms,
+        time_limit_ms: terms.time_limit_ms,
+    }
 }
 
 fn wire_attempt(attempt: AttemptId) -> proto::RunningAttempt {

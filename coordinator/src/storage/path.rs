@@ -5,6 +5,8 @@ use std::fmt;
 use common::id::{AttemptId, JobId, UploadId};
 use object_store::path::{Path, PathPart};
 
+use crate::text::prefix;
+
 /// Bytes of a whole relative path.
 const MAX_PATH: usize = 1024;
 /// Bytes of one part as the store writes it: file systems end at 255, and a staged upload appends `#N`.
@@ -175,7 +177,7 @@ pub fn safe_name(filename: &str) -> String {
         Some((_, extension)) if extension.len() <= 10 => format!(".{extension}"),
         _ => String::new(),
     };
-    let stem = &clean[..clean.floor_char_boundary(MAX_NAME - extension.len())];
+    let stem = prefix(clean, MAX_NAME - extension.len());
     format!("{stem}{extension}")
 }
 

@@ -14,7 +14,7 @@ use super::{
 
 /// What is sent.
 pub enum Source {
-    Object(Object),
+    Object(Box<Object>),
     File { file: File, size: u64, modified: Option<Timestamp> },
 }
 

@@ -1,6 +1,8 @@
 //! The coordinator as others see it: real HTTP and gRPC against a running one, with workers that speak the protocol and
 //! run nothing.
 
+#![allow(clippy::unwrap_used)]
+
 mod farm;
 mod lifecycle;
 mod objects;
