@@ -241,7 +241,7 @@ pub struct RunningTask {
 pub enum Event {
     /// A job was submitted or changed its state.
     Job {
-        job: JobSummary,
+        job: Box<JobSummary>,
     },
     Progress {
         job: JobId,

@@ -98,25 +98,37 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Lower is better: not where it failed before; hardware before software (candidates of one kind only remain under
-    /// `require` and `never`); most free sessions; lowest load; the emptier GPU of one worker; fewest recent failures;
-    /// the encoder family that is served best; worker and device id, so that the answer never depends on chance.
-    fn rank(
-        &self,
-        failed_on: &BTreeSet<WorkerId>,
-    ) -> (bool, bool, Reverse<u32>, (u32, u32), u32, u32, EncoderFamily, WorkerId, Slot) {
-        (
-            failed_on.contains(&self.placement.worker),
-            !self.family.is_hardware(),
-            Reverse(self.free_sessions),
-            self.load,
-            self.device_sessions,
-            self.recent_failures,
-            self.family,
-            self.placement.worker,
-            self.placement.slot,
-        )
+    fn rank(&self, failed_on: &BTreeSet<WorkerId>) -> Rank {
+        Rank {
+            failed_here: failed_on.contains(&self.placement.worker),
+            software: !self.family.is_hardware(),
+            free_sessions: Reverse(self.free_sessions),
+            load: self.load,
+            device_sessions: self.device_sessions,
+            recent_failures: self.recent_failures,
+            family: self.family,
+            worker: self.placement.worker,
+            slot: self.placement.slot,
+        }
     }
+}
+
+/// What decides between candidates, in this order; lower is better. The last two make sure that the answer never depends
+/// on chance.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    failed_here: bool,
+    /// Only `prefer` leaves candidates of both kinds.
+    software: bool,
+    free_sessions: Reverse<u32>,
+    load: (u32, u32),
+    /// The emptier GPU of one worker.
+    device_sessions: u32,
+    recent_failures: u32,
+    /// The family that is served best.
+    family: EncoderFamily,
+    worker: WorkerId,
+    slot: Slot,
 }
 
 /// Every way in which `worker` can take the task now.

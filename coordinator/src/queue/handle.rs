@@ -96,18 +96,22 @@ pub struct Welcome {
     pub verdicts: Vec<(AttemptId, bool)>,
 }
 
+/// An attempt for a worker to run.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    pub job: JobId,
+    pub attempt: AttemptId,
+    pub preset: String,
+    pub spec: Spec,
+    pub input: JobInput,
+    pub encoder: Option<String>,
+    pub device: Option<EncoderDevice>,
+}
+
 /// What the queue tells a connected worker.
 #[derive(Debug, Clone)]
 pub enum ToWorker {
-    Assign {
-        job: JobId,
-        attempt: AttemptId,
-        preset: String,
-        spec: Spec,
-        input: JobInput,
-        encoder: Option<String>,
-        device: Option<EncoderDevice>,
-    },
+    Assign(Box<Assignment>),
     Stop {
         attempt: AttemptId,
         reason: String,
@@ -274,11 +278,11 @@ impl Handle {
         };
         let mut logs: Vec<AttemptLog> = kept
             .into_iter()
-            .map(|(task, epoch, lines)| AttemptLog {
-                task,
-                epoch,
-                worker: worker(AttemptId { task, epoch }).unwrap_or_default(),
-                lines,
+            .map(|log| AttemptLog {
+                task: log.id.task,
+                epoch: log.id.epoch,
+                worker: worker(log.id).unwrap_or_default(),
+                lines: log.lines,
             })
             .collect();
         for live in self.ask(|answer| Command::LiveLogs(job, answer)).await? {

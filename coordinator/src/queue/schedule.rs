@@ -8,7 +8,7 @@ use common::{
 };
 
 use super::{
-    handle::ToWorker,
+    handle::{Assignment, ToWorker},
     state::{Effect, Now, Running, State, become_state},
 };
 use crate::{
@@ -80,7 +80,7 @@ impl State {
         let job = job.record.id;
         self.effects.push(Effect::Send(
             session,
-            ToWorker::Assign {
+            ToWorker::Assign(Box::new(Assignment {
                 job,
                 attempt,
                 preset: request.preset.clone(),
@@ -88,7 +88,7 @@ impl State {
                 input: request.input.clone(),
                 encoder: placement.encoder,
                 device: placement.device,
-            },
+            })),
         ));
         self.changed.tasks.insert(id);
         self.job_changed(job, now);

@@ -228,7 +228,7 @@ impl Service {
         }
         for effect in self.state.take_effects() {
             match effect {
-                Effect::Send(session, assign @ ToWorker::Assign { .. }) => self.send(session, assign),
+                Effect::Send(session, assign @ ToWorker::Assign(_)) => self.send(session, assign),
                 effect => self.outgoing.push(effect),
             }
         }

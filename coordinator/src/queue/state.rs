@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     fleet::{Class, Fleet, Held, Policy, Requirement, Slot},
-    store::{AttemptRecord, Changes, JobRecord, StoredJob, TaskRecord},
+    store::{AttemptRecord, Changes, JobRecord, LogRecord, StoredJob, TaskRecord},
 };
 
 /// Failures that a task may have before its job fails.
@@ -212,7 +212,11 @@ impl State {
                 .map(|task| task.record.clone())
                 .collect(),
             attempts: attempts.into_values().collect(),
-            logs: changed.logs.iter().map(|(id, lines)| (id.task, id.epoch, lines.clone())).collect(),
+            logs: changed
+                .logs
+                .iter()
+                .map(|(id, lines)| LogRecord { id: *id, lines: lines.clone() })
+                .collect(),
         }
     }
 
@@ -346,7 +350,7 @@ impl State {
     pub(super) fn job_changed(&mut self, id: JobId, now: Now) {
         self.changed.jobs.insert(id);
         if let Some(summary) = self.summary(id, now) {
-            self.effects.push(Effect::Announce(Event::Job { job: summary }));
+            self.effects.push(Effect::Announce(Event::Job { job: Box::new(summary) }));
         }
     }
 

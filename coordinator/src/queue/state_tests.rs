@@ -144,14 +144,14 @@ impl Bench {
     /// The newest assignment and the session that got it.
     fn assigned(&self) -> Option<(SessionId, AttemptId)> {
         self.sent.iter().rev().find_map(|(session, message)| match message {
-            ToWorker::Assign { attempt, .. } => Some((*session, *attempt)),
+            ToWorker::Assign(assignment) => Some((*session, assignment.attempt)),
             _ => None,
         })
     }
 
     fn assignments(&self) -> Vec<AttemptId> {
         let assigned = self.sent.iter().filter_map(|(_, message)| match message {
-            ToWorker::Assign { attempt, .. } => Some(*attempt),
+            ToWorker::Assign(assignment) => Some(assignment.attempt),
             _ => None,
         });
         assigned.collect()
@@ -444,7 +444,7 @@ fn a_job_that_could_not_be_stored_leaves_nothing() {
 
 // ---- random sequences
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Submit {
         priority: i32,
@@ -515,8 +515,8 @@ impl World {
             };
             let running = self.running.entry(worker).or_default();
             match message {
-                ToWorker::Assign { attempt, .. } => {
-                    running.insert(*attempt);
+                ToWorker::Assign(assignment) => {
+                    running.insert(assignment.attempt);
                 }
                 ToWorker::Stop { attempt, .. } | ToWorker::Acknowledge { attempt, .. } => {
                     running.remove(attempt);

@@ -6,10 +6,12 @@
 mod record;
 mod sqlite;
 
-use common::id::{Epoch, JobId, TaskId};
+use common::id::JobId;
 use futures::future::BoxFuture;
 
-pub use record::{AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, TaskHistory, TaskRecord};
+pub use record::{
+    AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, LogRecord, TaskHistory, TaskRecord,
+};
 pub use sqlite::SqliteStore;
 
 use crate::queue::JobFilter;
@@ -32,7 +34,7 @@ pub struct Changes {
     pub tasks: Vec<TaskRecord>,
     pub attempts: Vec<AttemptRecord>,
     /// Log lines of attempts, replacing what was there.
-    pub logs: Vec<(TaskId, Epoch, Vec<String>)>,
+    pub logs: Vec<LogRecord>,
 }
 
 impl Changes {
@@ -59,7 +61,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// Newest first.
     fn jobs<'a>(&'a self, filter: &'a JobFilter) -> BoxFuture<'a, Result<Vec<JobRecord>, Error>>;
     /// By task and epoch.
-    fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<(TaskId, Epoch, Vec<String>)>, Error>>;
+    fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<LogRecord>, Error>>;
     /// Waits for what is under way and closes.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -105,3 +105,10 @@ pub struct AttemptDetails {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
+
+/// What ffmpeg wrote in an attempt that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    pub id: AttemptId,
+    pub lines: Vec<String>,
+}

@@ -7,7 +7,7 @@ mod rows;
 
 use std::path::Path;
 
-use common::id::{Epoch, JobId, TaskId};
+use common::id::JobId;
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 use sqlx::{
@@ -17,7 +17,7 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-use super::{Changes, Error, JobRecord, JobStore, StoredJob};
+use super::{Changes, Error, JobRecord, JobStore, LogRecord, StoredJob};
 use crate::queue::JobFilter;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -137,7 +137,7 @@ impl SqliteStore {
         Ok(jobs)
     }
 
-    async fn read_logs(&self, job: JobId) -> Result<Vec<(TaskId, Epoch, Vec<String>)>, Error> {
+    async fn read_logs(&self, job: JobId) -> Result<Vec<LogRecord>, Error> {
         let found = sqlx::query(
             "SELECT l.* FROM attempt_logs l JOIN attempts a ON a.task = l.task AND a.epoch = l.epoch \
              WHERE a.job = ?1 ORDER BY l.task, l.epoch",
@@ -167,7 +167,7 @@ impl JobStore for SqliteStore {
         self.read_jobs(filter).boxed()
     }
 
-    fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<(TaskId, Epoch, Vec<String>)>, Error>> {
+    fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<LogRecord>, Error>> {
         self.read_logs(job).boxed()
     }
 

@@ -2,12 +2,12 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use common::id::{AttemptId, Epoch, TaskId};
+use common::id::{AttemptId, Epoch};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::super::{AttemptRecord, Error, JobRecord, TaskRecord};
+use super::super::{AttemptRecord, Error, JobRecord, LogRecord, TaskRecord};
 
 /// JSON as text inside the batch's JSON list. Records are plain data, so this cannot fail.
 fn text<T: Serialize>(value: &T) -> String {
@@ -57,8 +57,8 @@ pub(super) fn attempt(attempt: &AttemptRecord) -> Value {
     ])
 }
 
-pub(super) fn log((task, epoch, lines): &(TaskId, Epoch, Vec<String>)) -> Value {
-    json!([task, epoch, text(lines)])
+pub(super) fn log(log: &LogRecord) -> Value {
+    json!([log.id.task, log.id.epoch, text(&log.lines)])
 }
 
 /// Reads the columns of one row and names the row when one of them is unreadable.
@@ -151,7 +151,10 @@ pub(super) fn read_attempt(row: &SqliteRow) -> Result<AttemptRecord, Error> {
     })
 }
 
-pub(super) fn read_log(row: &SqliteRow) -> Result<(TaskId, Epoch, Vec<String>), Error> {
+pub(super) fn read_log(row: &SqliteRow) -> Result<LogRecord, Error> {
     let row = Reader { table: "attempt_logs", id_column: "task", row };
-    Ok((row.parse("task")?, row.epoch("epoch")?, row.json("lines")?))
+    Ok(LogRecord {
+        id: AttemptId { task: row.parse("task")?, epoch: row.epoch("epoch")? },
+        lines: row.json("lines")?,
+    })
 }

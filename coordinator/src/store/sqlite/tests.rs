@@ -75,6 +75,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut job = job(Some("ada"));
     let (mut task, mut attempt) = with_task(&job);
+    let log = LogRecord { id: attempt.id, lines: vec!["line".to_owned()] };
     let store = open(&folder).await;
     let mut changes = Changes {
         jobs: vec![job.clone()],
@@ -98,7 +99,7 @@ async fn what_was_committed_is_there_after_a_restart() {
         jobs: vec![job.clone()],
         tasks: vec![task.clone()],
         attempts: vec![attempt.clone()],
-        logs: vec![(task.id, Epoch(1), vec!["line".to_owned()])],
+        logs: vec![log.clone()],
     };
     store.commit(&changes).await.unwrap();
     store.close().await;
@@ -107,7 +108,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     let store = open(&folder).await;
     let expected = StoredJob { job: job.clone(), tasks: vec![(task.clone(), vec![attempt])] };
     assert_eq!(store.job(job.id).await.unwrap(), Some(expected));
-    assert_eq!(store.logs(job.id).await.unwrap(), [(task.id, Epoch(1), vec!["line".to_owned()])]);
+    assert_eq!(store.logs(job.id).await.unwrap(), [log]);
     assert!(store.unfinished().await.unwrap().is_empty());
     assert_eq!(store.job(JobId::new()).await.unwrap(), None);
 }
