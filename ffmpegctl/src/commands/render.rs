@@ -13,7 +13,7 @@ use crate::{names, text};
 /// Columns that an input's or owner's name takes in a list at most.
 const NAME: usize = 40;
 
-fn id(id: impl ToString, full: bool) -> String {
+fn id(id: &impl ToString, full: bool) -> String {
     if full { id.to_string() } else { names::short(id) }
 }
 
@@ -23,7 +23,7 @@ pub(super) fn jobs(jobs: &[JobSummary], now: Timestamp, full: bool) -> String {
     let mut table = table(&["ID", "STATE", "PROGRESS", "PRESET", "WORKER", "OWNER", "ELAPSED", "INPUT"]);
     for job in jobs {
         table.add_row([
-            id(job.id, full),
+            id(&job.id, full),
             state(job.state).to_owned(),
             progress(job),
             text::shorten(&text::printable(&job.preset), NAME),
@@ -135,7 +135,7 @@ fn attempt(task: &TaskView, attempt: &AttemptView) -> String {
         ("state", state.to_owned()),
         (
             "worker",
-            format!("{} ({})", text::printable(&attempt.worker.name), names::short(attempt.worker.id)),
+            format!("{} ({})", text::printable(&attempt.worker.name), names::short(&attempt.worker.id)),
         ),
         ("encoder", attempt.encoder.clone().unwrap_or_default()),
         ("device", attempt.device.clone().unwrap_or_default()),
@@ -193,7 +193,7 @@ pub(super) fn workers(workers: &[WorkerView], full: bool) -> String {
         let of = |used: u32, max: u32| format!("{used}/{max}");
         table.add_row([
             text::shorten(&text::printable(&worker.name), NAME),
-            id(worker.id, full),
+            id(&worker.id, full),
             worker_state(worker.state).to_owned(),
             of(worker.jobs, worker.capacity.max_jobs),
             of(worker.gpu_jobs, worker.capacity.max_gpu_jobs),
@@ -411,7 +411,7 @@ mod tests {
         let columns: Vec<_> = row.split_whitespace().collect();
         assert_eq!(columns[1..], ["running", "42%", "h264", "host-1", "ann", "1m30s", "clip.mp4"]);
         assert!(job.id.to_string().ends_with(columns[0]));
-        assert!(jobs(&[job.clone()], at(100), true).contains(&job.id.to_string()));
+        assert!(jobs(std::slice::from_ref(&job), at(100), true).contains(&job.id.to_string()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::error::Error;
 /// Names of what is not finished yet begin like this.
 const UNFINISHED: &str = ".ffmpegctl-";
 /// Written to try a folder: more than file systems keep inside their directory entries.
-const TRIAL: [u8; 64 * 1024] = [0; 64 * 1024];
+static TRIAL: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Folders that were made for the results. Those that are still empty are removed when this is dropped.
 #[derive(Debug, Default)]

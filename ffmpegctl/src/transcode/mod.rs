@@ -42,6 +42,9 @@ const UPLOADS: usize = 3;
 /// Cores that one encode keeps busy, about.
 const CORES_PER_JOB: u32 = 4;
 
+/// With their places among the arguments.
+type Numbered<T> = Vec<(usize, T)>;
+
 pub(crate) async fn run(
     args: TranscodeArgs,
     coordinator: Option<String>,
@@ -49,7 +52,7 @@ pub(crate) async fn run(
     interrupt: &Interrupt,
 ) -> Result<Exit, Error> {
     let json = args.json;
-    let result = transcode(args, coordinator, verbose, interrupt).await;
+    let result = Box::pin(transcode(args, coordinator, verbose, interrupt)).await;
     if let (true, Err(error)) = (json, &result) {
         progress::json_error(error);
     }
@@ -85,7 +88,7 @@ async fn transcode(
     let run = Run { args: &args, inputs: &inputs, targets: &targets, jobs, reporter: &reporter, interrupt };
     let ended = match &farm {
         Some(client) => unless_insisted(interrupt, run.work(client, false)).await,
-        None => run.here().await?,
+        None => Box::pin(run.here()).await?,
     };
     // Folders into which nothing came go again.
     drop(made);
@@ -98,7 +101,7 @@ async fn transcode(
 }
 
 /// Checks the inputs before anything is started. Those that cannot be used are told at once and cost only themselves.
-fn check(args: &TranscodeArgs, reporter: &Reporter) -> (Vec<(usize, Input)>, Vec<(usize, Outcome)>) {
+fn check(args: &TranscodeArgs, reporter: &Reporter) -> (Numbered<Input>, Numbered<Outcome>) {
     let (mut inputs, mut outcomes) = (Vec::new(), Vec::new());
     for (index, argument) in args.inputs.iter().enumerate() {
         match inputs::check(argument) {
@@ -114,7 +117,7 @@ fn check(args: &TranscodeArgs, reporter: &Reporter) -> (Vec<(usize, Input)>, Vec
     (inputs, outcomes)
 }
 
-fn conclude(reporter: &Reporter, outcomes: &mut Vec<(usize, Outcome)>) -> Exit {
+fn conclude(reporter: &Reporter, outcomes: &mut Numbered<Outcome>) -> Exit {
     outcomes.sort_by_key(|(index, _)| *index);
     let outcomes: Vec<_> = outcomes.drain(..).map(|(_, outcome)| outcome).collect();
     let exit = Exit::worst(outcomes.iter().map(|outcome| outcome.exit_code));
@@ -201,8 +204,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Everything inside this process. `None` when it was left in the middle.
-    async fn here(&self) -> Result<Option<Vec<(usize, Outcome)>>, Error> {
-        let starting = Embedded::start(self.args, self.inputs.iter().map(|(_, input)| input), self.jobs);
+    async fn here(&self) -> Result<Option<Numbered<Outcome>>, Error> {
+        let starting =
+            Box::pin(Embedded::start(self.args, self.inputs.iter().map(|(_, input)| input), self.jobs));
         let mut embedded = interruptible(self.interrupt, starting).await?;
         let client = embedded.client()?;
         let outcomes = tokio::select! {
@@ -216,12 +220,12 @@ impl Run<'_> {
         outcomes
     }
 
-    async fn begin_here(&self, embedded: &Embedded, client: &Client) -> Result<Vec<(usize, Outcome)>, Error> {
+    async fn begin_here(&self, embedded: &Embedded, client: &Client) -> Result<Numbered<Outcome>, Error> {
         interruptible(self.interrupt, embedded.connected(client)).await?;
         Ok(self.work(client, true).await)
     }
 
-    async fn work(&self, client: &Client, in_place: bool) -> Vec<(usize, Outcome)> {
+    async fn work(&self, client: &Client, in_place: bool) -> Numbered<Outcome> {
         let request = |input| JobRequest {
             input,
             preset: Some(self.args.preset.clone()),
