@@ -173,6 +173,9 @@ pub struct MediaInfo {
     /// Bits per second over the whole file.
     pub bit_rate: Option<u64>,
     pub streams: Vec<StreamInfo>,
+    /// Seconds at which the last chapter ends; absent without chapters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chapters_end: Option<f64>,
 }
 
 /// One stream of a file.

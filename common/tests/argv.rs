@@ -55,6 +55,7 @@ fn film() -> MediaInfo {
             stream(2, "mov_text", StreamKind::Subtitle { bitmap: false }),
             stream(3, "mjpeg", StreamKind::AttachedPicture),
         ],
+        chapters_end: Some(60.06),
     }
 }
 
@@ -135,6 +136,18 @@ fn every_preset_on_every_encoder_family() {
         };
         insta::assert_snapshot!(preset.name.as_str(), text);
     }
+}
+
+#[test]
+fn chapters_of_a_longer_edit_are_left_out() {
+    let presets = Presets::builtin();
+    let spec = &presets.get("h264").unwrap().spec;
+    let encoder = EncoderChoice::software("libx264");
+    let dropped = |input: &MediaInfo| {
+        argv(spec, input, Some(&encoder)).windows(2).any(|pair| pair == ["-map_chapters", "-1"])
+    };
+    assert!(!dropped(&film()));
+    assert!(dropped(&MediaInfo { chapters_end: Some(775.0), ..film() }));
 }
 
 #[test]
@@ -317,6 +330,7 @@ fn input() -> impl Strategy<Value = MediaInfo> {
         duration,
         size: None,
         bit_rate: None,
+        chapters_end: None,
         streams: streams
             .into_iter()
             .zip(0..)

@@ -162,7 +162,7 @@ impl Coordinator {
         let token = config.grpc.as_ref().and_then(|grpc| grpc.token.as_ref());
         if token.is_none() {
             tracing::warn!(
-                "no TVARR_GRPC_AUTH_TOKEN: any program on this machine can be a worker, and no other machine can"
+                "no TVARR_GRPC_AUTH_TOKEN: the worker port listens on loopback only, so any program on this machine can be a worker and no other machine can"
             );
         }
         let sessions = Sessions {

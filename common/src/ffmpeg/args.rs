@@ -24,7 +24,7 @@ impl Args {
     /// What every run has, up to and with the input.
     pub(super) fn with_input(context: &Context<'_>, device: &[String]) -> Self {
         let mut args = Self::default();
-        args.all(["-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-nostats"]);
+        args.all(["-hide_banner", "-nostdin", "-y", "-loglevel", "level+info", "-nostats"]);
         args.all(["-progress", "pipe:1", "-stats_period", "0.5"]);
         args.all(device);
         args.all(["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS]);

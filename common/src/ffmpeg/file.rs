@@ -73,6 +73,10 @@ pub(super) fn lower(context: &Context<'_>, spec: &FileSpec) -> Result<Lowered, F
         let index = usize::from(video.is_some());
         args.pair(&format!("-c:v:{index}"), "copy").pair(&format!("-disposition:v:{index}"), "attached_pic");
     }
+    if chapters_run_past_the_end(context.input) {
+        args.pair("-map_chapters", "-1");
+        warnings.push("the chapters were left out: they go on after the media has ended".to_owned());
+    }
     container_args(&mut args, spec.container);
     let path = format!("{}.{}", safe_stem(context.stem), spec.container.extension());
     args.output(context.output_dir.join(&path));
@@ -96,6 +100,12 @@ pub(super) fn lower(context: &Context<'_>, spec: &FileSpec) -> Result<Lowered, F
         finish: Finish::Nothing,
         warnings,
     })
+}
+
+/// Chapters of another, longer edit. Written to MP4 they are a track, and stretch the file to their own end.
+fn chapters_run_past_the_end(input: &MediaInfo) -> bool {
+    const ROUNDING: f64 = 1.0;
+    matches!((input.chapters_end, input.duration), (Some(end), Some(duration)) if end > duration + ROUNDING)
 }
 
 /// The encoder that placement chose, checked against the spec.

@@ -10,8 +10,16 @@ use crate::{
     media::{AudioInfo, MediaInfo, StreamInfo, StreamKind, VideoInfo},
 };
 
-const ASK: [&str; 7] =
-    ["-hide_banner", "-loglevel", "error", "-print_format", "json", "-show_format", "-show_streams"];
+const ASK: [&str; 8] = [
+    "-hide_banner",
+    "-loglevel",
+    "error",
+    "-print_format",
+    "json",
+    "-show_format",
+    "-show_streams",
+    "-show_chapters",
+];
 
 /// ffprobe's arguments for an input: a path or a loopback URL. Nothing but that one file is opened.
 #[must_use]
@@ -37,7 +45,14 @@ pub fn ffprobe_output_args(path: &std::path::Path) -> Vec<OsString> {
 struct Answer {
     #[serde(default)]
     streams: Vec<Stream>,
+    #[serde(default)]
+    chapters: Vec<Chapter>,
     format: Option<Format>,
+}
+
+#[derive(Deserialize)]
+struct Chapter {
+    end_time: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +123,11 @@ pub fn parse_ffprobe(json: &[u8]) -> Result<MediaInfo, Failure> {
         size: format.size.and_then(|size| size.parse().ok()),
         bit_rate: format.bit_rate.and_then(|rate| rate.parse().ok()),
         streams: answer.streams.iter().map(stream).collect(),
+        chapters_end: answer
+            .chapters
+            .iter()
+            .filter_map(|chapter| seconds(chapter.end_time.as_deref()))
+            .max_by(f64::total_cmp),
     })
 }
 

@@ -163,7 +163,7 @@ mod tests {
             ("h264_nvmpi", "auto", ""),
         ] {
             let line = line(encoder, VideoCodec::H264, device, 8);
-            assert!(line.contains(&format!("-c:v {encoder} ")) && line.contains(told), "{line}");
+            assert!(line.contains(&format!("-c:v:0 {encoder} ")) && line.contains(told), "{line}");
             assert!(line.starts_with("-nostats -progress pipe:1 ") && line.ends_with(" -f null -"), "{line}");
             assert!(line.contains("size=320x256"), "{line}");
         }

@@ -248,12 +248,17 @@ const fn signal_name(signal: i32) -> &'static str {
     }
 }
 
-/// ffmpeg's lines, with `-loglevel level+...`.
+/// ffmpeg's lines, with `-loglevel level+...`. What it says at level info is for people: it quotes the input's own
+/// titles and names, and no verdict is made from it.
 struct Words<'a>(&'a [String]);
 
 impl Words<'_> {
+    fn verdicts(&self) -> impl DoubleEndedIterator<Item = &String> {
+        self.0.iter().filter(|line| !line.contains("[info]"))
+    }
+
     fn find(&self, pattern: &str) -> Option<String> {
-        self.0.iter().find(|line| line.contains(pattern)).map(|line| bare(line))
+        self.verdicts().find(|line| line.contains(pattern)).map(|line| bare(line))
     }
 
     fn find_any(&self, patterns: &[&str]) -> Option<String> {
@@ -262,7 +267,7 @@ impl Words<'_> {
 
     /// `Unknown encoder 'libfoo'` -> `libfoo`
     fn quoted_after(&self, pattern: &str) -> Option<String> {
-        self.0.iter().find_map(|line| {
+        self.verdicts().find_map(|line| {
             let (_, rest) = line.split_once(pattern)?;
             let (name, _) = rest.strip_prefix('\'')?.split_once('\'')?;
             Some(name.to_owned())
@@ -272,7 +277,7 @@ impl Words<'_> {
     /// The first error tells the cause; those after it are mostly its consequences.
     fn first_error(&self) -> Option<String> {
         let error = |line: &&String| line.contains("[error]") || line.contains("[fatal]");
-        self.0.iter().find(error).or_else(|| self.0.last()).map(|line| bare(line))
+        self.verdicts().find(error).or_else(|| self.verdicts().next_back()).map(|line| bare(line))
     }
 }
 
