@@ -23,7 +23,7 @@ test: ## Run every test: in-file, property and end-to-end
 bench: ## Measure against plain ffmpeg, Celery and BullMQ (sets up what it needs)
 	@scripts/setup.sh --tests
 	@scripts/footage.sh
-	@bench/run
+	@scripts/bench.sh
 
 lint: ## Formatting, clippy without a warning, licences and advisories if cargo-deny is here
 	cargo fmt --all --check

@@ -11,15 +11,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-say() { echo "bench: $*" >&2; }
-have() { command -v "$1" >/dev/null 2>&1; }
-
-packages=()
-need() { # need COMMAND PACKAGE...
-    local command=$1
-    shift
-    have "$command" || packages+=("$@")
-}
+name=bench
+. scripts/packages.sh
 need ffmpeg ffmpeg
 need ffprobe ffmpeg
 need redis-server redis-server
@@ -28,24 +21,9 @@ need node nodejs
 need npm npm
 need python3 python3
 if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then packages+=(python3-venv); fi
-if ((${#packages[@]})); then
-    mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
-    root=()
-    if ((EUID != 0)); then root=(sudo); fi
-    if ! have apt-get || { ((${#root[@]})) && ! have sudo; }; then
-        say "missing (by their Debian names): ${packages[*]}. Install them and start again."
-        exit 1
-    fi
-    say "installing with apt-get: ${packages[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    # Debian starts a Redis of its own on installation; the benchmarks start theirs on another port.
-    "${root[@]}" apt-get update -qq
-    "${root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
-fi
-if ! have cargo; then
-    say "there is no Rust here: install it with rustup (https://rustup.rs) and start again"
-    exit 1
-fi
+# Debian starts a Redis of its own on installation; the benchmarks start theirs on another port.
+install_packages
+need_rust
 
 mkdir -p .bench/clips .bench/tmp .bench/node
 

@@ -17,15 +17,9 @@ for arg in "$@"; do
     esac
 done
 
-say() { echo "setup: $*" >&2; }
-have() { command -v "$1" >/dev/null 2>&1; }
+name=setup
+. scripts/packages.sh
 
-packages=()
-need() { # need COMMAND PACKAGE...
-    local command=$1
-    shift
-    have "$command" || packages+=("$@")
-}
 need ffmpeg ffmpeg
 need ffprobe ffmpeg
 need curl curl
@@ -39,31 +33,8 @@ if $tests; then
     need npm npm
 fi
 
-if ((${#packages[@]})); then
-    mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
-    root=()
-    if ((EUID != 0)); then
-        if have sudo; then
-            root=(sudo)
-        else
-            say "missing: ${packages[*]}; this is not root and there is no sudo. Install them and start again."
-            exit 1
-        fi
-    fi
-    if ! have apt-get; then
-        say "missing (by their Debian names): ${packages[*]}; there is no apt-get here. Install them and start again."
-        exit 1
-    fi
-    say "installing with apt-get: ${packages[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    "${root[@]}" apt-get update -qq
-    "${root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
-fi
-
-if ! have cargo; then
-    say "there is no Rust here: install it with rustup (https://rustup.rs) and start again"
-    exit 1
-fi
+install_packages
+need_rust
 
 if $tests && ! PATH="$PWD/.tools/bin:$PATH" cargo nextest --version >/dev/null 2>&1; then
     say "building cargo-nextest into .tools/bin (once, some minutes)"

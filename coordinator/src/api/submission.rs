@@ -11,8 +11,9 @@ use url::Url;
 
 use super::{Api, problem::Error, suggest};
 use crate::{
-    queue::{InputLocation, JobInput, NewJob},
+    queue::{InputLocation, JobInput},
     storage::shared::Refused,
+    store::JobDetails,
 };
 
 const MAX_URL: usize = 4096;
@@ -25,7 +26,7 @@ const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
 const CUSTOM: &str = "custom";
 
 /// The job that `request` asks for.
-pub(super) async fn check(api: &Api, request: JobRequest) -> Result<NewJob, Error> {
+pub(super) async fn check(api: &Api, request: JobRequest) -> Result<JobDetails, Error> {
     let (preset, spec) = output(&api.presets, request.preset, request.spec)?;
     if !PRIORITIES.contains(&request.priority) {
         return Err(Error::invalid(
@@ -44,7 +45,7 @@ pub(super) async fn check(api: &Api, request: JobRequest) -> Result<NewJob, Erro
         InputRef::Path(text) => shared(api, text).await?,
         InputRef::Upload(id) => uploaded(api, id).await?,
     };
-    Ok(NewJob {
+    Ok(JobDetails {
         input,
         preset,
         spec,

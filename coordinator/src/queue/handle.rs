@@ -6,7 +6,7 @@ use common::{
     api::{AttemptLog, Event, JobState, JobSummary, JobView, Page, WorkerView},
     failure::Failure,
     id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
-    media::{HardwarePolicy, MediaInfo},
+    media::MediaInfo,
     spec::Spec,
     worker::{Capabilities, Capacity, EncoderDevice, GpuLoad, Labels, Load, Need, OutputFile, Progress},
 };
@@ -39,19 +39,6 @@ pub enum Error {
     Store(String),
     #[error("the coordinator is shutting down")]
     ShuttingDown,
-}
-
-/// A job that was checked and may be queued.
-#[derive(Debug, Clone)]
-pub struct NewJob {
-    pub input: JobInput,
-    /// Preset name, or `custom`.
-    pub preset: String,
-    pub spec: Spec,
-    pub hardware: HardwarePolicy,
-    pub priority: i32,
-    pub labels: Labels,
-    pub owner: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,17 +175,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::Store`] when it could not be written; then it was not accepted.
-    pub async fn submit(&self, job: NewJob) -> Result<JobView, Error> {
-        let tasks = plan(&job.spec).into_iter().map(|planned| (TaskId::new(), planned)).collect();
-        let details = JobDetails {
-            input: job.input,
-            preset: job.preset,
-            spec: job.spec,
-            hardware: job.hardware,
-            priority: job.priority,
-            labels: job.labels,
-            owner: job.owner,
-        };
+    pub async fn submit(&self, details: JobDetails) -> Result<JobView, Error> {
+        let tasks = plan(&details.spec).into_iter().map(|planned| (TaskId::new(), planned)).collect();
         let submission = Submission { id: JobId::new(), details, tasks };
         self.ask(|answer| Command::Submit(submission, answer)).await?
     }

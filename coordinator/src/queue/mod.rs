@@ -15,8 +15,8 @@ mod state_tests;
 mod view;
 
 pub use handle::{
-    Assignment, AttemptResult, Error, Handle, InputLocation, JobFilter, JobInput, NewJob, Registration,
-    ToWorker, UploadGrant, Welcome,
+    Assignment, AttemptResult, Error, Handle, InputLocation, JobFilter, JobInput, Registration, ToWorker,
+    UploadGrant, Welcome,
 };
 pub use service::{Service, Sweep};
 pub use state::Settings;

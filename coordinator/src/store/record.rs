@@ -30,10 +30,11 @@ pub struct JobRecord {
     pub result: JobResult,
 }
 
-/// What was asked for.
+/// What was asked for, checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobDetails {
     pub input: JobInput,
+    /// Preset name, or `custom`.
     pub preset: String,
     pub spec: Spec,
     pub hardware: HardwarePolicy,

@@ -1,0 +1,209 @@
+//! What the queue promises, case by case and under random sequences of events.
+
+mod cases;
+mod random;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use common::{
+    api::{AttemptState, JobState, TaskState},
+    failure::{Failure, FailureKind},
+    id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
+    media::HardwarePolicy,
+    worker::{Load, Need, OutputFile, Progress},
+};
+use uuid::Uuid;
+
+use super::{
+    handle::{AttemptResult, Error, InputLocation, JobInput, Registration, ToWorker},
+    jobs::Submission,
+    state::{Effect, FAILURE_BUDGET, Now, Settings, State},
+};
+use crate::{
+    fleet::{Policy, testing},
+    plan::{Planned, TaskKind},
+    store::{Changes, JobDetails, StoredJob},
+};
+
+const LEASE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The queue with a store that is a map, and a clock that is moved by hand.
+struct Bench {
+    state: State,
+    at: Duration,
+    stored: BTreeMap<JobId, StoredJob>,
+    sent: Vec<(SessionId, ToWorker)>,
+    sweeps: Vec<AttemptId>,
+    sessions: u128,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            state: State::new(settings()),
+            at: Duration::ZERO,
+            stored: BTreeMap::new(),
+            sent: Vec::new(),
+            sweeps: Vec::new(),
+            sessions: 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.at, wall: i64::try_from(self.at.as_millis()).unwrap() }
+    }
+
+    /// What the shell does after each batch.
+    fn settle(&mut self) {
+        self.state.tick(self.now());
+        self.state.schedule(self.now());
+        store(&mut self.stored, self.state.changes());
+        self.state.written();
+        for effect in self.state.take_effects() {
+            match effect {
+                Effect::Send(session, message) => self.sent.push((session, message)),
+                Effect::Sweep(_, attempt) => self.sweeps.push(attempt),
+                Effect::Announce(_) => {}
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.at += time;
+        self.settle();
+    }
+
+    fn submit(&mut self, number: u128, priority: i32) -> JobId {
+        let id = JobId(Uuid::from_u128(number));
+        let requirement = testing::h264(HardwarePolicy::Prefer);
+        let details = JobDetails {
+            input: JobInput {
+                location: InputLocation::Url("http://x/a.mp4".to_owned()),
+                name: "a.mp4".to_owned(),
+            },
+            preset: requirement.preset.clone(),
+            spec: serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
+            hardware: requirement.policy,
+            priority,
+            labels: requirement.labels,
+            owner: None,
+        };
+        let task = (TaskId(id.0), Planned { kind: TaskKind::Encode, need: requirement.need });
+        self.state.submit(Submission { id, details, tasks: vec![task] }, self.now());
+        self.settle();
+        id
+    }
+
+    fn connect(&mut self, worker: u128, running: Vec<AttemptId>) -> (SessionId, Vec<(AttemptId, bool)>) {
+        self.sessions += 1;
+        let session = SessionId(Uuid::from_u128(self.sessions));
+        let known = testing::cpu_worker(worker);
+        let hello = Registration {
+            worker: known.id,
+            name: known.name,
+            version: known.version,
+            address: known.address,
+            capabilities: known.capabilities,
+            capacity: known.capacity,
+            labels: known.labels,
+            presets: known.presets,
+            running,
+            exit_when_idle: false,
+            draining: false,
+        };
+        let verdicts = self.state.register(hello, session, self.now()).verdicts;
+        self.settle();
+        (session, verdicts)
+    }
+
+    fn beat(&mut self, session: SessionId, attempts: &[AttemptId]) {
+        let attempts = attempts.iter().map(|id| (*id, Progress::default(), Vec::new())).collect();
+        self.state.heartbeat(session, Load::default(), Vec::new(), attempts, self.now());
+        self.settle();
+    }
+
+    fn succeed(&mut self, session: SessionId, attempt: AttemptId) {
+        let output = OutputFile { path: "a.mp4".to_owned(), size: 1, content_type: "video/mp4".to_owned() };
+        let result = AttemptResult::Succeeded {
+            outputs: vec![output],
+            warnings: Vec::new(),
+            progress: Progress::default(),
+        };
+        self.state.attempt_finished(session, attempt, result, Vec::new(), self.now());
+        self.settle();
+    }
+
+    fn fail(&mut self, session: SessionId, attempt: AttemptId, kind: FailureKind, missing: Need) {
+        let result = AttemptResult::Failed { failure: Failure::new(kind, "it broke"), missing };
+        self.state.attempt_finished(session, attempt, result, Vec::new(), self.now());
+        self.settle();
+    }
+
+    /// The newest assignment and the session that got it.
+    fn assigned(&self) -> Option<(SessionId, AttemptId)> {
+        self.sent.iter().rev().find_map(|(session, message)| match message {
+            ToWorker::Assign(assignment) => Some((*session, assignment.attempt)),
+            _ => None,
+        })
+    }
+
+    fn assignments(&self) -> Vec<AttemptId> {
+        let assigned = self.sent.iter().filter_map(|(_, message)| match message {
+            ToWorker::Assign(assignment) => Some(assignment.attempt),
+            _ => None,
+        });
+        assigned.collect()
+    }
+
+    fn acknowledged(&self) -> Option<bool> {
+        self.sent.iter().rev().find_map(|(_, message)| match message {
+            ToWorker::Acknowledge { accepted, .. } => Some(*accepted),
+            _ => None,
+        })
+    }
+
+    fn job(&self, id: JobId) -> &StoredJob {
+        &self.stored[&id]
+    }
+
+    fn state_of(&self, id: JobId) -> JobState {
+        self.job(id).job.state
+    }
+
+    /// The coordinator is killed and started again.
+    fn restart(&mut self) {
+        self.state = State::new(settings());
+        for stored in self.stored.values().filter(|stored| !stored.job.state.is_final()) {
+            self.state.restore(stored.clone(), Now { mono: self.at, wall: 0 });
+        }
+        self.settle();
+    }
+}
+
+fn settings() -> Settings {
+    Settings { lease: LEASE, grace: GRACE, policy: Policy { stale_after: LEASE, ..Policy::default() } }
+}
+
+/// A store in memory: what SQLite does with the same changes.
+fn store(stored: &mut BTreeMap<JobId, StoredJob>, changes: Changes) {
+    for job in changes.jobs {
+        let tasks = stored.remove(&job.id).map(|old| old.tasks).unwrap_or_default();
+        stored.insert(job.id, StoredJob { job, tasks });
+    }
+    for task in changes.tasks {
+        let tasks = &mut stored.get_mut(&task.job).unwrap().tasks;
+        match tasks.iter_mut().find(|(known, _)| known.id == task.id) {
+            Some((known, _)) => *known = task,
+            None => tasks.push((task, Vec::new())),
+        }
+    }
+    for attempt in changes.attempts {
+        let tasks = &mut stored.get_mut(&attempt.job).unwrap().tasks;
+        let (_, attempts) = tasks.iter_mut().find(|(task, _)| task.id == attempt.id.task).unwrap();
+        match attempts.iter_mut().find(|known| known.id == attempt.id) {
+            Some(known) => *known = attempt,
+            None => attempts.push(attempt),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The promises under random sequences of events: faults, restarts, lost and lying workers.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Submit {
+        priority: i32,
+    },
+    Connect(u128),
+    /// The worker's stream breaks; its attempts go on.
+    Break(u128),
+    /// The worker dies with its attempts.
+    Die(u128),
+    Beat(u128),
+    Succeed {
+        worker: u128,
+        which: usize,
+    },
+    Fail {
+        worker: u128,
+        which: usize,
+        kind: usize,
+    },
+    /// A message about an attempt that may be anything by now.
+    Stale {
+        worker: u128,
+        which: usize,
+    },
+    Cancel(usize),
+    Drain(u128, bool),
+    Pass(u64),
+    RestartCoordinator,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let worker = 1u128..4;
+    prop_oneof![
+        4 => (-1i32..2).prop_map(|priority| Step::Submit { priority }),
+        4 => worker.clone().prop_map(Step::Connect),
+        1 => worker.clone().prop_map(Step::Break),
+        1 => worker.clone().prop_map(Step::Die),
+        4 => worker.clone().prop_map(Step::Beat),
+        4 => (worker.clone(), any::<usize>()).prop_map(|(worker, which)| Step::Succeed { worker, which }),
+        2 => (worker.clone(), any::<usize>(), any::<usize>())
+            .prop_map(|(worker, which, kind)| Step::Fail { worker, which, kind }),
+        1 => (worker.clone(), any::<usize>()).prop_map(|(worker, which)| Step::Stale { worker, which }),
+        1 => any::<usize>().prop_map(Step::Cancel),
+        1 => (worker, any::<bool>()).prop_map(|(worker, draining)| Step::Drain(worker, draining)),
+        3 => (0u64..40).prop_map(Step::Pass),
+        1 => Just(Step::RestartCoordinator),
+    ]
+}
+
+/// Workers as they really are, beside what the queue believes.
+#[derive(Default)]
+struct World {
+    sessions: BTreeMap<u128, SessionId>,
+    running: BTreeMap<u128, BTreeSet<AttemptId>>,
+    read: usize,
+    published: BTreeMap<TaskId, Epoch>,
+    epochs: BTreeMap<TaskId, Epoch>,
+    jobs: Vec<JobId>,
+}
+
+impl World {
+    /// Workers do what they were told since the last look.
+    fn obey(&mut self, bench: &Bench) {
+        for (session, message) in &bench.sent[self.read..] {
+            let Some(worker) = self.sessions.iter().find(|(_, known)| *known == session).map(|(id, _)| *id)
+            else {
+                continue;
+            };
+            let running = self.running.entry(worker).or_default();
+            match message {
+                ToWorker::Assign(assignment) => {
+                    running.insert(assignment.attempt);
+                }
+                ToWorker::Stop { attempt, .. } | ToWorker::Acknowledge { attempt, .. } => {
+                    running.remove(attempt);
+                }
+                _ => {}
+            }
+        }
+        self.read = bench.sent.len();
+    }
+
+    fn nth(&self, worker: u128, which: usize) -> Option<AttemptId> {
+        let running = self.running.get(&worker).filter(|running| !running.is_empty())?;
+        running.iter().nth(which % running.len()).copied()
+    }
+
+    fn step(&mut self, bench: &mut Bench, step: Step) {
+        match step {
+            Step::Submit { priority } => {
+                let number = self.jobs.len() as u128 + 1;
+                self.jobs.push(bench.submit(number, priority));
+            }
+            Step::Connect(worker) => {
+                let running: Vec<_> = self.running.entry(worker).or_default().iter().copied().collect();
+                let before = bench.sent.len();
+                let (session, verdicts) = bench.connect(worker, running);
+                assert!(self.read <= before);
+                self.sessions.insert(worker, session);
+                for (attempt, keep) in verdicts {
+                    if !keep {
+                        self.running.entry(worker).or_default().remove(&attempt);
+                    }
+                }
+            }
+            Step::Break(worker) => {
+                if let Some(session) = self.sessions.remove(&worker) {
+                    bench.state.disconnected(session, bench.now());
+                    bench.settle();
+                }
+            }
+            Step::Die(worker) => {
+                self.running.remove(&worker);
+                if let Some(session) = self.sessions.remove(&worker) {
+                    bench.state.disconnected(session, bench.now());
+                    bench.settle();
+                }
+            }
+            Step::Beat(worker) => {
+                if let Some(session) = self.sessions.get(&worker) {
+                    let running: Vec<_> = self.running.entry(worker).or_default().iter().copied().collect();
+                    bench.beat(*session, &running);
+                }
+            }
+            Step::Succeed { worker, which } => {
+                if let (Some(session), Some(attempt)) = (self.sessions.get(&worker), self.nth(worker, which))
+                {
+                    bench.succeed(*session, attempt);
+                }
+            }
+            Step::Fail { worker, which, kind } => {
+                if let (Some(session), Some(attempt)) = (self.sessions.get(&worker), self.nth(worker, which))
+                {
+                    let kind = FailureKind::ALL[kind % FailureKind::ALL.len()];
+                    bench.fail(*session, attempt, kind, Need::default());
+                }
+            }
+            Step::Stale { worker, which } => {
+                if let (Some(session), false) = (self.sessions.get(&worker), self.jobs.is_empty()) {
+                    let job = self.jobs[which % self.jobs.len()];
+                    bench.succeed(*session, AttemptId { task: TaskId(job.0), epoch: Epoch(999) });
+                }
+            }
+            Step::Cancel(which) => {
+                if !self.jobs.is_empty() {
+                    let _ = bench.state.cancel(self.jobs[which % self.jobs.len()], bench.now());
+                    bench.settle();
+                }
+            }
+            Step::Drain(worker, draining) => {
+                let _ = bench.state.set_draining(testing::worker_id(worker), draining, bench.now());
+                bench.settle();
+            }
+            Step::Pass(seconds) => bench.pass(Duration::from_secs(seconds)),
+            Step::RestartCoordinator => {
+                bench.restart();
+                self.sessions.clear();
+            }
+        }
+        self.obey(bench);
+    }
+
+    fn check(&mut self, bench: &Bench) -> Result<(), TestCaseError> {
+        for worker in bench.state.fleet.iter() {
+            let used = worker.in_use();
+            prop_assert!(used.jobs <= worker.capacity.max_jobs, "slots of {}: {used:?}", worker.name);
+        }
+        for (worker, running) in &self.running {
+            let capacity = testing::cpu_worker(*worker).capacity.max_jobs as usize;
+            if self.sessions.contains_key(worker) {
+                prop_assert!(running.len() <= capacity, "worker {worker} really runs {}", running.len());
+            }
+        }
+        for id in &self.jobs {
+            let stored = bench.job(*id);
+            let (task, attempts) = &stored.tasks[0];
+            let last = self.epochs.insert(task.id, task.epoch).unwrap_or_default();
+            prop_assert!(task.epoch >= last, "epochs only grow");
+            if let Some(published) = task.published {
+                let first = *self.published.entry(task.id).or_insert(published);
+                prop_assert_eq!(first, published, "published once");
+                prop_assert_eq!(stored.job.state, JobState::Succeeded);
+            }
+            prop_assert_eq!(
+                attempts.iter().filter(|attempt| attempt.state == AttemptState::Succeeded).count(),
+                usize::from(task.published.is_some())
+            );
+            prop_assert!(task.history.failures <= FAILURE_BUDGET);
+            prop_assert_eq!(stored.job.state.is_final(), !bench.state.knows(*id));
+            prop_assert_eq!(
+                stored.job.state == JobState::Queued,
+                matches!(task.state, TaskState::Queued),
+                "job and task agree"
+            );
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Slots are never exceeded, epochs grow, at most one attempt is published, and when the faults end, every job
+    /// reaches a final state.
+    #[test]
+    fn whatever_happens_the_promises_hold(steps in prop::collection::vec(any_step(), 0..60)) {
+        let mut bench = Bench::new();
+        let mut world = World::default();
+        for step in steps {
+            world.step(&mut bench, step);
+            world.check(&bench)?;
+        }
+        // The faults end: every worker is there, and does its work.
+        for worker in 1..4 {
+            world.step(&mut bench, Step::Connect(worker));
+            world.step(&mut bench, Step::Drain(worker, false));
+        }
+        for _ in 0..200 {
+            for worker in 1..4 {
+                world.step(&mut bench, Step::Succeed { worker, which: 0 });
+                world.step(&mut bench, Step::Beat(worker));
+            }
+            world.step(&mut bench, Step::Pass(5));
+            world.check(&bench)?;
+        }
+        for id in &world.jobs {
+            prop_assert!(bench.state_of(*id).is_final(), "job {} never ended: {:?}", id, bench.state.summary(*id, bench.now()));
+        }
+    }
+}
