@@ -4,6 +4,8 @@
 SHELL := bash
 
 NEXTEST_PROFILE ?= default
+# A newer ffmpeg than the distribution's, where scripts/footage.sh has fetched it: presets must work with both.
+FFMPEG_NEXT = $(wildcard $(CURDIR)/.tools/ffmpeg-n9)
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 help: ## Show this list
@@ -18,7 +20,7 @@ test: ## Run every test: in-file, property and end-to-end
 	@scripts/setup.sh --tests
 	@scripts/footage.sh
 	cargo build --locked --workspace --all-targets
-	cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
+	TVARR_TEST_FFMPEG_NEXT=$(FFMPEG_NEXT) cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 bench: ## Measure against plain ffmpeg, Celery and BullMQ (sets up what it needs)
 	@scripts/setup.sh --tests

