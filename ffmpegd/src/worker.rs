@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    os::unix::fs::PermissionsExt as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -220,10 +221,18 @@ impl Worker {
     }
 }
 
-/// A path stays valid in another working folder; a name is looked up in `PATH`.
+/// A path stays valid in another working folder; a name is looked up in `PATH`, once.
 fn program(path: &std::path::Path) -> std::path::PathBuf {
     let is_name = path.parent().is_none_or(|parent| parent.as_os_str().is_empty());
-    if is_name { path.to_owned() } else { std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
+    if !is_name {
+        return std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let runs = |file: &std::path::PathBuf| {
+        file.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+    };
+    let found = std::env::split_paths(&folders).map(|folder| folder.join(path)).find(runs);
+    found.unwrap_or_else(|| path.to_owned())
 }
 
 async fn watch_load(

@@ -18,7 +18,7 @@ use std::time::Duration;
 #[cfg(test)]
 pub(crate) use self::failure::SourceFailure;
 pub(crate) use self::{
-    path::{head, open_below},
+    path::open_below,
     policy::Origin,
     proxy::{Mount, Proxy},
     source::{Observed, Source, shown},

@@ -1,14 +1,39 @@
 //! Inputs below a shared root are opened in place.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use common::failure::{Failure, FailureKind};
-use tokio::{fs, io::AsyncReadExt};
 
 use super::source::HEAD;
 
-/// The canonical path of a file that may be read: below one of `roots` after every link was followed.
-pub(crate) async fn open_below(roots: &[PathBuf], path: &Path) -> Result<PathBuf, Failure> {
+/// A file that may be read.
+#[derive(Debug)]
+pub(crate) struct SharedFile {
+    /// Canonical.
+    pub(crate) path: PathBuf,
+    /// Its first bytes; none when it cannot be read.
+    pub(crate) head: Vec<u8>,
+}
+
+/// Finds a file below one of `roots` after every link was followed. One visit to the blocking threads: each costs about as
+/// much as the system calls themselves, and an encode waits for them.
+pub(crate) async fn open_below(roots: &[PathBuf], path: &Path) -> Result<SharedFile, Failure> {
+    let (roots, path) = (roots.to_vec(), path.to_owned());
+    let opening = tokio::task::spawn_blocking(move || {
+        let path = find_below(&roots, &path)?;
+        let head = head(&path);
+        Ok(SharedFile { path, head })
+    });
+    opening.await.unwrap_or_else(|error| {
+        Err(Failure::new(FailureKind::Crashed, format!("opening the input was broken off: {error}")))
+    })
+}
+
+fn find_below(roots: &[PathBuf], path: &Path) -> Result<PathBuf, Failure> {
     let unreachable = |message: String| Failure::new(FailureKind::SourceUnreachable, message);
     let invalid = |message: String| Failure::new(FailureKind::InvalidInput, message);
     let shown = path.display();
@@ -20,7 +45,7 @@ pub(crate) async fn open_below(roots: &[PathBuf], path: &Path) -> Result<PathBuf
     if !path.is_absolute() {
         return Err(invalid(format!("cannot open {shown}: the path is not absolute")));
     }
-    let canonical = match fs::canonicalize(path).await {
+    let canonical = match fs::canonicalize(path) {
         Ok(canonical) => canonical,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && below(roots, path) => {
             return Err(invalid(format!("cannot open {shown}: there is no such file")));
@@ -37,9 +62,8 @@ pub(crate) async fn open_below(roots: &[PathBuf], path: &Path) -> Result<PathBuf
             roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ")
         )));
     }
-    let about = fs::metadata(&canonical)
-        .await
-        .map_err(|error| unreachable(format!("cannot open {shown}: {error}")))?;
+    let about =
+        fs::metadata(&canonical).map_err(|error| unreachable(format!("cannot open {shown}: {error}")))?;
     if about.is_dir() {
         return Err(invalid(format!("cannot open {shown}: it is a folder; name a file")));
     }
@@ -52,12 +76,11 @@ pub(crate) async fn open_below(roots: &[PathBuf], path: &Path) -> Result<PathBuf
     Ok(canonical)
 }
 
-/// The first bytes of a file; none of one that cannot be read.
-pub(crate) async fn head(path: &Path) -> Vec<u8> {
+fn head(path: &Path) -> Vec<u8> {
     let mut head = Vec::with_capacity(HEAD);
-    if let Ok(file) = fs::File::open(path).await {
+    if let Ok(file) = fs::File::open(path) {
         // Whatever came before an error is what there is.
-        let _ = file.take(HEAD as u64).read_to_end(&mut head).await;
+        let _ = file.take(HEAD as u64).read_to_end(&mut head);
     }
     head
 }
@@ -74,16 +97,17 @@ mod tests {
     async fn only_files_below_a_root_are_opened() {
         let outside = tempfile::tempdir().unwrap();
         let secret = outside.path().join("secret");
-        std::fs::write(&secret, "x").unwrap();
+        fs::write(&secret, "x").unwrap();
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        std::fs::create_dir(root.join("sub")).unwrap();
-        std::fs::write(root.join("sub/a.mp4"), "x").unwrap();
-        std::fs::write(root.join("empty.mp4"), "").unwrap();
+        fs::create_dir(root.join("sub")).unwrap();
+        fs::write(root.join("sub/a.mp4"), "x").unwrap();
+        fs::write(root.join("empty.mp4"), "").unwrap();
         std::os::unix::fs::symlink(&secret, root.join("link")).unwrap();
         let roots = [root.clone()];
 
-        assert_eq!(open_below(&roots, &root.join("sub/../sub/a.mp4")).await.unwrap(), root.join("sub/a.mp4"));
+        let opened = open_below(&roots, &root.join("sub/../sub/a.mp4")).await.unwrap();
+        assert_eq!((opened.path, opened.head), (root.join("sub/a.mp4"), b"x".to_vec()));
         for (path, kind, reason) in [
             (root.join("link"), FailureKind::InvalidInput, "outside"),
             (secret, FailureKind::InvalidInput, "outside"),

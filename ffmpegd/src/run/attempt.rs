@@ -52,14 +52,21 @@ async fn run(
     stop: CancellationToken,
 ) -> Ending {
     live.phase("probing");
-    let scratch = match Scratch::create(&tools.scratch, assignment.attempt).await {
+    // Side by side: an encode waits for both.
+    let (scratch, opened) = tokio::join!(
+        Scratch::create(&tools.scratch, assignment.attempt),
+        stop.run_until_cancelled(open(tools, &assignment))
+    );
+    let scratch = match scratch {
         Ok(scratch) => scratch,
         Err(error) => return no_scratch(tools, &assignment, &error).into(),
     };
     let course =
         Course { tools, assignment: &assignment, live, stop, scratch: &scratch, begun: Instant::now() };
-    let ending = match course.run(started).await {
-        Ok(ending) | Err(ending) => ending,
+    let ending = match opened {
+        Some(Ok(opened)) => course.run(&opened, started).await.unwrap_or_else(|ending| ending),
+        Some(Err(failure)) => failure.into(),
+        None => Ending::Stopped,
     };
     scratch.remove().await;
     ending
@@ -84,6 +91,29 @@ enum Opened {
     Path { path: PathBuf, head: Vec<u8> },
 }
 
+async fn open(tools: &Tools, assignment: &Assignment) -> Result<Opened, Failure> {
+    let invalid = |reason: String| {
+        Failure::new(FailureKind::InvalidInput, format!("cannot read {}: {reason}", assignment.input))
+    };
+    match &assignment.location {
+        Location::Path(path) => {
+            let file = fetch::open_below(&tools.shared_roots, path.as_ref()).await?;
+            Ok(Opened::Path { path: file.path, head: file.head })
+        }
+        Location::Url(url) => {
+            let origin = if url.contains("://") { Origin::User } else { Origin::Coordinator };
+            let resolved = tools.coordinator.resolve(url).map_err(invalid)?;
+            if !matches!(resolved.scheme(), "http" | "https") {
+                return Err(invalid(format!(
+                    "{} is not supported; give an http or https URL",
+                    resolved.scheme()
+                )));
+            }
+            Ok(Opened::Mount(tools.proxy.mount(resolved, origin, &assignment.input)))
+        }
+    }
+}
+
 struct Course<'a> {
     tools: &'a Tools,
     assignment: &'a Assignment,
@@ -94,14 +124,17 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
-    async fn run(&self, started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>) -> Result<Ending, Ending> {
-        let opened = self.open().await?;
-        let bounds = self.bounds(&opened);
+    async fn run(
+        &self,
+        opened: &Opened,
+        started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
+    ) -> Result<Ending, Ending> {
+        let bounds = self.bounds(opened);
         let url = opened.url();
         self.live.rename(&url, &self.assignment.input);
         self.live.rename(&format!("{}/", self.scratch.out().display()), "");
 
-        let info = self.probe(&opened, &url, &bounds).await?;
+        let info = self.probe(opened, &url, &bounds).await?;
         let lowered = Arc::new(self.lower(&info, &url)?);
 
         self.live.phase("encoding");
@@ -109,10 +142,10 @@ impl Course<'_> {
         let process = self.spawn(&program).await?;
         // Nobody listens only when the worker ends, which ends this too.
         let _ = started.send((self.assignment.attempt, self.started(&program, &info))).await;
-        self.encode(process, &lowered, &opened, &bounds).await?;
+        self.encode(process, &lowered, opened, &bounds).await?;
 
         self.live.phase("checking");
-        self.check(&lowered, &opened, &bounds).await?;
+        self.check(&lowered, opened, &bounds).await?;
 
         self.live.phase("uploading");
         let out = self.scratch.out();
@@ -131,35 +164,6 @@ impl Course<'_> {
 
     async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Ending> {
         self.stop.run_until_cancelled(work).await.ok_or(Ending::Stopped)
-    }
-
-    async fn open(&self) -> Result<Opened, Ending> {
-        match &self.assignment.location {
-            Location::Path(path) => {
-                let opening = fetch::open_below(&self.tools.shared_roots, path.as_ref());
-                let path = self.until_stopped(opening).await??;
-                let head = fetch::head(&path).await;
-                Ok(Opened::Path { path, head })
-            }
-            Location::Url(url) => {
-                let origin = if url.contains("://") { Origin::User } else { Origin::Coordinator };
-                let resolved = self.tools.coordinator.resolve(url).map_err(|reason| {
-                    Failure::new(
-                        FailureKind::InvalidInput,
-                        format!("cannot read {}: {reason}", self.assignment.input),
-                    )
-                })?;
-                if !matches!(resolved.scheme(), "http" | "https") {
-                    let message = format!(
-                        "cannot read {}: {} is not supported; give an http or https URL",
-                        self.assignment.input,
-                        resolved.scheme()
-                    );
-                    return Err(Failure::new(FailureKind::InvalidInput, message).into());
-                }
-                Ok(Opened::Mount(self.tools.proxy.mount(resolved, origin, &self.assignment.input)))
-            }
-        }
     }
 
     fn bounds(&self, opened: &Opened) -> Bounds {

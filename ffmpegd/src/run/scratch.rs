@@ -19,20 +19,13 @@ impl Scratch {
     pub(super) async fn create(root: &Path, attempt: AttemptId) -> io::Result<Self> {
         let scratch =
             Self { folder: root.join(format!("{}-{}", attempt.task, attempt.epoch)), removed: false };
-        match fs::create_dir(&scratch.folder).await {
-            Ok(()) => {}
-            // The worker makes the root when it starts, but folders like this one get cleaned up by others too.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&scratch.folder).await?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_dir_all(&scratch.folder).await?;
-                fs::create_dir(&scratch.folder).await?;
-            }
-            Err(error) => return Err(error),
-        }
-        fs::create_dir(scratch.out()).await?;
-        Ok(scratch)
+        // In one visit to the blocking threads: an encode waits for it.
+        let creating = tokio::task::spawn_blocking(move || {
+            make_empty(&scratch.folder)?;
+            std::fs::create_dir(scratch.out())?;
+            Ok(scratch)
+        });
+        creating.await.map_err(io::Error::other)?
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -50,6 +43,18 @@ impl Scratch {
         {
             tracing::warn!(folder = %self.folder.display(), %error, "cannot remove scratch files");
         }
+    }
+}
+
+fn make_empty(folder: &Path) -> io::Result<()> {
+    match std::fs::create_dir(folder) {
+        // The worker makes the root when it starts, but folders like this one get cleaned up by others too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_dir_all(folder)?;
+            std::fs::create_dir(folder)
+        }
+        made => made,
     }
 }
 
