@@ -66,7 +66,7 @@ field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.a
 say "starting a coordinator and two workers"
 token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 start coordinator coordinator TVARR_HTTP_PORT=0 TVARR_GRPC_PORT=0 TVARR_GRPC_AUTH_TOKEN="$token" \
-    TVARR_DATA_DIR="$scratch/data" TVARR_READY_FILE="$scratch/ready.json"
+    TVARR_DATA_DIR="$scratch/data" TVARR_READY_FILE="$scratch/ready.json" TVARR_HEARTBEAT_INTERVAL=500ms
 await "the coordinator" test -s "$scratch/ready.json"
 http=$(field http)
 grpc=$(field grpc)
