@@ -128,7 +128,7 @@ impl Service {
             for command in batch.drain(..) {
                 self.handle(command);
             }
-            self.advance().await;
+            while self.advance().await {}
         }
         self.advance().await;
     }
@@ -219,11 +219,14 @@ impl Service {
         }
     }
 
-    /// Lets time pass, places what can be placed, commits, tells.
-    async fn advance(&mut self) {
+    /// Lets time pass, places what can be placed, commits, tells. `true` when there is more to place at once.
+    ///
+    /// While commits fail nothing is assigned, so that of each task at most one assignment is not durable: the epoch that
+    /// `State::restore` leaves out.
+    async fn advance(&mut self) -> bool {
         let now = self.now();
         self.state.tick(now);
-        if self.commit_again.is_none_or(|at| at <= TokioInstant::now()) {
+        if self.commit_again.is_none() {
             self.state.schedule(now);
         }
         for effect in self.state.take_effects() {
@@ -236,12 +239,17 @@ impl Service {
         let committed = if changes.is_empty() { Ok(()) } else { self.store.commit(&changes).await };
         match committed {
             Ok(()) => {
-                if self.commit_again.take().is_some() {
+                let recovered = self.commit_again.take().is_some();
+                if recovered {
                     tracing::info!("the job store can be written again");
                 }
                 self.tell(now);
+                recovered
             }
-            Err(error) => self.refuse(&error, now),
+            Err(error) => {
+                self.refuse(&error, now);
+                false
+            }
         }
     }
 
@@ -308,3 +316,7 @@ impl Service {
 fn now(started: Instant) -> Now {
     Now { mono: started.elapsed(), wall: jiff::Timestamp::now().as_millisecond() }
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

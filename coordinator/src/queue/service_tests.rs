@@ -1,0 +1,121 @@
+//! The shell against a store that fails.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use common::{
+    id::{JobId, WorkerId},
+    media::HardwarePolicy,
+};
+use futures::{FutureExt, future::BoxFuture};
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::{
+    fleet::{Policy, testing},
+    queue::{InputLocation, JobFilter, JobInput, Registration},
+    store::{Changes, JobDetails, JobRecord, LogRecord, StoredJob},
+};
+
+/// Keeps what was committed, and refuses to while the disk is full.
+#[derive(Default)]
+struct FullDisk {
+    full: AtomicBool,
+    committed: Mutex<Vec<JobId>>,
+}
+
+impl JobStore for FullDisk {
+    fn commit<'a>(&'a self, changes: &'a Changes) -> BoxFuture<'a, Result<(), store::Error>> {
+        let result = if self.full.load(Ordering::SeqCst) {
+            let source = sqlx::Error::Io(std::io::ErrorKind::StorageFull.into());
+            Err(store::Error::Database { doing: "write to the job store", source })
+        } else {
+            let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+            committed.extend(changes.jobs.iter().map(|job| job.id));
+            Ok(())
+        };
+        async { result }.boxed()
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<StoredJob>, store::Error>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn job(&self, _: JobId) -> BoxFuture<'_, Result<Option<StoredJob>, store::Error>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn jobs<'a>(&'a self, _: &'a JobFilter) -> BoxFuture<'a, Result<Vec<JobRecord>, store::Error>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn logs(&self, _: JobId) -> BoxFuture<'_, Result<Vec<LogRecord>, store::Error>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
+}
+
+fn job() -> JobDetails {
+    JobDetails {
+        input: JobInput { location: InputLocation::Path("/a.mp4".to_owned()), name: "a.mp4".to_owned() },
+        preset: "proxy".to_owned(),
+        spec: serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
+        hardware: HardwarePolicy::Prefer,
+        priority: 0,
+        labels: Default::default(),
+        owner: None,
+    }
+}
+
+fn worker() -> Registration {
+    let known = testing::cpu_worker(1);
+    Registration {
+        worker: WorkerId::new(),
+        name: known.name,
+        version: known.version,
+        address: known.address,
+        capabilities: known.capabilities,
+        capacity: known.capacity,
+        labels: known.labels,
+        presets: known.presets,
+        running: Vec::new(),
+        exit_when_idle: false,
+        draining: false,
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_jobs_and_takes_them_again_when_there_is_room() {
+    let store = Arc::new(FullDisk::default());
+    let settings = Settings {
+        lease: Duration::from_secs(30),
+        grace: Duration::from_secs(10),
+        policy: Policy { stale_after: Duration::from_secs(30), ..Policy::default() },
+    };
+    let (service, queue, _sweeps) = Service::open(settings, store.clone()).await.unwrap();
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    tracker.spawn(service.run(stop.clone()));
+    let (outbox, mut messages) = mpsc::channel(16);
+
+    store.full.store(true, Ordering::SeqCst);
+    let refused = queue.submit(job()).await.unwrap_err();
+    assert!(matches!(refused, Error::Store(_)), "{refused}");
+    queue.register(worker(), outbox).await.unwrap();
+
+    store.full.store(false, Ordering::SeqCst);
+    let accepted = queue.submit(job()).await.unwrap();
+    let committed = store.committed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    assert!(committed.iter().all(|id| *id == accepted.summary.id), "the refused job left nothing");
+    let assigned = messages.recv().await.unwrap();
+    assert!(matches!(&assigned, ToWorker::Assign(got) if got.job == accepted.summary.id), "{assigned:?}");
+
+    stop.cancel();
+    tracker.close();
+    tracker.wait().await;
+    assert!(matches!(queue.submit(job()).await, Err(Error::ShuttingDown)));
+}
