@@ -162,6 +162,7 @@ async fn more_than_was_declared_is_handed_back() {
     let folder = tempfile::tempdir().unwrap();
     let url = rig.coordinator.offer(&film(folder.path()));
     rig.assign(&url, SLOW).await;
+    rig.coordinator.started().await;
     rig.assign(&url, SLOW).await;
     assert_eq!(rig.coordinator.failed().await.kind, "handed_back");
     assert_eq!(fs::read_dir(rig.scratch()).unwrap().count(), 1);
