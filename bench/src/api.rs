@@ -31,6 +31,8 @@ pub(crate) fn request(input: InputRef, preset: &str) -> JobRequest {
         priority: 0,
         labels: Default::default(),
         owner: None,
+        on_damaged_input: Default::default(),
+        time_limit_seconds: None,
     }
 }
 

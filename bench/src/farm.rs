@@ -135,7 +135,7 @@ impl Coordinator {
             let job = self.api.job(id).await?;
             match job.summary.state {
                 JobState::Succeeded => return Ok(job),
-                JobState::Failed | JobState::Cancelled => {
+                JobState::Failed | JobState::Cancelled | JobState::Dead => {
                     bail!("job {id} ended as {:?}: {:?}", job.summary.state, job.summary.failure);
                 }
                 JobState::Queued | JobState::Running if Instant::now() > deadline => {

@@ -86,7 +86,7 @@ pub(crate) async fn run(coordinator: String, name: String, jobs: u32, tally: Arc
                 }
                 Some(Some(Order::AttemptAcknowledged(answer))) => tally.acknowledged(answer.accepted),
                 Some(Some(Order::StopAttempt(stop))) => bail!("{name} was told to stop {}: {}", stop.task_id, stop.reason),
-                Some(Some(Order::LeasesRenewed(_) | Order::SetDraining(_) | Order::Idle(_)) | None) => {}
+                Some(Some(Order::LeasesRenewed(_) | Order::SetDraining(_) | Order::Idle(_) | Order::ProbeAgain(_)) | None) => {}
             },
             _ = heartbeat.tick() => {
                 let load = Some(proto::Load { cpu: 0.0, ..Default::default() });

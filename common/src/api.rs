@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, FailureKind},
     id::{Epoch, JobId, TaskId, UploadId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
-    worker::{Capabilities, Capacity, GpuLoad, Labels, Load, OutputFile, Progress},
+    worker::{Capabilities, Capacity, Damage, GpuLoad, Labels, Load, OutputFile, Progress},
 };
 
 /// `POST /v1/jobs`. Exactly one of `preset` and `spec`.
@@ -32,6 +32,22 @@ pub struct JobRequest {
     pub labels: Labels,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    #[serde(default)]
+    pub on_damaged_input: OnDamagedInput,
+    /// Wall-clock seconds that ffmpeg may take, all attempts together; the coordinator's `TVARR_TIME_LIMIT` if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit_seconds: Option<u64>,
+}
+
+/// What becomes of a job whose input decodes with errors or ends early.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDamagedInput {
+    /// It succeeds, with warnings that count and name the damage.
+    #[default]
+    Warn,
+    /// It fails with `invalid_input`.
+    Fail,
 }
 
 /// Where the input is. As JSON: `{"url": "https://..."}`, `{"upload": "<id>"}` or `{"path": "/mnt/media/a.mp4"}`.
@@ -60,8 +76,11 @@ pub enum JobState {
     Queued,
     Running,
     Succeeded,
+    /// What was asked for cannot be done: the input or the spec is at fault.
     Failed,
     Cancelled,
+    /// Given up after failures that may not be the job's own fault: a dead letter, which a person can redrive.
+    Dead,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,7 +109,7 @@ pub enum AttemptState {
 impl JobState {
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Dead)
     }
 }
 
@@ -144,6 +163,38 @@ pub struct JobView {
     pub tasks: Vec<TaskView>,
     pub outputs: Vec<OutputFile>,
     pub warnings: Vec<String>,
+    /// What was wrong with the input, if it gave a result nevertheless.
+    pub damage: Option<Damage>,
+    pub on_damaged_input: OnDamagedInput,
+}
+
+/// `POST /v1/jobs/redrive`: which dead letters are queued again. All conditions must hold; none given means all of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedriveRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FailureKind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Name of the worker that had it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+}
+
+/// The answer to a redrive.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Redriven {
+    pub jobs: Vec<JobId>,
+    /// Dead letters that could not be queued again, and why.
+    pub refused: Vec<RedriveRefusal>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RedriveRefusal {
+    pub job: JobId,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

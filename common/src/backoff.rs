@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Exponential backoff with full jitter over the upper half: attempt `n` waits between half of and the whole
 /// `min(base * 2^n, cap)`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     pub base: Duration,
     pub cap: Duration,

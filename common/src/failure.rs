@@ -35,6 +35,8 @@ pub enum FailureKind {
     Cancelled,
     /// The worker gave the task back: it is shutting down.
     HandedBack,
+    /// The task had to make room, for a live stream or by an operator's wish.
+    Preempted,
 }
 
 /// What the queue does after an attempt failed.
@@ -52,7 +54,7 @@ pub enum Remedy {
 
 impl FailureKind {
     /// Every kind, for tables and documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidInput,
         Self::InvalidSpec,
         Self::SourceUnreachable,
@@ -68,6 +70,7 @@ impl FailureKind {
         Self::UploadFailed,
         Self::Cancelled,
         Self::HandedBack,
+        Self::Preempted,
     ];
 
     #[must_use]
@@ -80,8 +83,9 @@ impl FailureKind {
             | Self::Stalled
             | Self::Crashed
             | Self::OutputWrong
-            | Self::UploadFailed => Remedy::Retry,
-            Self::MissingCapability | Self::WorkerLost | Self::SessionLimit | Self::HandedBack => {
+            | Self::UploadFailed
+            | Self::WorkerLost => Remedy::Retry,
+            Self::MissingCapability | Self::SessionLimit | Self::HandedBack | Self::Preempted => {
                 Remedy::Requeue
             }
             Self::Cancelled => Remedy::End,
@@ -106,6 +110,7 @@ impl FailureKind {
             Self::UploadFailed => "upload_failed",
             Self::Cancelled => "cancelled",
             Self::HandedBack => "handed_back",
+            Self::Preempted => "preempted",
         }
     }
 }
@@ -167,6 +172,6 @@ mod tests {
     #[test]
     fn what_no_worker_can_help_is_tried_once() {
         assert_eq!(FailureKind::InvalidInput.remedy(), Remedy::GiveUp);
-        assert_eq!(FailureKind::WorkerLost.remedy(), Remedy::Requeue);
+        assert_eq!(FailureKind::HandedBack.remedy(), Remedy::Requeue);
     }
 }

@@ -7,7 +7,7 @@ tonic::include_proto!("ffmpegd.v1");
 /// Oldest protocol version that this build speaks.
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol version that this build speaks.
-pub const PROTOCOL_MAX: u32 = 1;
+pub const PROTOCOL_MAX: u32 = 2;
 
 /// Metadata key of the worker token: `authorization: Bearer <token>`.
 pub const AUTHORIZATION: &str = "authorization";

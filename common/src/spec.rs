@@ -332,7 +332,7 @@ impl Spec {
                     sessions: 1,
                 }),
                 any_of: file.audio.iter().map(audio).collect(),
-                filters: Vec::new(),
+                ..Need::default()
             },
             Self::Hls(hls) => Need {
                 video: Some(VideoNeed {
@@ -342,11 +342,9 @@ impl Spec {
                     sessions: u32::try_from(hls.renditions.len()).unwrap_or(u32::MAX).max(1),
                 }),
                 any_of: vec![audio(&hls.audio)],
-                filters: Vec::new(),
+                ..Need::default()
             },
-            Self::Thumbnails(_) => {
-                Need { video: None, any_of: vec![vec!["mjpeg".to_owned()]], filters: Vec::new() }
-            }
+            Self::Thumbnails(_) => Need { any_of: vec![vec!["mjpeg".to_owned()]], ..Need::default() },
         }
     }
 

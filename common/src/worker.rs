@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    api::OnDamagedInput,
     media::{EncoderFamily, VideoCodec},
     proto,
 };
@@ -19,6 +20,9 @@ pub struct Need {
     /// Filters that must be there, found out by an attempt that lacked them.
     #[serde(default)]
     pub filters: Vec<String>,
+    /// Bytes of scratch, found out by an attempt that had too little. 0: not known.
+    #[serde(default)]
+    pub scratch_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +124,9 @@ pub struct Load {
     pub cpu: f64,
     pub memory_used_bytes: u64,
     pub scratch_free_bytes: u64,
+    /// What a new attempt could reserve of it; `None` from a worker that does not say.
+    #[serde(default)]
+    pub scratch_available_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +166,22 @@ pub struct OutputFile {
     pub path: String,
     pub size: u64,
     pub content_type: String,
+    /// SHA-256, 64 lower-case hexadecimal digits; empty from a worker that does not say.
+    #[serde(default)]
+    pub sha256: String,
+}
+
+/// What was wrong with an input that gave a result nevertheless.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Damage {
+    /// Errors that the demuxer and the decoders reported.
+    pub errors: u64,
+    /// The input ends early: seconds that were there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at_seconds: Option<f64>,
+    /// Seconds that it claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_seconds: Option<f64>,
 }
 
 pub type Labels = BTreeMap<String, String>;
@@ -177,6 +200,24 @@ impl Capabilities {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("bad message: {0}")]
 pub struct BadMessage(pub String);
+
+impl From<OnDamagedInput> for proto::OnDamagedInput {
+    fn from(policy: OnDamagedInput) -> Self {
+        match policy {
+            OnDamagedInput::Warn => Self::Warn,
+            OnDamagedInput::Fail => Self::Fail,
+        }
+    }
+}
+
+impl From<proto::OnDamagedInput> for OnDamagedInput {
+    fn from(policy: proto::OnDamagedInput) -> Self {
+        match policy {
+            proto::OnDamagedInput::Warn => Self::Warn,
+            proto::OnDamagedInput::Fail => Self::Fail,
+        }
+    }
+}
 
 impl From<Capabilities> for proto::Capabilities {
     fn from(caps: Capabilities) -> Self {
@@ -341,7 +382,7 @@ macro_rules! same_on_the_wire {
 
 same_on_the_wire!(Machine { os, arch, cpu, cores, memory_total_bytes, scratch_free_bytes, hostname });
 same_on_the_wire!(Capacity { max_jobs, max_gpu_jobs, max_cpu_jobs });
-same_on_the_wire!(Load { cpu, memory_used_bytes, scratch_free_bytes });
+same_on_the_wire!(Load { cpu, memory_used_bytes, scratch_free_bytes, scratch_available_bytes });
 same_on_the_wire!(GpuLoad {
     index,
     utilisation,
@@ -352,7 +393,8 @@ same_on_the_wire!(GpuLoad {
     temperature_celsius,
 });
 same_on_the_wire!(Progress { fraction, frames, fps, speed, bitrate, out_time_us, phase });
-same_on_the_wire!(OutputFile { path, size, content_type });
+same_on_the_wire!(OutputFile { path, size, content_type, sha256 });
+same_on_the_wire!(Damage { errors, ends_at_seconds, claimed_seconds });
 
 #[cfg(test)]
 mod tests {

@@ -173,7 +173,6 @@ impl Coordinator {
             heartbeat_interval: config.heartbeat_interval,
             lease: config.lease,
             stall_timeout: config.stall_timeout,
-            time_limit: config.time_limit,
             stop: self.stop.graceful.clone(),
             tracker: self.tracker.clone(),
         };
@@ -231,6 +230,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         lease: config.lease,
         grace: config.disconnect_grace,
+        time_limit: (!config.time_limit.is_zero()).then_some(config.time_limit),
         policy: Policy {
             rules: config.encoder_rules.clone(),
             live_reserved: config.live_reserved_slots,

@@ -31,7 +31,7 @@ impl Exit {
     pub fn of_job(job: &JobView) -> Self {
         match job.summary.state {
             JobState::Succeeded => Self::Ok,
-            JobState::Failed => {
+            JobState::Failed | JobState::Dead => {
                 job.summary.failure.as_ref().map_or(Self::Failed, |failure| Self::of_failure(failure.kind))
             }
             JobState::Queued | JobState::Running | JobState::Cancelled => Self::Failed,
@@ -54,7 +54,8 @@ impl Exit {
             | FailureKind::OutputWrong
             | FailureKind::UploadFailed
             | FailureKind::Cancelled
-            | FailureKind::HandedBack => Self::Failed,
+            | FailureKind::HandedBack
+            | FailureKind::Preempted => Self::Failed,
         }
     }
 

@@ -217,6 +217,7 @@ impl Worker {
                 .iter()
                 .map(|root| root.to_string_lossy().into_owned())
                 .collect(),
+            not_taking: String::new(),
         }
     }
 }
@@ -452,6 +453,7 @@ impl Floor<'_> {
             load: Some(load.into()),
             gpus: gpus.into_iter().map(Into::into).collect(),
             attempts: attempts.collect(),
+            not_taking: String::new(),
         }
     }
 }
@@ -498,6 +500,7 @@ fn understand(message: proto::CoordinatorMessage) -> Option<Event> {
             None
         }
         FromCoordinator::Idle(_) => Some(Event::Idle),
+        FromCoordinator::ProbeAgain(_) => None,
         FromCoordinator::Welcome(_) => {
             tracing::warn!("the coordinator welcomed this worker twice");
             None

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path, pin::Pin, time::Duration};
 
 use common::{
     api::{
-        AttemptLog, AttemptView, Event, InputRef, JobRequest, JobSummary, JobView, Page, PresetView, Problem,
-        Upload, WorkerView,
+        AttemptLog, AttemptView, Event, InputRef, JobRequest, JobSummary, JobView, OnDamagedInput, Page,
+        PresetView, Problem, Upload, WorkerView,
     },
     id::{JobId, WorkerId},
     media::HardwarePolicy,
@@ -197,6 +197,8 @@ pub fn request(input: InputRef, preset: &str) -> JobRequest {
         priority: 0,
         labels: BTreeMap::new(),
         owner: None,
+        on_damaged_input: OnDamagedInput::default(),
+        time_limit_seconds: None,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{
     store::JobDetails,
 };
 
+/// Seconds: a month.
+const MAX_TIME_LIMIT: u64 = 31 * 24 * 3600;
 const MAX_URL: usize = 4096;
 const MAX_PATH: usize = 4096;
 const MAX_OWNER: usize = 128;
@@ -53,7 +55,21 @@ pub(super) async fn check(api: &Api, request: JobRequest) -> Result<JobDetails, 
         priority: request.priority,
         labels: request.labels,
         owner,
+        on_damaged_input: request.on_damaged_input,
+        time_limit_ms: time_limit(request.time_limit_seconds)?,
     })
+}
+
+/// Seconds to milliseconds; no limit at all is not for a job to choose.
+fn time_limit(seconds: Option<u64>) -> Result<Option<u64>, Error> {
+    match seconds {
+        Some(seconds) if !(1..=MAX_TIME_LIMIT).contains(&seconds) => Err(Error::invalid(
+            "time_limit_seconds",
+            format!("{seconds} is not from 1 to {MAX_TIME_LIMIT}"),
+            "leave it out for the coordinator's TVARR_TIME_LIMIT",
+        )),
+        seconds => Ok(seconds.map(|seconds| seconds * 1000)),
+    }
 }
 
 fn output(presets: &Presets, preset: Option<String>, spec: Option<Spec>) -> Result<(String, Spec), Error> {

@@ -83,7 +83,7 @@ pub(crate) fn h264(policy: HardwarePolicy) -> Requirement {
         need: Need {
             video: Some(VideoNeed { codec: VideoCodec::H264, encoder: None, bit_depth: 8, sessions: 1 }),
             any_of: vec![vec!["aac".to_owned()]],
-            filters: Vec::new(),
+            ..Need::default()
         },
         policy,
         labels: BTreeMap::new(),

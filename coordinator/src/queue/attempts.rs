@@ -8,7 +8,7 @@ use common::{
     failure::{Failure, FailureKind, Remedy},
     id::{AttemptId, SessionId, TaskId, WorkerId},
     media::MediaInfo,
-    worker::{Capabilities, GpuLoad, Load, Need, Progress},
+    worker::{Capabilities, Damage, GpuLoad, Load, Need, Progress},
 };
 
 use super::{
@@ -225,24 +225,24 @@ impl State {
         if self.stopping.get(&attempt).is_some_and(|stopping| Some(stopping.worker) == worker) {
             self.stopped(attempt);
         }
-        let accepted = match self.current_mut(attempt).filter(|running| running.session == Some(session)) {
-            None => false,
+        let refused = match self.current_mut(attempt).filter(|running| running.session == Some(session)) {
+            None => Some("the attempt is not current any more, or not this worker's".to_owned()),
             Some(running) => {
                 if !log.is_empty() {
                     running.log = log.into();
                 }
                 match result {
-                    AttemptResult::Succeeded { outputs, warnings, progress } => {
-                        self.publish(attempt, outputs, warnings, progress, now);
+                    AttemptResult::Succeeded { outputs, warnings, progress, damage } => {
+                        self.publish(attempt, outputs, warnings, progress, damage, now);
                     }
                     AttemptResult::Failed { failure, missing } => {
                         self.fail_attempt(attempt, AttemptState::Failed, failure, missing, now);
                     }
                 }
-                true
+                None
             }
         };
-        self.effects.push(Effect::Send(session, ToWorker::Acknowledge { attempt, accepted }));
+        self.effects.push(Effect::Send(session, ToWorker::Acknowledge { attempt, refused }));
     }
 
     /// The one place where a result becomes the result.
@@ -252,6 +252,7 @@ impl State {
         outputs: Vec<common::worker::OutputFile>,
         warnings: Vec<String>,
         progress: Progress,
+        damage: Option<Damage>,
         now: Now,
     ) {
         let Some(task) = self.tasks.get_mut(&attempt.task) else { return };
@@ -275,6 +276,7 @@ impl State {
         known.record.result.outputs.extend(outputs);
         known.record.result.warnings.extend(warnings);
         known.record.result.progress = Some(progress);
+        known.record.result.damage = damage;
         let done = known.tasks.clone();
         let done = done
             .iter()
@@ -331,8 +333,12 @@ impl State {
             }
         }
         match remedy {
-            Remedy::Requeue => self.requeue(attempt.task, now),
-            Remedy::Retry if failures < FAILURE_BUDGET => self.requeue(attempt.task, now),
+            Remedy::Requeue => self.requeue(attempt.task, REQUEUE, now),
+            // The fault lies with the worker, which is gone: nothing to wait for.
+            Remedy::Retry if failures < FAILURE_BUDGET && failure.kind == FailureKind::WorkerLost => {
+                self.requeue(attempt.task, REQUEUE, now);
+            }
+            Remedy::Retry if failures < FAILURE_BUDGET => self.requeue(attempt.task, RETRY, now),
             Remedy::Retry | Remedy::GiveUp | Remedy::End => {
                 let failure = if failures > 1 {
                     Failure::new(
@@ -349,17 +355,17 @@ impl State {
     }
 
     /// Puts a task back into the queue, after a pause that grows.
-    fn requeue(&mut self, id: TaskId, now: Now) {
+    fn requeue(&mut self, id: TaskId, backoff: Backoff, now: Now) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let job = task.record.job;
         task.record.state = TaskState::Queued;
         task.record.queued_at = now.wall;
         // Spread by the task's own id: no randomness in decisions, and no two tasks in step.
         let jitter = f64::from((id.0.as_u128() & 0xffff) as u16) / 65_536.0;
-        let pause = match (task.record.history.failures, task.requeues) {
-            (0, 0) => None,
-            (0, requeues) => Some(REQUEUE.delay(requeues - 1, jitter)),
-            (failures, _) => Some(RETRY.delay(failures - 1, jitter)),
+        let pause = match task.requeues {
+            0 if backoff == REQUEUE => None,
+            0 => Some(backoff.delay(0, jitter)),
+            requeues => Some(backoff.delay(requeues - 1, jitter)),
         };
         task.requeues += 1;
         if let Some(pause) = pause {

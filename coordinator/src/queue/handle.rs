@@ -1,14 +1,16 @@
 //! What the rest of the coordinator may ask of the queue.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{
-    api::{AttemptLog, Event, JobState, JobSummary, JobView, Page, WorkerView},
+    api::{AttemptLog, Event, JobState, JobSummary, JobView, OnDamagedInput, Page, WorkerView},
     failure::Failure,
     id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
     media::MediaInfo,
     spec::Spec,
-    worker::{Capabilities, Capacity, EncoderDevice, GpuLoad, Labels, Load, Need, OutputFile, Progress},
+    worker::{
+        Capabilities, Capacity, Damage, EncoderDevice, GpuLoad, Labels, Load, Need, OutputFile, Progress,
+    },
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -93,6 +95,9 @@ pub struct Assignment {
     pub input: JobInput,
     pub encoder: Option<String>,
     pub device: Option<EncoderDevice>,
+    pub on_damaged_input: OnDamagedInput,
+    /// What is left of the wall-clock limit; `None`: no limit.
+    pub time_limit: Option<Duration>,
 }
 
 /// What the queue tells a connected worker.
@@ -105,7 +110,8 @@ pub enum ToWorker {
     },
     Acknowledge {
         attempt: AttemptId,
-        accepted: bool,
+        /// Why it changed nothing, if it did not.
+        refused: Option<String>,
     },
     LeasesRenewed(Vec<AttemptId>),
     SetDraining(bool),
@@ -119,7 +125,7 @@ pub enum ToWorker {
 /// How an attempt ended, after the session checked that the files are there.
 #[derive(Debug, Clone)]
 pub enum AttemptResult {
-    Succeeded { outputs: Vec<OutputFile>, warnings: Vec<String>, progress: Progress },
+    Succeeded { outputs: Vec<OutputFile>, warnings: Vec<String>, progress: Progress, damage: Option<Damage> },
     Failed { failure: Failure, missing: Need },
 }
 

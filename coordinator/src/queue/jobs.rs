@@ -189,5 +189,6 @@ pub(super) const fn state_word(state: JobState) -> &'static str {
         JobState::Succeeded => "succeeded",
         JobState::Failed => "failed",
         JobState::Cancelled => "been cancelled",
+        JobState::Dead => "been given up (a dead letter)",
     }
 }

@@ -1,6 +1,6 @@
 //! Ready tasks to workers.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use common::{
     api::{AttemptState, JobState, TaskState, WorkerRef},
@@ -88,6 +88,8 @@ impl State {
                 input: request.input.clone(),
                 encoder: placement.encoder,
                 device: placement.device,
+                on_damaged_input: request.on_damaged_input,
+                time_limit: request.time_limit_ms.map(Duration::from_millis).or(self.settings.time_limit),
             })),
         ));
         self.changed.tasks.insert(id);

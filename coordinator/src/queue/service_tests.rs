@@ -69,6 +69,8 @@ fn job() -> JobDetails {
         priority: 0,
         labels: Default::default(),
         owner: None,
+        on_damaged_input: Default::default(),
+        time_limit_ms: None,
     }
 }
 
@@ -95,6 +97,7 @@ async fn a_full_disk_refuses_jobs_and_takes_them_again_when_there_is_room() {
     let settings = Settings {
         lease: Duration::from_secs(30),
         grace: Duration::from_secs(10),
+        time_limit: None,
         policy: Policy { stale_after: Duration::from_secs(30), ..Policy::default() },
     };
     let (service, queue, _sweeps) = Service::open(settings, store.clone()).await.unwrap();

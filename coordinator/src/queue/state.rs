@@ -51,6 +51,8 @@ pub struct Settings {
     pub lease: Duration,
     /// How long a worker that lost its connection may take to come back to its attempts.
     pub grace: Duration,
+    /// Wall-clock time that the attempts of a task may take together, where the job names none.
+    pub time_limit: Option<Duration>,
     pub policy: Policy,
 }
 

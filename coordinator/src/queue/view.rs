@@ -56,6 +56,8 @@ pub(super) fn stored_view(stored: &StoredJob) -> JobView {
         tasks: stored.tasks.iter().map(|(task, attempts)| task_view(task, attempts)).collect(),
         outputs: job.result.outputs.clone(),
         warnings: job.result.warnings.clone(),
+        damage: job.result.damage,
+        on_damaged_input: job.request.on_damaged_input,
     }
 }
 

@@ -61,7 +61,6 @@ pub(crate) struct Sessions {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) lease: Duration,
     pub(crate) stall_timeout: Duration,
-    pub(crate) time_limit: Duration,
     /// Ends every session.
     pub(crate) stop: CancellationToken,
     pub(crate) tracker: TaskTracker,

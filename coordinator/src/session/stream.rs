@@ -75,7 +75,6 @@ impl Session {
         let (worker, name) = (accepted.registration.worker, accepted.registration.name.clone());
         let terms = Terms {
             stall_timeout_ms: self.server.stall_timeout.as_millis().try_into().unwrap_or(u32::MAX),
-            time_limit_ms: self.server.time_limit.as_millis().try_into().unwrap_or(u64::MAX),
             urls: InputUrls(self.server.signer.clone()),
             shared_roots: accepted.shared_roots,
         };

@@ -5,7 +5,7 @@ use common::{
     id::{AttemptId, JobId},
     media::MediaInfo,
     proto::{self, coordinator_message::Message},
-    worker::{Need, OutputFile, Progress},
+    worker::{Damage, Need, OutputFile, Progress},
 };
 
 use super::{
@@ -38,8 +38,6 @@ const MAX_NEEDS: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) stall_timeout_ms: u32,
-    /// 0: none.
-    pub(super) time_limit_ms: u64,
     pub(super) urls: InputUrls,
     /// The worker's.
     pub(super) shared_roots: Vec<String>,
@@ -54,11 +52,12 @@ pub(super) fn to_wire(message: ToWorker, terms: &Terms, now: Seconds) -> Result<
             epoch: attempt.epoch.0,
             reason,
         }),
-        ToWorker::Acknowledge { attempt, accepted } => {
+        ToWorker::Acknowledge { attempt, refused } => {
             Message::AttemptAcknowledged(proto::AttemptAcknowledged {
                 task_id: attempt.task.to_string(),
                 epoch: attempt.epoch.0,
-                accepted,
+                accepted: refused.is_none(),
+                reason: refused.unwrap_or_default(),
             })
         }
         ToWorker::LeasesRenewed(attempts) => Message::LeasesRenewed(proto::LeasesRenewed {
@@ -71,7 +70,8 @@ pub(super) fn to_wire(message: ToWorker, terms: &Terms, now: Seconds) -> Result<
 }
 
 fn assign(assignment: Assignment, terms: &Terms, now: Seconds) -> proto::Assign {
-    let Assignment { job, attempt, preset, spec, input, encoder, device } = assignment;
+    let Assignment { job, attempt, preset, spec, input, encoder, device, on_damaged_input, time_limit } =
+        assignment;
     proto::Assign {
         job_id: job.to_string(),
         task_id: attempt.task.to_string(),
@@ -82,7 +82,8 @@ fn assign(assignment: Assignment, terms: &Terms, now: Seconds) -> proto::Assign 
         device: device.map(Into::into),
         input: Some(wire_input(job, input, terms, now)),
         stall_timeout_ms: terms.stall_timeout_ms,
-        time_limit_ms: terms.time_limit_ms,
+        time_limit_ms: time_limit.map_or(0, |limit| limit.as_millis().try_into().unwrap_or(u64::MAX).max(1)),
+        on_damaged_input: proto::OnDamagedInput::from(on_damaged_input).into(),
     }
 }
 
@@ -154,6 +155,7 @@ pub(super) fn result(result: Option<proto::attempt_finished::Result>) -> Attempt
                 outputs,
                 warnings: words(succeeded.warnings, MAX_WARNINGS),
                 progress: succeeded.final_progress.map_or_else(Progress::default, progress),
+                damage: succeeded.damage.map(damage),
             },
             Err(problem) => failed(FailureKind::OutputWrong, problem),
         },
@@ -165,6 +167,7 @@ pub(super) fn result(result: Option<proto::attempt_finished::Result>) -> Attempt
                     .map(|name| vec![name])
                     .collect(),
                 filters: words(failed.missing_filters, MAX_NEEDS),
+                scratch_bytes: failed.missing_scratch_bytes,
             };
             let message = shorten(&failed.message, MAX_MESSAGE);
             let failure = match failed.kind.parse() {
@@ -176,6 +179,20 @@ pub(super) fn result(result: Option<proto::attempt_finished::Result>) -> Attempt
         }
         None => failed(FailureKind::Crashed, "the worker reported an end without a result".to_owned()),
     }
+}
+
+fn damage(damage: proto::Damage) -> Damage {
+    let seconds = |value: Option<f64>| value.filter(|value| value.is_finite() && *value >= 0.0);
+    Damage {
+        errors: damage.errors,
+        ends_at_seconds: seconds(damage.ends_at_seconds),
+        claimed_seconds: seconds(damage.claimed_seconds),
+    }
+}
+
+/// 64 lower-case hexadecimal digits.
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 pub(super) fn failed(kind: FailureKind, message: String) -> AttemptResult {
@@ -200,7 +217,10 @@ pub(super) fn outputs(files: Vec<proto::OutputFile>) -> Result<Vec<OutputFile>, 
                 return Err(format!("the output {:?} is named twice", file.path));
             }
             let content_type = shorten(&file.content_type, 128);
-            Ok(OutputFile { path: file.path, size: file.size, content_type })
+            if !(file.sha256.is_empty() || is_sha256(&file.sha256)) {
+                return Err(format!("the digest of {:?} is no SHA-256", file.path));
+            }
+            Ok(OutputFile { path: file.path, size: file.size, content_type, sha256: file.sha256 })
         })
         .collect()
 }
@@ -210,7 +230,12 @@ mod tests {
     use super::*;
 
     fn file(path: &str) -> proto::OutputFile {
-        proto::OutputFile { path: path.to_owned(), size: 1, content_type: "video/mp4".to_owned() }
+        proto::OutputFile {
+            path: path.to_owned(),
+            size: 1,
+            content_type: "video/mp4".to_owned(),
+            ..Default::default()
+        }
     }
 
     #[test]

@@ -385,7 +385,12 @@ mod tests {
             let key = Key::output(job, attempt, &RelPath::parse("720p/a#1.m4s").unwrap());
             storage.put(&key, Expect::Exactly(2), body(vec![Ok(Bytes::from_static(b"ab"))])).await.unwrap();
         }
-        let file = |path: &str, size| OutputFile { path: path.to_owned(), size, content_type: String::new() };
+        let file = |path: &str, size| OutputFile {
+            path: path.to_owned(),
+            size,
+            content_type: String::new(),
+            sha256: String::new(),
+        };
         let check = async |path, size| storage.check_outputs(job, first, &[file(path, size)]).await.unwrap();
         assert_eq!(check("720p/a#1.m4s", 2).await, None);
         assert!(check("720p/a#1.m4s", 3).await.unwrap().contains("has 2 in the storage"));

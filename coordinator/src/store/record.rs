@@ -4,12 +4,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use common::{
-    api::{AttemptState, JobState, TaskState, WorkerRef},
+    api::{AttemptState, JobState, OnDamagedInput, TaskState, WorkerRef},
     failure::Failure,
     id::{AttemptId, Epoch, JobId, TaskId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
-    worker::{EncoderDevice, Labels, Need, OutputFile, Progress},
+    worker::{Damage, EncoderDevice, Labels, Need, OutputFile, Progress},
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,11 @@ pub struct JobDetails {
     pub priority: i32,
     pub labels: Labels,
     pub owner: Option<String>,
+    #[serde(default)]
+    pub on_damaged_input: OnDamagedInput,
+    /// Wall-clock milliseconds that all attempts of a task may take together; `None`: the coordinator's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit_ms: Option<u64>,
 }
 
 /// What came out.
@@ -52,6 +57,8 @@ pub struct JobResult {
     pub outputs: Vec<OutputFile>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
     /// Of the attempt that was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,

@@ -238,7 +238,12 @@ pub(crate) fn input_url(assign: &proto::Assign) -> &str {
 }
 
 pub(crate) fn output(path: &str, size: u64) -> proto::OutputFile {
-    proto::OutputFile { path: path.to_owned(), size, content_type: "video/mp4".to_owned() }
+    proto::OutputFile {
+        path: path.to_owned(),
+        size,
+        content_type: "video/mp4".to_owned(),
+        ..Default::default()
+    }
 }
 
 /// Asks again until `done` says so.

@@ -178,7 +178,7 @@ async fn watch_one(
     match follow(client, events, link, id, &mut news).await {
         Ok(ended) => {
             outcome.conclude(&ended);
-            if ended.summary.state == JobState::Failed
+            if matches!(ended.summary.state, JobState::Failed | JobState::Dead)
                 && outcome.wants_log()
                 && let Ok(logs) = client.logs(id).await
                 && let Some(last) = logs.last()

@@ -26,6 +26,7 @@ pub(crate) const fn state(state: JobState) -> &'static str {
         JobState::Succeeded => "succeeded",
         JobState::Failed => "failed",
         JobState::Cancelled => "cancelled",
+        JobState::Dead => "dead",
     }
 }
 

@@ -44,7 +44,7 @@ fn progress(job: &JobSummary) -> String {
     match (job.state, &job.progress) {
         (JobState::Succeeded, _) => "100%".to_owned(),
         (JobState::Queued, _) | (_, None) => dash(),
-        (JobState::Running | JobState::Failed | JobState::Cancelled, Some(progress)) => {
+        (JobState::Running | JobState::Failed | JobState::Cancelled | JobState::Dead, Some(progress)) => {
             match progress.percent {
                 Some(percent) => format!("{:.0}%", percent.floor()),
                 None => text::clock(progress.progress.out_time_us as f64 / 1e6),

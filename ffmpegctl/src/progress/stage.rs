@@ -57,7 +57,11 @@ impl Stage {
     pub(crate) fn of_job(job: &JobView) -> Self {
         match job.summary.state {
             JobState::Queued => Self::Queued { waiting_for: job.summary.waiting_for.clone() },
-            JobState::Running | JobState::Succeeded | JobState::Failed | JobState::Cancelled => {
+            JobState::Running
+            | JobState::Succeeded
+            | JobState::Failed
+            | JobState::Cancelled
+            | JobState::Dead => {
                 let attempts = || job.tasks.iter().flat_map(|task| &task.attempts);
                 let current = attempts().rfind(|attempt| attempt.state == AttemptState::Running);
                 let attempt = current.or_else(|| attempts().last());

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn output(path: &str) -> OutputFile {
-        OutputFile { path: path.to_owned(), size: 1, content_type: String::new() }
+        OutputFile { path: path.to_owned(), size: 1, content_type: String::new(), sha256: String::new() }
     }
 
     #[test]

@@ -12,7 +12,10 @@ mod stuck;
 
 use std::{fs, num::NonZero, path::Path};
 
-use common::{api::JobRequest, spec::Spec};
+use common::{
+    api::{JobRequest, OnDamagedInput},
+    spec::Spec,
+};
 use futures::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
@@ -234,6 +237,8 @@ impl Run<'_> {
             priority: self.args.priority,
             labels: self.args.labels.iter().cloned().collect(),
             owner: self.args.owner.clone(),
+            on_damaged_input: OnDamagedInput::default(),
+            time_limit_seconds: None,
         };
         let pipeline = Pipeline {
             client,

@@ -80,6 +80,7 @@ impl Shared {
             cpu: before.zip(now).map(|(before, now)| now.use_since(before)).unwrap_or_default(),
             memory_used_bytes: memory(self.cgroup.as_deref()).1,
             scratch_free_bytes: free_bytes(&self.scratch),
+            scratch_available_bytes: None,
         }
     }
 

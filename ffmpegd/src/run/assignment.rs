@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::{
+    api::OnDamagedInput,
     failure::{Failure, FailureKind},
     ffmpeg::EncoderChoice,
     id::{AttemptId, Epoch, JobId},
@@ -40,6 +41,7 @@ pub(crate) struct Assignment {
     pub(crate) input: String,
     pub(crate) stall: Option<Duration>,
     pub(crate) time_limit: Option<Duration>,
+    pub(crate) on_damaged_input: OnDamagedInput,
 }
 
 /// Why an assignment cannot be taken.
@@ -71,6 +73,7 @@ impl TryFrom<proto::Assign> for Assignment {
 
     fn try_from(assign: proto::Assign) -> Result<Self, Unusable> {
         let attempt = attempt_id(&assign.task_id, assign.epoch).map_err(Unusable::Nameless)?;
+        let on_damaged_input = assign.on_damaged_input().into();
         let wrong = |what: String| {
             let message = format!(
                 "the assignment cannot be understood: {what}; coordinator and worker may be of different versions"
@@ -102,6 +105,7 @@ impl TryFrom<proto::Assign> for Assignment {
             input: if input.name.is_empty() { "the input".to_owned() } else { input.name },
             stall: limit(assign.stall_timeout_ms.into()),
             time_limit: limit(assign.time_limit_ms),
+            on_damaged_input,
         })
     }
 }

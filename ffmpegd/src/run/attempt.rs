@@ -159,6 +159,7 @@ impl Course<'_> {
             outputs,
             warnings: lowered.warnings.clone(),
             progress: Box::new(self.live.progress()),
+            damage: None,
         })
     }
 

@@ -23,7 +23,7 @@ use std::{path::PathBuf, sync::Arc};
 use common::{
     failure::Failure,
     id::WorkerId,
-    worker::{Capabilities, OutputFile, Progress},
+    worker::{Capabilities, Damage, OutputFile, Progress},
 };
 use reqwest::Client;
 use tokio::sync::watch;
@@ -67,6 +67,7 @@ pub(crate) enum Ending {
         outputs: Vec<OutputFile>,
         warnings: Vec<String>,
         progress: Box<Progress>,
+        damage: Option<Damage>,
     },
     Failed(Verdict),
     /// It was told to stop.

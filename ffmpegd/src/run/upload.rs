@@ -65,7 +65,7 @@ pub(super) async fn list(folder: &Path) -> io::Result<Vec<OutputFile>> {
                 folders.push((entry.path(), path));
             } else if about.is_file() {
                 let content_type = content_type(&path).to_owned();
-                files.push(OutputFile { path, size: about.len(), content_type });
+                files.push(OutputFile { path, size: about.len(), content_type, sha256: String::new() });
             }
         }
     }

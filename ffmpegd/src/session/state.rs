@@ -416,10 +416,11 @@ fn is_tried_again(ending: &Ending) -> bool {
 fn finished(id: AttemptId, ending: Ending, log_tail: Vec<String>) -> proto::AttemptFinished {
     use proto::attempt_finished::Result as Outcome;
     let result = match ending {
-        Ending::Succeeded { outputs, warnings, progress } => Outcome::Succeeded(proto::Succeeded {
+        Ending::Succeeded { outputs, warnings, progress, damage } => Outcome::Succeeded(proto::Succeeded {
             outputs: outputs.into_iter().map(Into::into).collect(),
             warnings,
             final_progress: Some((*progress).into()),
+            damage: damage.map(Into::into),
         }),
         Ending::Failed(Verdict { failure, missing_filters, missing_encoders }) => {
             Outcome::Failed(proto::Failed {
@@ -427,6 +428,7 @@ fn finished(id: AttemptId, ending: Ending, log_tail: Vec<String>) -> proto::Atte
                 message: failure.message,
                 missing_filters,
                 missing_encoders,
+                missing_scratch_bytes: 0,
             })
         }
         Ending::Stopped | Ending::NotCurrent => Outcome::Failed(proto::Failed {

@@ -72,11 +72,12 @@ fn assignment(attempt: AttemptId, slot: Slot) -> Assignment {
         input: "x".to_owned(),
         stall: None,
         time_limit: None,
+        on_damaged_input: Default::default(),
     }
 }
 
 fn success() -> Ending {
-    Ending::Succeeded { outputs: Vec::new(), warnings: Vec::new(), progress: Box::default() }
+    Ending::Succeeded { outputs: Vec::new(), warnings: Vec::new(), progress: Box::default(), damage: None }
 }
 
 /// The kinds of the failures that are told; `ok` for a success.

@@ -217,6 +217,7 @@ impl Coordinator {
             }),
             stall_timeout_ms: 60_000,
             time_limit_ms: 0,
+            on_damaged_input: 0,
         }
     }
 }
@@ -278,6 +279,7 @@ impl worker_service_server::WorkerService for Service {
                             task_id: finished.task_id.clone(),
                             epoch: finished.epoch,
                             accepted: true,
+                            reason: String::new(),
                         }))
                     }
                     _ => None,

@@ -65,7 +65,7 @@ fn after_the_grace_the_task_goes_to_another_worker_and_the_late_result_changes_n
     assert_eq!(bench.state_of(job), JobState::Running);
     bench.succeed(second, attempt);
     assert_eq!(bench.job(job).tasks[0].0.published, Some(Epoch(2)));
-    assert_eq!(bench.job(job).tasks[0].0.history.failures, 0, "a lost worker costs nothing of the budget");
+    assert_eq!(bench.job(job).tasks[0].0.history.failures, 1, "a lost worker is a failure");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod random;
 use std::{collections::BTreeMap, time::Duration};
 
 use common::{
-    api::{AttemptState, JobState, TaskState},
+    api::{AttemptState, JobState, OnDamagedInput, TaskState},
     failure::{Failure, FailureKind},
     id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
     media::HardwarePolicy,
@@ -88,6 +88,8 @@ impl Bench {
             priority,
             labels: requirement.labels,
             owner: None,
+            on_damaged_input: OnDamagedInput::default(),
+            time_limit_ms: None,
         };
         let task = (TaskId(id.0), Planned { kind: TaskKind::Encode, need: requirement.need });
         self.state.submit(Submission { id, details, tasks: vec![task] }, self.now());
@@ -124,11 +126,17 @@ impl Bench {
     }
 
     fn succeed(&mut self, session: SessionId, attempt: AttemptId) {
-        let output = OutputFile { path: "a.mp4".to_owned(), size: 1, content_type: "video/mp4".to_owned() };
+        let output = OutputFile {
+            path: "a.mp4".to_owned(),
+            size: 1,
+            content_type: "video/mp4".to_owned(),
+            sha256: String::new(),
+        };
         let result = AttemptResult::Succeeded {
             outputs: vec![output],
             warnings: Vec::new(),
             progress: Progress::default(),
+            damage: None,
         };
         self.state.attempt_finished(session, attempt, result, Vec::new(), self.now());
         self.settle();
@@ -158,7 +166,7 @@ impl Bench {
 
     fn acknowledged(&self) -> Option<bool> {
         self.sent.iter().rev().find_map(|(_, message)| match message {
-            ToWorker::Acknowledge { accepted, .. } => Some(*accepted),
+            ToWorker::Acknowledge { refused, .. } => Some(refused.is_none()),
             _ => None,
         })
     }
@@ -182,7 +190,12 @@ impl Bench {
 }
 
 fn settings() -> Settings {
-    Settings { lease: LEASE, grace: GRACE, policy: Policy { stale_after: LEASE, ..Policy::default() } }
+    Settings {
+        lease: LEASE,
+        grace: GRACE,
+        time_limit: None,
+        policy: Policy { stale_after: LEASE, ..Policy::default() },
+    }
 }
 
 /// A store in memory: what SQLite does with the same changes.

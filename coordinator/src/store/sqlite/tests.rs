@@ -35,6 +35,8 @@ fn job(owner: Option<&str>) -> JobRecord {
             priority: 3,
             labels: std::iter::once(("site".to_owned(), "b".to_owned())).collect(),
             owner: owner.map(str::to_owned),
+            on_damaged_input: Default::default(),
+            time_limit_ms: Some(60_000),
         }),
         submitted_at: 1_000,
         started_at: None,
@@ -89,7 +91,12 @@ async fn what_was_committed_is_there_after_a_restart() {
     job.finished_at = Some(2_000);
     job.failure = Some(Failure::new(FailureKind::Crashed, "boom"));
     job.worker = Some(attempt.worker.clone());
-    let output = OutputFile { path: "a.mp4".to_owned(), size: 7, content_type: "video/mp4".to_owned() };
+    let output = OutputFile {
+        path: "a.mp4".to_owned(),
+        size: 7,
+        content_type: "video/mp4".to_owned(),
+        sha256: "0".repeat(64),
+    };
     job.result.outputs = vec![output];
     task.state = TaskState::Succeeded;
     task.published = Some(Epoch(1));
