@@ -1,11 +1,13 @@
 //! What `coordinator`, `ffmpegd` and `ffmpegctl` share: the wire contract, the words of the domain, presets and how they
 //! become ffmpeg arguments, configuration and telemetry.
 //!
-//! Nothing here does I/O on behalf of a daemon, reads a clock or keeps state: what is here decides or describes.
+//! Nothing here does I/O on behalf of a daemon, reads a clock or keeps state: what is here decides or describes. The one
+//! exception, [`failpoint`], is not there in a release build.
 
 pub mod api;
 pub mod backoff;
 pub mod config;
+pub mod failpoint;
 pub mod failure;
 pub mod ffmpeg;
 pub mod id;

@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use common::preset::{self, Presets};
+use common::{
+    failpoint,
+    preset::{self, Presets},
+};
 use tokio::{
     net::TcpListener,
     sync::{RwLock, mpsc},
@@ -266,9 +269,11 @@ async fn sweep_attempts(
             sweep = sweeps.recv() => sweep,
         };
         let Some(Sweep { job, attempt }) = sweep else { return };
+        failpoint::hit("attempt.sweep.before");
         match storage.delete_attempt(job, attempt).await {
             Ok(removed) => tracing::debug!(%job, %attempt, removed, "swept"),
             Err(error) => tracing::warn!(%job, %attempt, %error, "objects of an attempt stay behind"),
         }
+        failpoint::hit("attempt.sweep.after");
     }
 }

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use common::failpoint;
+
 /// Why the folder cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -54,7 +56,9 @@ impl DataLock {
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
+        failpoint::hit("lock.write.before");
         write_pid(&mut file).map_err(unwritable)?;
+        failpoint::hit("lock.write.after");
         Ok(Self { _file: file })
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::{config, telemetry, tls};
+use common::{config, failpoint, telemetry, tls};
 use coordinator::{Config, Coordinator, options};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,6 +19,9 @@ async fn main() -> ExitCode {
         Err(error) => return misconfigured(&error),
     };
     if let Err(error) = telemetry::install(&loaded.options.log, loaded.options.log_format) {
+        return misconfigured(&error);
+    }
+    if let Err(error) = failpoint::check() {
         return misconfigured(&error);
     }
     let config = match Config::new(loaded) {

@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use common::failpoint;
+
 use crate::storage::sign::{KEY_LENGTH, KeyText, Signer};
 
 /// The signer with the key in `path`, which is made when it is not there: signed URLs outlive a restart.
@@ -22,7 +24,9 @@ pub(crate) fn signing_key(path: &Path) -> io::Result<Signer> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut key = [0; KEY_LENGTH];
             rand::fill(&mut key);
+            failpoint::hit("key.write.before");
             replace(path, format!("{}\n", KeyText(key)).as_bytes())?;
+            failpoint::hit("key.write.after");
             Ok(Signer::new(&key))
         }
         Err(error) => Err(error),
@@ -47,7 +51,9 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
     file.write_all(content)?;
     file.sync_all()?;
+    failpoint::hit("file.staged");
     fs::rename(&staged, path)?;
+    failpoint::hit("file.renamed");
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use common::{config, telemetry};
+use common::{config, failpoint, telemetry};
 use ffmpegd::{
     Config, Error, Outcome, Shutdown, Worker,
     cli::{Cli, Command},
@@ -29,6 +29,9 @@ async fn main() -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     if let Err(error) = telemetry::install(&cli.options.log, cli.options.log_format) {
+        return fail(USAGE, &error);
+    }
+    if let Err(error) = failpoint::check() {
         return fail(USAGE, &error);
     }
     let config = match Config::try_from(cli.options) {

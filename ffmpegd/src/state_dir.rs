@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::id::WorkerId;
+use common::{failpoint, id::WorkerId};
 use rustix::fs::{FlockOperation, flock};
 
 /// The folder, held until this is dropped.
@@ -62,7 +62,9 @@ fn worker_id(dir: &Path) -> Result<WorkerId, Error> {
             .map_err(|error: common::id::Error| Error::BadId { path, reason: error.to_string() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = WorkerId::new();
+            failpoint::hit("worker.id.before");
             write_whole(dir, &path, &format!("{id}\n")).map_err(|source| Error::Io { path, source })?;
+            failpoint::hit("worker.id.after");
             Ok(id)
         }
         Err(source) => Err(Error::Io { path, source }),
@@ -75,7 +77,9 @@ fn write_whole(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::create(&fresh)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
+    failpoint::hit("worker.id.staged");
     fs::rename(&fresh, path)?;
+    failpoint::hit("worker.id.renamed");
     File::open(dir)?.sync_all()
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use common::{
+    failpoint,
     id::{AttemptId, WorkerId},
     proto::{
         self, coordinator_message::Message as FromCoordinator, worker_message::Message as ToCoordinator,
@@ -104,7 +105,9 @@ impl Worker {
             shared.push(format!("ffmpegd-{}", state_dir.worker));
         }
         let scratch = config.scratch();
+        failpoint::hit("scratch.prepare.before");
         run::prepare_scratch(&scratch).map_err(|source| Error::Scratch { path: scratch, source })?;
+        failpoint::hit("scratch.prepare.after");
         let capabilities = match config.capabilities.take() {
             Some(known) => known,
             None => probe::probe(&config.probe_settings()).await?,
@@ -336,7 +339,9 @@ impl Floor<'_> {
                 Wake::Started(attempt, started) => self.apply(Event::Started(attempt, started), &mut link),
                 Wake::Ended(attempt, ending, log) => {
                     self.running.remove(&attempt);
+                    failpoint::hit("report.before");
                     self.apply(Event::Ended(attempt, ending, log), &mut link);
+                    failpoint::hit("report.after");
                 }
                 Wake::Link(event) => self.link(event, &mut link, &mut heartbeat),
                 Wake::Heartbeat => link.send(message(ToCoordinator::Heartbeat(self.heartbeat()))),
@@ -490,7 +495,10 @@ fn understand(message: proto::CoordinatorMessage) -> Option<Event> {
         FromCoordinator::StopAttempt(stop) => {
             Some(Event::StopAsked(id(&stop.task_id, stop.epoch)?, stop.reason))
         }
-        FromCoordinator::AttemptAcknowledged(ack) => Some(Event::Acknowledged(id(&ack.task_id, ack.epoch)?)),
+        FromCoordinator::AttemptAcknowledged(ack) => {
+            failpoint::hit("report.acknowledged");
+            Some(Event::Acknowledged(id(&ack.task_id, ack.epoch)?))
+        }
         FromCoordinator::LeasesRenewed(renewed) => Some(Event::Renewed(
             renewed.attempts.iter().filter_map(|attempt| id(&attempt.task_id, attempt.epoch)).collect(),
         )),

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use common::failpoint;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +41,9 @@ async fn sweep(api: &Api, ttl: Duration) -> Result<usize, Error> {
     let old = unused(&stored, &used, Timestamp::now(), ttl);
     let mut removed = 0;
     for upload in old {
+        failpoint::hit("upload.sweep.before");
         api.storage.delete(&upload.key).await?;
+        failpoint::hit("upload.sweep.after");
         removed += 1;
     }
     Ok(removed)

@@ -6,7 +6,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use common::{api::Upload, id::UploadId};
+use common::{api::Upload, failpoint, id::UploadId};
 use hyper::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
@@ -89,7 +89,9 @@ pub(super) async fn delete(State(api): State<Api>, Rest(id): Rest) -> Result<Res
             problem: format!("upload {id} is the input of a job that has not ended; cancel the job first"),
         });
     }
+    failpoint::hit("upload.delete.before");
     api.storage.delete_prefix(&Prefix::upload(id)).await?;
+    failpoint::hit("upload.delete.after");
     Ok(problem::no_content())
 }
 

@@ -13,6 +13,7 @@ use std::{
 
 use common::{
     api::{Event, JobView},
+    failpoint,
     id::{AttemptId, JobId, SessionId},
 };
 use tokio::{
@@ -244,6 +245,7 @@ impl Service {
                     tracing::info!("the job store can be written again");
                 }
                 self.tell(now);
+                failpoint::hit("store.told");
                 recovered
             }
             Err(error) => {

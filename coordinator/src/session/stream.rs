@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, panic::AssertUnwindSafe, time::Duration};
 
 use common::{
+    failpoint,
     failure::FailureKind,
     id::{AttemptId, SessionId},
     proto::{self, coordinator_message, worker_message::Message},
@@ -216,7 +217,9 @@ impl Session {
     async fn finished(&self, session: SessionId, attempt: AttemptId, finished: proto::AttemptFinished) {
         let log_tail = wire::log_lines(&finished.log_tail, wire::MAX_LOG_TAIL);
         let result = self.check(session, attempt, wire::result(finished.result)).await;
+        failpoint::hit("attempt.checked");
         self.server.queue.attempt_finished(session, attempt, result, log_tail).await;
+        failpoint::hit("attempt.queued");
     }
 
     /// A success counts only when its files are in the storage.

@@ -20,6 +20,7 @@ use std::{collections::HashMap, fmt, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use common::{
+    failpoint,
     id::{AttemptId, JobId, UploadId},
     worker::OutputFile,
 };
@@ -134,8 +135,10 @@ impl Storage {
         E: fmt::Display,
     {
         let doing = || format!("writing {key}");
+        failpoint::hit("object.write.before");
         let upload =
             self.store.put_multipart(&key.location()).await.map_err(|error| Error::store(doing(), &error))?;
+        failpoint::hit("object.staged");
         // Dropped without `finish`, it removes the staged file.
         let mut writer = WriteMultipart::new_with_chunk_size(upload, PART);
         let limit = match expect {
@@ -158,7 +161,9 @@ impl Storage {
         {
             return Err(Error::Size { key: key.clone(), expected, got: size });
         }
+        failpoint::hit("object.finish.before");
         writer.finish().await.map_err(|error| Error::store(doing(), &error))?;
+        failpoint::hit("object.finish.after");
         Ok(size)
     }
 

@@ -7,7 +7,7 @@ mod rows;
 
 use std::path::Path;
 
-use common::id::JobId;
+use common::{failpoint, id::JobId};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 use sqlx::{
@@ -45,7 +45,9 @@ impl SqliteStore {
             .busy_timeout(std::time::Duration::from_secs(5));
         let open = |source| Error::Database { doing: "open the job store", source };
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(open)?;
+        failpoint::hit("store.migrate.before");
         MIGRATIONS.run(&mut writer).await?;
+        failpoint::hit("store.migrate.after");
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.read_only(true).create_if_missing(false))
@@ -58,6 +60,7 @@ impl SqliteStore {
         let mut writer = self.writer.lock().await;
         let failed = |source| Error::Database { doing: "write to the job store", source };
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        failpoint::hit("store.commit.begun");
         let batches = [
             (UPSERT_JOBS, changes.jobs.iter().map(rows::job).collect::<Vec<Value>>()),
             (UPSERT_TASKS, changes.tasks.iter().map(rows::task).collect()),
@@ -73,7 +76,10 @@ impl SqliteStore {
                     .map_err(failed)?;
             }
         }
-        transaction.commit().await.map_err(failed)
+        failpoint::hit("store.commit.before");
+        transaction.commit().await.map_err(failed)?;
+        failpoint::hit("store.commit.after");
+        Ok(())
     }
 
     async fn read_jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, Error> {
@@ -176,9 +182,11 @@ impl JobStore for SqliteStore {
             self.readers.close().await;
             // Everything is committed: a checkpoint only makes the next start shorter, so its failure loses nothing.
             let mut writer = self.writer.lock().await;
+            failpoint::hit("store.close.before");
             if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *writer).await {
                 tracing::warn!(%error, "the job store's log was not folded in; the next start does it");
             }
+            failpoint::hit("store.close.after");
         }
         .boxed()
     }

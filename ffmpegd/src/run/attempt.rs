@@ -3,6 +3,7 @@
 use std::{io, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Instant};
 
 use common::{
+    failpoint,
     failure::{Failure, FailureKind},
     ffmpeg::{
         Context, EncoderChoice, Lowered, ffprobe_args, lower, missing_filters, parse_ffprobe, safe_stem,
@@ -68,7 +69,9 @@ async fn run(
         Some(Err(failure)) => failure.into(),
         None => Ending::Stopped,
     };
+    failpoint::hit("scratch.remove.before");
     scratch.remove().await;
+    failpoint::hit("scratch.remove.after");
     ending
 }
 
@@ -139,10 +142,12 @@ impl Course<'_> {
 
         self.live.phase("encoding");
         let program = self.program(&self.tools.ffmpeg, lowered.argv.clone());
+        failpoint::hit("encode.before");
         let process = self.spawn(&program).await?;
         // Nobody listens only when the worker ends, which ends this too.
         let _ = started.send((self.assignment.attempt, self.started(&program, &info))).await;
         self.encode(process, &lowered, opened, &bounds).await?;
+        failpoint::hit("encode.after");
 
         self.live.phase("checking");
         self.check(&lowered, opened, &bounds).await?;

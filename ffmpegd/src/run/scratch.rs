@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::id::AttemptId;
+use common::{failpoint, id::AttemptId};
 use tokio::fs;
 
 /// An attempt's folder. `out` in it is where results are made. Removed on drop, and better with [`Scratch::remove`].
@@ -21,8 +21,10 @@ impl Scratch {
             Self { folder: root.join(format!("{}-{}", attempt.task, attempt.epoch)), removed: false };
         // In one visit to the blocking threads: an encode waits for it.
         let creating = tokio::task::spawn_blocking(move || {
+            failpoint::hit("scratch.create.before");
             make_empty(&scratch.folder)?;
             std::fs::create_dir(scratch.out())?;
+            failpoint::hit("scratch.create.after");
             Ok(scratch)
         });
         creating.await.map_err(io::Error::other)?

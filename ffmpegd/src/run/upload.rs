@@ -16,6 +16,7 @@ use std::{
 
 use common::{
     backoff::Backoff,
+    failpoint,
     failure::{Failure, FailureKind},
     ffmpeg::content_type,
     id::AttemptId,
@@ -197,6 +198,7 @@ async fn addresses(
 
 /// Sends one file; its path when it is there.
 async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Result<String, String> {
+    failpoint::hit("upload.put.before");
     let url = tools.coordinator.resolve(&url)?;
     let shown = crate::fetch::shown(&url);
     let open = File::open(folder.join(&file.path))
@@ -229,6 +231,7 @@ async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Res
     };
     let answer = answer.map_err(|error| format!("cannot send {} to {shown}: {}", file.path, cause(error)))?;
     if answer.status().is_success() {
+        failpoint::hit("upload.put.after");
         return Ok(file.path);
     }
     Err(format!("{shown} answered {} to {}", answer.status(), file.path))
