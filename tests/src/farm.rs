@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    process::ExitStatus,
     time::Duration,
 };
 
@@ -220,6 +221,17 @@ impl Farm {
 
     /// Starts the coordinator, on the same ports as before if it ran before.
     pub async fn start_coordinator(&mut self) {
+        if let Err(status) = self.try_start_coordinator(&[]).await {
+            let log = fs::read_to_string(self.path().join("logs/coordinator.log")).unwrap_or_default();
+            panic!("the coordinator ended with {status} before it was ready; its log:\n{log}");
+        }
+    }
+
+    /// The same with more in its environment, this once.
+    ///
+    /// # Errors
+    /// It ended before it was ready.
+    pub async fn try_start_coordinator(&mut self, env_once: &[(&str, &str)]) -> Result<(), ExitStatus> {
         assert!(self.coordinator.is_none(), "the coordinator runs already");
         let ready = self.path().join("ready.json");
         let _ = fs::remove_file(&ready);
@@ -233,6 +245,7 @@ impl Farm {
             ("TVARR_HEARTBEAT_INTERVAL".into(), HEARTBEAT.into()),
         ]);
         env.extend(self.env.iter().cloned());
+        env.extend(env_once.iter().map(|(name, value)| ((*name).to_owned(), value.into())));
         let launch = Launch {
             program: binaries::workspace("coordinator"),
             args: Vec::new(),
@@ -253,8 +266,10 @@ impl Farm {
             }
         })
         .await;
-        let Some(Ok(addresses)) = addresses else {
-            panic!("the coordinator is not ready ({addresses:?}); its log:\n{}", daemon.log());
+        let addresses = match addresses {
+            Some(Ok(addresses)) => addresses,
+            Some(Err(status)) => return Err(status),
+            None => panic!("the coordinator is not ready; its log:\n{}", daemon.log()),
         };
         let port = |name: &str| -> u16 {
             let address = addresses[name].as_str().unwrap_or_else(|| panic!("no {name} in {addresses}"));
@@ -264,6 +279,15 @@ impl Farm {
         self.ports = (port("http"), port("grpc"));
         self.api = Api::new(&format!("http://127.0.0.1:{}", self.ports.0));
         self.coordinator = Some(daemon);
+        Ok(())
+    }
+
+    /// Waits for the coordinator to end by itself.
+    ///
+    /// # Panics
+    /// It still ran at the deadline.
+    pub async fn coordinator_ended(&mut self, deadline: Duration) -> ExitStatus {
+        self.coordinator.take().expect("the coordinator runs").exited(deadline).await
     }
 
     /// Ends the coordinator with SIGTERM, or with `kill -9`.
