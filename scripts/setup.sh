@@ -2,7 +2,7 @@
 # Installs what building, testing and the demo need and this machine lacks. Fast and silent about what is there.
 #
 #   scripts/setup.sh          to build and to run the demo
-#   scripts/setup.sh --tests  what the tests need besides (npm for one clip, cargo-nextest)
+#   scripts/setup.sh --tests  what the tests need besides (npm for one clip, libfaketime, cargo-nextest)
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root); elsewhere it says what to install.
 # Nothing is downloaded when nothing is missing, so it works offline then.
@@ -31,6 +31,7 @@ if ! have python3 || ! python3 -m pip --version >/dev/null 2>&1; then packages+=
 if $tests; then
     need xz xz-utils
     need npm npm
+    need faketime faketime
 fi
 
 install_packages

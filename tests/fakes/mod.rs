@@ -176,3 +176,43 @@ fn parse(line: &str) -> Option<NvencEncode> {
         pid: words.next()?.strip_prefix("pid=")?.parse().ok()?,
     })
 }
+
+/// Puts an ffmpeg that goes wrong into `target`, a folder of its own: `fault` as its head lists them, on the encodes with
+/// these numbers, counted from 1; on all without any.
+pub fn ffmpeg_with_fault(target: &Path, fault: &str, runs: &[u32]) -> Faulty {
+    fs::create_dir_all(target).expect("the folder of the faulty ffmpeg can be made");
+    let runs: Vec<_> = runs.iter().map(u32::to_string).collect();
+    let conf = format!("FAULT={fault}\nFAULT_RUNS='{}'\n", runs.join(" "));
+    fs::write(target.join("fake-fault.conf"), conf).expect("the conf of the faulty ffmpeg can be written");
+    let program = target.join("ffmpeg-with-fault");
+    symlink(folder().join("ffmpeg-with-fault"), &program).expect("the faulty ffmpeg can be linked");
+    Faulty { program, runs: target.join("runs") }
+}
+
+/// An ffmpeg that goes wrong.
+#[derive(Debug, Clone)]
+pub struct Faulty {
+    pub program: PathBuf,
+    runs: PathBuf,
+}
+
+impl Faulty {
+    /// Encodes so far.
+    pub fn runs(&self) -> usize {
+        fs::read_to_string(&self.runs).unwrap_or_default().lines().count()
+    }
+}
+
+/// Puts an ffmpeg and an ffprobe that repeat themselves into `target`, a folder of its own, and gives both. An encode
+/// takes so many seconds.
+pub fn ffmpeg_with_memory(target: &Path, encode_seconds: f64) -> (PathBuf, PathBuf) {
+    fs::create_dir_all(target.join("memory")).expect("the folder of the remembering ffmpeg can be made");
+    let conf = format!("MEMORY_ENCODE_SECONDS={encode_seconds}\n");
+    fs::write(target.join("fake-memory.conf"), conf).expect("its conf can be written");
+    let [ffmpeg, ffprobe] = ["ffmpeg", "ffprobe"].map(|name| {
+        let program = target.join(name);
+        symlink(folder().join("ffmpeg-with-memory"), &program).expect("the remembering ffmpeg can be linked");
+        program
+    });
+    (ffmpeg, ffprobe)
+}

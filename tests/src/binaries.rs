@@ -8,14 +8,17 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// A binary of this workspace: beside the running test executable's folder (`target/debug/deps/..`).
+/// A binary of this workspace: beside the running executable (`target/debug`), or beside a test executable's folder
+/// (`target/debug/deps/..`).
 ///
 /// # Panics
 /// It was not built.
 #[must_use]
 pub fn workspace(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join(name);
+    let folder = test.parent().unwrap();
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+    let path = folder.join(name);
     assert!(
         path.is_file(),
         "{} is not there: these tests run what `cargo build --workspace --bins` builds (make test does it)",

@@ -12,11 +12,16 @@
 
 pub mod api;
 pub mod binaries;
+pub mod books;
+pub mod clock;
 pub mod ctl;
 pub mod daemon;
+pub mod disk;
 pub mod farm;
 pub mod footage;
+pub mod liar;
 pub mod media;
+pub mod proxy;
 pub mod system;
 pub mod wait;
 pub mod web;

@@ -1,6 +1,10 @@
 //! A farm on this machine: one coordinator, some workers.
 
+mod check;
+mod spec;
+
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
@@ -15,10 +19,13 @@ use common::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+pub use self::spec::{FarmBuilder, WorkerSpec};
 use crate::{
     api::{Api, request},
     binaries,
     daemon::{Daemon, Launch, exit_code},
+    disk::SmallDisk,
+    proxy::Proxy,
     system::{self, Process},
     wait::{self, seconds},
 };
@@ -31,125 +38,6 @@ const ENCODE: Duration = seconds(120);
 const HEARTBEAT: &str = "200ms";
 /// An idle daemon's shutdown.
 const SHUTDOWN: Duration = seconds(15);
-
-/// A worker to be started.
-#[derive(Debug, Clone)]
-pub struct WorkerSpec {
-    name: String,
-    env: Vec<(String, OsString)>,
-    awaited: bool,
-}
-
-impl WorkerSpec {
-    /// A worker with two CPU slots and Debian's ffmpeg.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), env: Vec::new(), awaited: true }.jobs(2)
-    }
-
-    #[must_use]
-    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        self.env.retain(|(known, _)| known != name);
-        self.env.push((name.to_owned(), value.into()));
-        self
-    }
-
-    #[must_use]
-    pub fn jobs(self, jobs: u32) -> Self {
-        let jobs = jobs.to_string();
-        self.env("TVARR_MAX_JOBS", &jobs).env("TVARR_MAX_CPU_JOBS", &jobs)
-    }
-
-    #[must_use]
-    pub fn gpu_jobs(self, jobs: u32) -> Self {
-        self.env("TVARR_MAX_GPU_JOBS", jobs.to_string())
-    }
-
-    /// `site=a,disk=fast`
-    #[must_use]
-    pub fn labels(self, labels: &str) -> Self {
-        self.env("TVARR_LABELS", labels)
-    }
-
-    #[must_use]
-    pub fn ffmpeg(self, path: &Path) -> Self {
-        self.env("TVARR_FFMPEG", path)
-    }
-
-    /// [`Farm::start_worker`] does not wait for it to be registered.
-    #[must_use]
-    pub fn not_awaited(mut self) -> Self {
-        self.awaited = false;
-        self
-    }
-}
-
-/// What to start.
-#[derive(Debug, Default)]
-pub struct FarmBuilder {
-    workers: Vec<WorkerSpec>,
-    env: Vec<(String, OsString)>,
-    config: Option<String>,
-}
-
-impl FarmBuilder {
-    #[must_use]
-    pub fn worker(mut self, spec: WorkerSpec) -> Self {
-        self.workers.push(spec);
-        self
-    }
-
-    /// For the coordinator.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        self.env.push((name.to_owned(), value.into()));
-        self
-    }
-
-    /// The coordinator's configuration file.
-    #[must_use]
-    pub fn config(mut self, toml: &str) -> Self {
-        self.config = Some(toml.to_owned());
-        self
-    }
-
-    /// Starts the coordinator, then the workers; returns once all are registered.
-    pub async fn start(self) -> Farm {
-        let folder = tempfile::Builder::new().prefix("e2e-farm-").tempdir().unwrap();
-        for name in ["data", "home", "logs", "scratch", "shared", "tmp", "workers"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
-        }
-        let mark = folder.path().file_name().unwrap().to_string_lossy().into_owned();
-        let token = format!("token-of-{mark}");
-        let mut env = self.env;
-        if let Some(toml) = self.config {
-            let path = folder.path().join("coordinator.toml");
-            fs::write(&path, toml).unwrap();
-            env.push(("TVARR_CONFIG".into(), path.into()));
-        }
-        let mut farm = Farm {
-            mark,
-            token,
-            env,
-            coordinator: None,
-            ports: (0, 0),
-            api: Api::new("http://127.0.0.1:0"),
-            workers: Vec::new(),
-            expected_errors: Vec::new(),
-            killed: Vec::new(),
-            stopped: false,
-            folder,
-        };
-        farm.start_coordinator().await;
-        for spec in &self.workers {
-            farm.spawn_worker(spec);
-        }
-        for spec in self.workers.iter().filter(|spec| spec.awaited) {
-            farm.registered(&spec.name).await;
-        }
-        farm
-    }
-}
 
 /// A running farm. End with [`Farm::stop`].
 #[derive(Debug)]
@@ -165,8 +53,12 @@ pub struct Farm {
     expected_errors: Vec<String>,
     /// Workers that were killed and not started again: they could not clean up.
     killed: Vec<String>,
+    /// By worker.
+    proxies: BTreeMap<String, Proxy>,
     stopped: bool,
-    // Last, so that it goes after the processes.
+    keep: bool,
+    // Last, so that they go after the processes.
+    disks: BTreeMap<String, SmallDisk>,
     folder: TempDir,
 }
 
@@ -208,6 +100,33 @@ impl Farm {
     #[must_use]
     pub fn worker_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.1)
+    }
+
+    /// What workers have to present.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The coordinator's folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// The line between a worker and the coordinator.
+    ///
+    /// # Panics
+    /// The worker was not started [behind a proxy](WorkerSpec::behind_proxy).
+    #[must_use]
+    pub fn line(&self, worker: &str) -> &Proxy {
+        self.proxies.get(worker).unwrap_or_else(|| panic!("worker {worker} is behind no proxy"))
+    }
+
+    /// The small disk of a worker's scratch folder, or the coordinator's as `data`. `None` where nothing can be mounted.
+    #[must_use]
+    pub fn disk(&self, name: &str) -> Option<&SmallDisk> {
+        self.disks.get(name)
     }
 
     fn common_env(&self) -> Vec<(String, OsString)> {
@@ -314,9 +233,21 @@ impl Farm {
         let state = self.worker_state(&spec.name);
         fs::create_dir_all(&state).unwrap();
         fs::create_dir_all(self.scratch(&spec.name)).unwrap();
+        if let Some(bytes) = spec.scratch_disk
+            && !self.disks.contains_key(&spec.name)
+            && let Some(disk) = SmallDisk::mount(&self.scratch(&spec.name), bytes)
+        {
+            self.disks.insert(spec.name.clone(), disk);
+        }
+        let coordinator = if spec.proxied {
+            let port = self.ports.1;
+            self.proxies.entry(spec.name.clone()).or_insert_with(|| Proxy::to(port)).address()
+        } else {
+            self.worker_address()
+        };
         let mut env = self.common_env();
         env.extend([
-            ("TVARR_COORDINATOR_URL".into(), self.worker_address().into()),
+            ("TVARR_COORDINATOR_URL".into(), coordinator.into()),
             ("TVARR_AUTH_TOKEN".into(), self.token.clone().into()),
             ("TVARR_WORKER_NAME".into(), spec.name.clone().into()),
             ("TVARR_STATE_DIR".into(), state.into()),
@@ -451,59 +382,6 @@ impl Farm {
         let gone = wait::try_until(seconds(10), || async { self.ffmpegs().is_empty().then_some(()) }).await;
         assert!(gone.is_some(), "ffmpeg still runs: {:?}", self.ffmpegs());
     }
-
-    /// Shuts everything down as an operator would and asserts that nothing is left.
-    ///
-    /// # Panics
-    /// A daemon did not end well, or a process, a temporary file or an unexpected log line at ERROR is left.
-    pub async fn stop(mut self) {
-        self.no_ffmpeg().await;
-        for worker in &self.workers {
-            worker.signal(Signal::TERM);
-        }
-        for worker in &mut self.workers {
-            let status = worker.exited(SHUTDOWN).await;
-            assert_eq!(exit_code(status), 0, "exit code of worker {}", worker.name);
-        }
-        if self.coordinator.is_some() {
-            self.stop_coordinator(true).await;
-        }
-        assert!(self.processes().is_empty(), "processes are left: {:?}", self.processes());
-        let mut left = system::files(&self.path().join("tmp"));
-        for worker in fs::read_dir(self.path().join("scratch")).unwrap().flatten() {
-            if !self.killed.iter().any(|name| worker.file_name() == name.as_str()) {
-                left.extend(system::files(&worker.path()));
-            }
-        }
-        assert!(left.is_empty(), "temporary files are left: {left:?}");
-        let errors = self.unexpected_errors();
-        assert!(errors.is_empty(), "nobody asked for these log lines:\n{}", errors.join("\n"));
-        self.stopped = true;
-    }
-
-    fn logs(&self) -> Vec<(String, String)> {
-        let folder = self.path().join("logs");
-        let files = system::files(&folder).into_iter();
-        files
-            .map(|file| {
-                let text = fs::read(folder.join(&file)).unwrap_or_default();
-                (file.display().to_string(), String::from_utf8_lossy(&text).into_owned())
-            })
-            .collect()
-    }
-
-    fn unexpected_errors(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (name, text) in self.logs() {
-            for line in text.lines() {
-                let bad = line.split_whitespace().nth(1) == Some("ERROR") || line.contains("panicked at");
-                if bad && !self.expected_errors.iter().any(|expected| line.contains(expected)) {
-                    found.push(format!("{name}: {line}"));
-                }
-            }
-        }
-        found
-    }
 }
 
 impl Drop for Farm {
@@ -513,8 +391,14 @@ impl Drop for Farm {
         if self.stopped {
             return;
         }
-        for (name, text) in self.logs() {
-            eprintln!("---- {name}\n{text}");
+        if self.keep {
+            self.disks.clear();
+            self.folder.disable_cleanup(true);
+            eprintln!("folder and logs of the farm: {}", self.path().display());
+        } else {
+            for (name, text) in self.logs() {
+                eprintln!("---- {name}\n{text}");
+            }
         }
         if !std::thread::panicking() {
             panic!("this test did not end with Farm::stop");
