@@ -6,6 +6,7 @@
 mod bad_input;
 mod command_line;
 mod drain;
+mod failpoints;
 #[path = "../../fakes/mod.rs"]
 mod fakes;
 mod faults;
