@@ -1,5 +1,7 @@
 //! Checking a submission: everything that can be known to be wrong is said now, by field, and not by a failed job later.
 
+use std::sync::Arc;
+
 use common::{
     api::{InputRef, JobRequest},
     id::UploadId,
@@ -72,14 +74,18 @@ fn time_limit(seconds: Option<u64>) -> Result<Option<u64>, Error> {
     }
 }
 
-fn output(presets: &Presets, preset: Option<String>, spec: Option<Spec>) -> Result<(String, Spec), Error> {
+fn output(
+    presets: &Presets,
+    preset: Option<String>,
+    spec: Option<Spec>,
+) -> Result<(String, Arc<Spec>), Error> {
     match (preset, spec) {
         (Some(name), None) => match presets.get(&name) {
-            Some(preset) => Ok((name, preset.spec.clone())),
+            Some(preset) => Ok((name, Arc::new(preset.spec.clone()))),
             None => Err(unknown_preset(presets, &name)),
         },
         (None, Some(spec)) => match spec.validate() {
-            Ok(()) => Ok((CUSTOM.to_owned(), spec)),
+            Ok(()) => Ok((CUSTOM.to_owned(), Arc::new(spec))),
             Err(error) => Err(Error::invalid(format!("spec.{}", error.field), error.problem, error.remedy)),
         },
         (Some(_), Some(_)) => {

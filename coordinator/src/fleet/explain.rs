@@ -41,8 +41,9 @@ pub fn explain(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Optio
     }
     if let Some(aside) = named(&|unfit| match unfit {
         Unfit::Stale => Some("silent".to_owned()),
-        Unfit::Quarantined => Some("quarantined".to_owned()),
+        Unfit::Quarantined(why) => Some(format!("quarantined: {why}")),
         Unfit::Draining => Some("draining".to_owned()),
+        Unfit::Held(why) | Unfit::NotTaking(why) | Unfit::Scratch(why) => Some(why.clone()),
         _ => None,
     }) {
         return Some(format!("a worker with {wanted}; put aside: {aside}"));
@@ -97,7 +98,7 @@ fn article(codec: &str) -> &'static str {
 }
 
 fn tell(worker: &Worker, why: &str) -> String {
-    if why.is_empty() { worker.name.clone() } else { format!("{} ({why})", worker.name) }
+    if why.is_empty() { worker.identity.name.clone() } else { format!("{} ({why})", worker.identity.name) }
 }
 
 fn list(items: &[String]) -> String {

@@ -3,10 +3,14 @@
 //! Everything here is memory: a worker tells all about itself each time it connects. [`select`] is the one decision.
 
 mod explain;
+mod flaps;
+mod health;
 mod rules;
 mod select;
 #[cfg(test)]
 mod select_tests;
+mod session_cap;
+mod shortlist;
 #[cfg(test)]
 pub(crate) mod testing;
 mod worker;
@@ -18,7 +22,9 @@ use common::id::{SessionId, WorkerId};
 pub use explain::explain;
 pub use rules::{EncoderRule, Error as RuleError, parse_rules};
 pub use select::{Class, Placement, Requirement, Slot, select};
-pub use worker::{Held, Worker};
+pub use session_cap::SessionCap;
+pub use shortlist::Shortlist;
+pub use worker::{Held, Identity, Standing, Worker};
 
 /// Every worker that is or was connected, and the rules of placement.
 #[derive(Debug, Default)]
@@ -47,13 +53,13 @@ impl Fleet {
 
     /// Adds a worker or replaces what was known of it.
     pub fn insert(&mut self, worker: Worker) {
-        if let Some(old) = self.workers.get(&worker.id).and_then(|old| old.session) {
+        if let Some(old) = self.workers.get(&worker.identity.id).and_then(|old| old.session) {
             self.sessions.remove(&old);
         }
         if let Some(session) = worker.session {
-            self.sessions.insert(session, worker.id);
+            self.sessions.insert(session, worker.identity.id);
         }
-        self.workers.insert(worker.id, worker);
+        self.workers.insert(worker.identity.id, worker);
     }
 
     #[must_use]
@@ -84,6 +90,10 @@ impl Fleet {
         if let Some(session) = self.workers.remove(&id).and_then(|worker| worker.session) {
             self.sessions.remove(&session);
         }
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+        self.workers.values_mut()
     }
 
     /// By id.

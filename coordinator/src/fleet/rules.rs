@@ -80,7 +80,7 @@ pub(super) fn forbidding<'a>(
 ) -> Option<&'a EncoderRule> {
     rules.iter().find(|rule| {
         if rule.codec.is_some_and(|codec| codec != offer.codec)
-            || !matches(rule.cpu.as_deref(), &worker.capabilities.machine.cpu)
+            || !matches(rule.cpu.as_deref(), &worker.identity.capabilities.machine.cpu)
         {
             return false;
         }
@@ -88,9 +88,14 @@ pub(super) fn forbidding<'a>(
             (Some(forced), _) => {
                 // The conditions of `force` describe the machine: it has such a GPU, or an encoder of that family.
                 let gpu = rule.gpu.is_none()
-                    || worker.capabilities.gpus.iter().any(|gpu| matches(rule.gpu.as_deref(), &gpu.name));
+                    || worker
+                        .identity
+                        .capabilities
+                        .gpus
+                        .iter()
+                        .any(|gpu| matches(rule.gpu.as_deref(), &gpu.name));
                 let family = rule.family.is_none_or(|family| {
-                    worker.capabilities.encoders.iter().any(|encoder| encoder.family == family)
+                    worker.identity.capabilities.encoders.iter().any(|encoder| encoder.family == family)
                 });
                 gpu && family && forced != offer.encoder
             }
@@ -98,7 +103,7 @@ pub(super) fn forbidding<'a>(
                 // The conditions of `forbid` describe the offer itself.
                 let gpu =
                     rule.gpu.is_none()
-                        || worker.capabilities.gpus.iter().any(|gpu| {
+                        || worker.identity.capabilities.gpus.iter().any(|gpu| {
                             Some(gpu.index) == offer.gpu && matches(rule.gpu.as_deref(), &gpu.name)
                         });
                 let family = rule.family.is_none_or(|family| family == offer.family);
@@ -132,10 +137,10 @@ mod tests {
     fn a_forbidden_encoder_is_not_used_on_the_gpu_that_the_pattern_names() {
         let rules = rules("[[encoder_rules]]\ngpu = '*RTX 40*'\nforbid = 'h264_nvenc'").unwrap();
         let mut worker = gpu_worker(1, 1, None);
-        worker.capabilities.gpus[0].name = "NVIDIA GeForce rtx 4090".to_owned();
+        worker.identity.capabilities.gpus[0].name = "NVIDIA GeForce rtx 4090".to_owned();
         assert!(forbidding(&rules, &worker, offer("h264_nvenc")).is_some());
         assert!(forbidding(&rules, &worker, offer("libx264")).is_none());
-        worker.capabilities.gpus[0].name = "NVIDIA A10".to_owned();
+        worker.identity.capabilities.gpus[0].name = "NVIDIA A10".to_owned();
         assert!(forbidding(&rules, &worker, offer("h264_nvenc")).is_none());
     }
 
@@ -143,7 +148,7 @@ mod tests {
     fn a_forced_encoder_leaves_no_other() {
         let rules = rules("[[encoder_rules]]\ncodec = 'h264'\ncpu = '*N100*'\nforce = 'libx264'").unwrap();
         let mut worker = gpu_worker(1, 1, None);
-        worker.capabilities.machine.cpu = "Intel(R) N100".to_owned();
+        worker.identity.capabilities.machine.cpu = "Intel(R) N100".to_owned();
         assert!(forbidding(&rules, &worker, offer("h264_nvenc")).is_some());
         assert!(forbidding(&rules, &worker, offer("libx264")).is_none());
     }

@@ -56,13 +56,19 @@ pub struct Placement {
 pub(super) enum Unfit {
     Disconnected,
     Stale,
-    Quarantined,
     Draining,
+    /// It comes and goes.
+    Held(String),
+    /// It says itself that it takes nothing.
+    NotTaking(String),
     Preset,
     Labels,
     /// No encoder for it, or the policy or a rule leaves none.
     Encoder,
     Filter(String),
+    Scratch(String),
+    /// Everywhere where it could run.
+    Quarantined(String),
     /// Everything fits, but there is no room now.
     Full(String),
 }
@@ -80,43 +86,56 @@ pub fn select(
 ) -> Option<Placement> {
     fleet
         .iter()
+        .filter(|worker| worker.has_room())
         .filter_map(|worker| candidates(requirement, worker, &fleet.policy, now).ok())
         .flatten()
         .min_by_key(|candidate| candidate.rank(failed_on))
-        .map(|candidate| candidate.placement)
+        .map(|candidate| candidate.placement())
 }
 
 /// A placement that is possible now, with what it is ranked by.
 #[derive(Debug)]
-pub(super) struct Candidate {
-    placement: Placement,
-    family: EncoderFamily,
+pub(super) struct Candidate<'w> {
+    worker: WorkerId,
+    fit: Fit<'w>,
+    slot: Slot,
+    sessions: u32,
     free_sessions: u32,
     device_sessions: u32,
     load: (u32, u32),
     recent_failures: u32,
 }
 
-impl Candidate {
-    fn rank(&self, failed_on: &BTreeSet<WorkerId>) -> Rank {
+impl Candidate<'_> {
+    pub(super) fn placement(&self) -> Placement {
+        Placement {
+            worker: self.worker,
+            encoder: self.fit.encoder.map(str::to_owned),
+            device: self.fit.device.cloned(),
+            slot: self.slot,
+            sessions: self.sessions,
+        }
+    }
+
+    pub(super) fn rank(&self, failed_on: &BTreeSet<WorkerId>) -> Rank {
         Rank {
-            failed_here: failed_on.contains(&self.placement.worker),
-            software: !self.family.is_hardware(),
+            failed_here: failed_on.contains(&self.worker),
+            software: !self.fit.family.is_hardware(),
             free_sessions: Reverse(self.free_sessions),
             load: self.load,
             device_sessions: self.device_sessions,
             recent_failures: self.recent_failures,
-            family: self.family,
-            worker: self.placement.worker,
-            slot: self.placement.slot,
+            family: self.fit.family,
+            worker: self.worker,
+            slot: self.slot,
         }
     }
 }
 
 /// What decides between candidates, in this order; lower is better. The last two make sure that the answer never depends
 /// on chance.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
     failed_here: bool,
     /// Only `prefer` leaves candidates of both kinds.
     software: bool,
@@ -135,28 +154,32 @@ struct Rank {
 ///
 /// # Errors
 /// The first reason why there is none.
-pub(super) fn candidates(
-    requirement: &Requirement,
-    worker: &Worker,
+pub(super) fn candidates<'w>(
+    requirement: &'w Requirement,
+    worker: &'w Worker,
     policy: &Policy,
     now: Duration,
-) -> Result<Vec<Candidate>, Unfit> {
+) -> Result<Vec<Candidate<'w>>, Unfit> {
     if worker.session.is_none() {
         return Err(Unfit::Disconnected);
     }
     if worker.is_stale(now, policy.stale_after) {
         return Err(Unfit::Stale);
     }
-    if worker.quarantine.is_some() {
-        return Err(Unfit::Quarantined);
-    }
     if worker.draining() {
         return Err(Unfit::Draining);
     }
-    if !worker.presets.is_empty() && !worker.presets.contains(&requirement.preset) {
+    if let Some(why) = worker.standing.flaps.held(now) {
+        return Err(Unfit::Held(why));
+    }
+    if let Some(why) = &worker.not_taking {
+        return Err(Unfit::NotTaking(why.clone()));
+    }
+    let identity = &worker.identity;
+    if !identity.presets.is_empty() && !identity.presets.contains(&requirement.preset) {
         return Err(Unfit::Preset);
     }
-    if requirement.labels.iter().any(|(key, value)| worker.labels.get(key) != Some(value)) {
+    if requirement.labels.iter().any(|(key, value)| identity.labels.get(key) != Some(value)) {
         return Err(Unfit::Labels);
     }
     let offers = offers(requirement, worker, policy);
@@ -164,24 +187,41 @@ pub(super) fn candidates(
         return Err(Unfit::Encoder);
     }
     if let Some(filter) =
-        requirement.need.filters.iter().find(|filter| !worker.capabilities.filters.contains(*filter))
+        requirement.need.filters.iter().find(|filter| !identity.capabilities.filters.contains(*filter))
     {
         return Err(Unfit::Filter(filter.clone()));
+    }
+    let needed = requirement.need.scratch_bytes;
+    if let Some(available) = worker.load.scratch_available_bytes.filter(|available| *available < needed) {
+        return Err(Unfit::Scratch(format!(
+            "{} MiB of scratch, {} MiB needed",
+            available >> 20,
+            needed.div_ceil(1 << 20)
+        )));
     }
     with_room(requirement, worker, policy, offers, now)
 }
 
 /// An encoder and device that would do, room or not. No encoder: there is no video to encode.
-struct Fit {
-    encoder: Option<String>,
+#[derive(Debug, Clone, Copy)]
+struct Fit<'w> {
+    encoder: Option<&'w str>,
     family: EncoderFamily,
-    device: Option<EncoderDevice>,
+    device: Option<&'w EncoderDevice>,
 }
 
-fn offers(requirement: &Requirement, worker: &Worker, policy: &Policy) -> Vec<Fit> {
+impl Fit<'_> {
+    fn slot(&self) -> Slot {
+        self.device.map_or(Slot::Cpu, |device| Slot::Gpu(device.gpu))
+    }
+}
+
+fn offers<'w>(requirement: &'w Requirement, worker: &'w Worker, policy: &Policy) -> Vec<Fit<'w>> {
     let need = &requirement.need;
-    let software_there =
-        need.any_of.iter().all(|names| names.iter().any(|name| worker.capabilities.encoder(name).is_some()));
+    let software_there = need
+        .any_of
+        .iter()
+        .all(|names| names.iter().any(|name| worker.identity.capabilities.encoder(name).is_some()));
     if !software_there {
         return Vec::new();
     }
@@ -200,12 +240,9 @@ fn offers(requirement: &Requirement, worker: &Worker, policy: &Policy) -> Vec<Fi
     }
 }
 
-fn hardware<'a>(
-    video: &'a VideoNeed,
-    worker: &'a Worker,
-    policy: &'a Policy,
-) -> impl Iterator<Item = Fit> + 'a {
+fn hardware<'w>(video: &'w VideoNeed, worker: &'w Worker, policy: &Policy) -> impl Iterator<Item = Fit<'w>> {
     worker
+        .identity
         .capabilities
         .encoders
         .iter()
@@ -223,23 +260,22 @@ fn hardware<'a>(
             forbidding(&policy.rules, worker, offer).is_none()
         })
         .map(|(encoder, device)| Fit {
-            encoder: Some(encoder.name.clone()),
+            encoder: Some(&encoder.name),
             family: encoder.family,
-            device: Some(device.clone()),
+            device: Some(device),
         })
 }
 
 /// The best software encoder that is there.
-fn software(video: &VideoNeed, worker: &Worker, policy: &Policy) -> Option<Fit> {
+fn software<'w>(video: &'w VideoNeed, worker: &Worker, policy: &Policy) -> Option<Fit<'w>> {
     let exact = video.encoder.as_deref();
-    let names: Vec<&str> = match exact {
-        Some(name) => vec![name],
-        None => video.codec.software_encoders().to_vec(),
-    };
-    names
+    let usual = if exact.is_some() { [].as_slice() } else { video.codec.software_encoders() };
+    exact
         .into_iter()
+        .chain(usual.iter().copied())
         .filter(|name| {
             worker
+                .identity
                 .capabilities
                 .encoder(name)
                 .is_some_and(|encoder| !encoder.family.is_hardware() && encoder.codec == video.codec.as_str())
@@ -249,18 +285,18 @@ fn software(video: &VideoNeed, worker: &Worker, policy: &Policy) -> Option<Fit> 
                 Offer { codec: video.codec, encoder: name, family: EncoderFamily::Software, gpu: None };
             forbidding(&policy.rules, worker, offer).is_none()
         })
-        .map(|name| Fit { encoder: Some(name.to_owned()), family: EncoderFamily::Software, device: None })
+        .map(|name| Fit { encoder: Some(name), family: EncoderFamily::Software, device: None })
 }
 
-fn with_room(
+fn with_room<'w>(
     requirement: &Requirement,
     worker: &Worker,
     policy: &Policy,
-    fits: Vec<Fit>,
+    fits: Vec<Fit<'w>>,
     now: Duration,
-) -> Result<Vec<Candidate>, Unfit> {
+) -> Result<Vec<Candidate<'w>>, Unfit> {
     let used = worker.in_use();
-    let capacity = worker.capacity;
+    let capacity = worker.identity.capacity;
     if used.jobs >= capacity.max_jobs {
         return Err(Unfit::Full(format!("{} of {} jobs", used.jobs, capacity.max_jobs)));
     }
@@ -272,49 +308,52 @@ fn with_room(
             used.jobs, capacity.max_jobs, policy.live_reserved
         )));
     }
-    let sessions = requirement.need.video.as_ref().map_or(0, |video| video.sessions);
+    let wanted = requirement.need.video.as_ref().map_or(0, |video| video.sessions);
     let load = worker.load_rank();
-    let mut full = None;
-    let mut room = Vec::new();
+    let (mut full, mut quarantined) = (None, None);
+    let mut room = Vec::with_capacity(fits.len());
     for fit in fits {
-        let (slot, sessions, free_sessions, device_sessions) = match &fit.device {
-            None => {
+        let slot = fit.slot();
+        if let Some(why) = worker.standing.health.quarantined(slot) {
+            quarantined = Some(why.to_owned());
+            continue;
+        }
+        let (sessions, free_sessions, device_sessions) = match slot {
+            Slot::Cpu => {
                 if used.cpu_jobs >= capacity.max_cpu_jobs {
                     full = Some(format!("{} of {} CPU jobs", used.cpu_jobs, capacity.max_cpu_jobs));
                     continue;
                 }
-                (Slot::Cpu, 0, 0, 0)
+                (0, 0, 0)
             }
-            Some(device) => {
+            Slot::Gpu(gpu) => {
                 if used.gpu_jobs >= capacity.max_gpu_jobs {
                     full = Some(format!("{} of {} GPU jobs", used.gpu_jobs, capacity.max_gpu_jobs));
                     continue;
                 }
-                let free = worker.free_sessions(device.gpu, now);
-                if free < sessions {
-                    full = Some(format!(
-                        "GPU {} has {free} free encode sessions, {sessions} needed",
-                        device.gpu
-                    ));
+                let free = worker.free_sessions(gpu, now);
+                if free < wanted {
+                    full = Some(format!("GPU {gpu} has {free} free encode sessions, {wanted} needed"));
                     continue;
                 }
-                (Slot::Gpu(device.gpu), sessions, free, worker.own_sessions(device.gpu))
+                (wanted, free, worker.own_sessions(gpu))
             }
         };
         room.push(Candidate {
-            placement: Placement {
-                worker: worker.id,
-                encoder: fit.encoder,
-                device: fit.device,
-                slot,
-                sessions,
-            },
-            family: fit.family,
+            worker: worker.identity.id,
+            fit,
+            slot,
+            sessions,
             free_sessions,
             device_sessions,
             load,
-            recent_failures: worker.recent_failures,
+            recent_failures: worker.standing.recent_failures,
         });
     }
-    if room.is_empty() { Err(Unfit::Full(full.unwrap_or_default())) } else { Ok(room) }
+    match (room.is_empty(), full, quarantined) {
+        (false, _, _) => Ok(room),
+        (true, Some(full), _) => Err(Unfit::Full(full)),
+        (true, None, Some(why)) => Err(Unfit::Quarantined(why)),
+        (true, None, None) => Err(Unfit::Full(String::new())),
+    }
 }

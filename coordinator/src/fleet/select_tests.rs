@@ -1,6 +1,6 @@
 //! What placement promises, case by case and as properties.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use common::{
     id::WorkerId,
@@ -9,7 +9,10 @@ use common::{
 };
 use proptest::prelude::*;
 
-use super::{Class, Fleet, Placement, Requirement, Slot, Worker, explain, parse_rules, select, testing::*};
+use super::{
+    Class, Fleet, Placement, Requirement, SessionCap, Shortlist, Slot, Worker, explain, parse_rules, select,
+    testing::*,
+};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -19,6 +22,13 @@ fn place(requirement: &Requirement, fleet: &Fleet) -> Option<Placement> {
 
 fn prefer() -> Requirement {
     h264(HardwarePolicy::Prefer)
+}
+
+fn quarantine(worker: &mut Worker) {
+    for slot in [Slot::Cpu, Slot::Gpu(0), Slot::Gpu(1), Slot::Gpu(2)] {
+        worker.standing.health.blame(slot, "fails".to_owned(), Duration::ZERO);
+        worker.standing.health.blame(slot, "fails".to_owned(), Duration::ZERO);
+    }
 }
 
 /// Places one task after the other and returns who got each.
@@ -36,9 +46,9 @@ fn place_all(fleet: &mut Fleet, requirement: &Requirement, tasks: u128) -> Vec<O
 fn the_only_worker_with_the_encoder_wins_whatever_its_load() {
     let mut busy = cpu_worker(1);
     busy.load.cpu = 1.0;
-    busy.recent_failures = 9;
+    busy.standing.recent_failures = 9;
     let mut unable = cpu_worker(2);
-    unable.capabilities.encoders.retain(|encoder| encoder.name != "libx264");
+    unable.identity.capabilities.encoders.retain(|encoder| encoder.name != "libx264");
     assert_eq!(place(&prefer(), &fleet([busy, unable])).unwrap().worker, worker_id(1));
 }
 
@@ -133,7 +143,8 @@ fn sessions_of_other_programs_count() {
 #[test]
 fn a_gpu_that_said_it_is_full_is_passed_over_for_a_while() {
     let mut fleet = fleet([gpu_worker(1, 1, None), cpu_worker(2)]);
-    fleet.get_mut(worker_id(1)).unwrap().full_until.insert(0, NOW + Duration::from_secs(10));
+    let refused = SessionCap::refused(0, 1, NOW);
+    fleet.get_mut(worker_id(1)).unwrap().standing.session_caps.insert(0, refused);
     assert_eq!(place(&prefer(), &fleet).unwrap().slot, Slot::Cpu);
     let later = select(&prefer(), &BTreeSet::new(), &fleet, NOW + Duration::from_secs(10)).unwrap();
     assert_eq!(later.slot, Slot::Gpu(0));
@@ -182,19 +193,19 @@ fn a_device_needs_the_bit_depth() {
 #[test]
 fn full_draining_quarantined_stale_lost_or_unlabelled_workers_never_get_work() {
     let unfit: [fn(&mut Worker); 8] = [
-        |worker| worker.capacity.max_jobs = 0,
-        |worker| worker.capacity.max_cpu_jobs = 0,
-        |worker| worker.drained_by_operator = true,
+        |worker| worker.identity.capacity.max_jobs = 0,
+        |worker| worker.identity.capacity.max_cpu_jobs = 0,
+        |worker| worker.standing.drained_by_operator = true,
         |worker| worker.shutting_down = true,
-        |worker| worker.quarantine = Some("fails".to_owned()),
+        |worker| quarantine(worker),
         |worker| worker.session = None,
-        |worker| worker.labels.clear(),
-        |worker| worker.presets = vec!["av1".to_owned()],
+        |worker| worker.identity.labels.clear(),
+        |worker| worker.identity.presets = vec!["av1".to_owned()],
     ];
     let mut requirement = prefer();
     requirement.labels.insert("site".to_owned(), "berlin".to_owned());
     let mut good = cpu_worker(1);
-    good.labels.clone_from(&requirement.labels);
+    good.identity.labels.clone_from(&requirement.labels);
     assert!(place(&requirement, &fleet([good.clone()])).is_some());
     for (case, change) in unfit.iter().enumerate() {
         let mut worker = good.clone();
@@ -205,6 +216,50 @@ fn full_draining_quarantined_stale_lost_or_unlabelled_workers_never_get_work() {
     }
     let stale = select(&requirement, &BTreeSet::new(), &fleet([good]), Duration::from_secs(31));
     assert_eq!(stale, None);
+}
+
+#[test]
+fn a_quarantined_gpu_leaves_the_cpu_beside_it() {
+    let mut worker = gpu_worker(1, 1, None);
+    for _ in 0..2 {
+        worker.standing.health.blame(Slot::Gpu(0), "2 tasks failed".to_owned(), NOW);
+    }
+    assert!(!worker.is_quarantined());
+    let fleet = fleet([worker]);
+    assert_eq!(place(&prefer(), &fleet).unwrap().slot, Slot::Cpu);
+    let waits = explain(&h264(HardwarePolicy::Require), &fleet, NOW).unwrap();
+    assert!(waits.contains("worker-1 (quarantined: 2 tasks failed)"), "{waits}");
+}
+
+#[test]
+fn a_worker_without_room_in_its_scratch_gets_nothing_larger() {
+    let mut worker = cpu_worker(1);
+    worker.load.scratch_available_bytes = Some(5 << 20);
+    let fleet = fleet([worker]);
+    let mut requirement = prefer();
+    requirement.need.scratch_bytes = 5 << 20;
+    assert!(place(&requirement, &fleet).is_some());
+    requirement.need.scratch_bytes += 1;
+    assert_eq!(place(&requirement, &fleet), None);
+    let waits = explain(&requirement, &fleet, NOW).unwrap();
+    assert!(waits.contains("worker-1 (5 MiB of scratch, 6 MiB needed)"), "{waits}");
+}
+
+#[test]
+fn who_takes_nothing_or_flaps_gets_nothing_and_says_why() {
+    let mut full = cpu_worker(1);
+    full.not_taking = Some("no room in /scratch".to_owned());
+    let mut flapping = cpu_worker(2);
+    for _ in 0..4 {
+        flapping.standing.flaps.lost(NOW);
+    }
+    let fleet = fleet([full, flapping]);
+    assert_eq!(place(&prefer(), &fleet), None);
+    let waits = explain(&prefer(), &fleet, NOW).unwrap();
+    assert!(
+        waits.contains("no room in /scratch") && waits.contains("lost its connection 4 times"),
+        "{waits}"
+    );
 }
 
 #[test]
@@ -259,14 +314,14 @@ prop_compose! {
         site in 0u8..2,
     ) -> Worker {
         let mut worker = if gpus == 0 { cpu_worker(number) } else { gpu_worker(number, gpus, limit) };
-        worker.capacity = common::worker::Capacity { max_jobs: jobs, max_gpu_jobs: gpu_jobs, max_cpu_jobs: cpu_jobs };
+        worker.identity.capacity = common::worker::Capacity { max_jobs: jobs, max_gpu_jobs: gpu_jobs, max_cpu_jobs: cpu_jobs };
         worker.load.cpu = cpu;
-        worker.labels.insert("site".to_owned(), site.to_string());
+        worker.identity.labels.insert("site".to_owned(), site.to_string());
         match fault {
             0 => worker.session = None,
-            1 => worker.drained_by_operator = true,
-            2 => worker.quarantine = Some("x".to_owned()),
-            3 => worker.capabilities.encoders.retain(|encoder| encoder.name != "libx264"),
+            1 => worker.standing.drained_by_operator = true,
+            2 => quarantine(&mut worker),
+            3 => worker.identity.capabilities.encoders.retain(|encoder| encoder.name != "libx264"),
             _ => {}
         }
         worker
@@ -305,8 +360,8 @@ proptest! {
             match place(&requirement, &fleet) {
                 Some(placement) => {
                     let worker = fleet.get(placement.worker).unwrap();
-                    prop_assert!(worker.session.is_some() && !worker.draining() && worker.quarantine.is_none());
-                    prop_assert!(requirement.labels.iter().all(|(key, value)| worker.labels.get(key) == Some(value)));
+                    prop_assert!(worker.session.is_some() && !worker.draining() && !worker.is_quarantined());
+                    prop_assert!(requirement.labels.iter().all(|(key, value)| worker.identity.labels.get(key) == Some(value)));
                     let hardware = placement.device.is_some();
                     prop_assert!(!(hardware && requirement.policy == HardwarePolicy::Never));
                     prop_assert!(hardware || requirement.policy != HardwarePolicy::Require);
@@ -322,18 +377,32 @@ proptest! {
         }
     }
 
+    /// A shortlist that is kept up to date says what a look at the whole fleet says.
+    #[test]
+    fn a_shortlist_answers_like_select(workers in any_fleet(), requirement in any_requirement(), tasks in 0u128..20) {
+        let mut fleet = fleet(workers);
+        let mut list = Shortlist::new(Arc::new(requirement.clone()), &fleet, NOW);
+        for number in 0..tasks {
+            let placement = place(&requirement, &fleet);
+            prop_assert_eq!(list.best(), placement.as_ref());
+            let Some(placement) = placement else { break };
+            hold(&mut fleet, attempt(number), &placement, requirement.class);
+            list.refresh(fleet.get(placement.worker).unwrap(), &fleet.policy);
+        }
+    }
+
     /// No starvation by placement: once everything has ended, a task that any worker is able to run is placed.
     #[test]
     fn an_empty_fleet_takes_what_it_can_run(workers in any_fleet(), requirement in any_requirement()) {
         let able = workers.iter().any(|worker| {
             let soft = requirement.policy != HardwarePolicy::Require
-                && worker.capacity.max_cpu_jobs > 0
-                && worker.capabilities.encoder("libx264").is_some();
+                && worker.identity.capacity.max_cpu_jobs > 0
+                && worker.identity.capabilities.encoder("libx264").is_some();
             let hard = requirement.policy != HardwarePolicy::Never
-                && worker.capacity.max_gpu_jobs > 0
-                && worker.capabilities.gpus.iter().any(|gpu| gpu.max_sessions.is_none_or(|max| max >= requirement.need.video.as_ref().unwrap().sessions));
-            worker.session.is_some() && !worker.draining() && worker.quarantine.is_none() && worker.capacity.max_jobs > 0
-                && requirement.labels.iter().all(|(key, value)| worker.labels.get(key) == Some(value))
+                && worker.identity.capacity.max_gpu_jobs > 0
+                && worker.identity.capabilities.gpus.iter().any(|gpu| gpu.max_sessions.is_none_or(|max| max >= requirement.need.video.as_ref().unwrap().sessions));
+            worker.session.is_some() && !worker.draining() && !worker.is_quarantined() && worker.identity.capacity.max_jobs > 0
+                && requirement.labels.iter().all(|(key, value)| worker.identity.labels.get(key) == Some(value))
                 && (soft || hard)
         });
         prop_assert_eq!(place(&requirement, &fleet(workers)).is_some(), able);
@@ -350,11 +419,11 @@ proptest! {
 
 fn check_limits(worker: &Worker, reserved: u32) -> Result<(), TestCaseError> {
     let used = worker.in_use();
-    prop_assert!(used.jobs <= worker.capacity.max_jobs);
-    prop_assert!(used.gpu_jobs <= worker.capacity.max_gpu_jobs);
-    prop_assert!(used.cpu_jobs <= worker.capacity.max_cpu_jobs);
-    prop_assert!(used.batch_jobs == 0 || used.batch_jobs + reserved <= worker.capacity.max_jobs);
-    for gpu in &worker.capabilities.gpus {
+    prop_assert!(used.jobs <= worker.identity.capacity.max_jobs);
+    prop_assert!(used.gpu_jobs <= worker.identity.capacity.max_gpu_jobs);
+    prop_assert!(used.cpu_jobs <= worker.identity.capacity.max_cpu_jobs);
+    prop_assert!(used.batch_jobs == 0 || used.batch_jobs + reserved <= worker.identity.capacity.max_jobs);
+    for gpu in &worker.identity.capabilities.gpus {
         prop_assert!(gpu.max_sessions.is_none_or(|limit| worker.own_sessions(gpu.index) <= limit));
     }
     Ok(())

@@ -9,7 +9,7 @@ use common::{
 };
 use uuid::Uuid;
 
-use super::{Class, Fleet, Held, Placement, Requirement, Worker};
+use super::{Class, Fleet, Held, Identity, Placement, Requirement, Standing, Worker};
 
 pub(crate) fn worker_id(number: u128) -> WorkerId {
     WorkerId(Uuid::from_u128(number))
@@ -31,43 +31,42 @@ fn software(name: &str, codec: &str) -> Encoder {
 /// x264, AAC and two CPU jobs.
 pub(crate) fn cpu_worker(number: u128) -> Worker {
     Worker {
-        id: worker_id(number),
-        name: format!("worker-{number}"),
-        version: "0.1.0".to_owned(),
-        address: String::new(),
-        capabilities: Capabilities {
-            encoders: vec![software("libx264", "h264"), software("aac", "aac")],
-            ..Capabilities::default()
+        identity: Identity {
+            id: worker_id(number),
+            name: format!("worker-{number}"),
+            version: "0.1.0".to_owned(),
+            address: String::new(),
+            protocol: common::proto::PROTOCOL_MAX,
+            capabilities: Capabilities {
+                encoders: vec![software("libx264", "h264"), software("aac", "aac")],
+                ..Capabilities::default()
+            },
+            capacity: Capacity { max_jobs: 2, max_gpu_jobs: 0, max_cpu_jobs: 2 },
+            labels: BTreeMap::new(),
+            presets: Vec::new(),
+            exit_when_idle: false,
         },
-        capacity: Capacity { max_jobs: 2, max_gpu_jobs: 0, max_cpu_jobs: 2 },
-        labels: BTreeMap::new(),
-        presets: Vec::new(),
-        exit_when_idle: false,
         session: Some(SessionId(Uuid::from_u128(number))),
         last_heard: std::time::Duration::ZERO,
         connected_at_ms: 0,
-        drained_by_operator: false,
         shutting_down: false,
-        quarantine: None,
+        not_taking: None,
         load: common::worker::Load::default(),
         gpu_loads: Vec::new(),
         foreign_sessions: BTreeMap::new(),
-        full_until: BTreeMap::new(),
         held: BTreeMap::new(),
-        recent_failures: 0,
-        completed: 0,
-        failed: 0,
+        standing: Standing::default(),
     }
 }
 
 /// A CPU worker with `gpus` NVIDIA GPUs besides, of `sessions` each, and eight GPU jobs.
 pub(crate) fn gpu_worker(number: u128, gpus: u32, sessions: Option<u32>) -> Worker {
     let mut worker = cpu_worker(number);
-    worker.capacity = Capacity { max_jobs: 10, max_gpu_jobs: 8, max_cpu_jobs: 2 };
-    worker.capabilities.gpus = (0..gpus)
+    worker.identity.capacity = Capacity { max_jobs: 10, max_gpu_jobs: 8, max_cpu_jobs: 2 };
+    worker.identity.capabilities.gpus = (0..gpus)
         .map(|index| Gpu { index, name: format!("GPU {index}"), max_sessions: sessions, ..Gpu::default() })
         .collect();
-    worker.capabilities.encoders.push(Encoder {
+    worker.identity.capabilities.encoders.push(Encoder {
         name: "h264_nvenc".to_owned(),
         codec: "h264".to_owned(),
         family: EncoderFamily::Nvenc,

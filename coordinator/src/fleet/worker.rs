@@ -8,7 +8,12 @@ use common::{
     worker::{Capabilities, Capacity, GpuLoad, Labels, Load},
 };
 
-use super::select::{Class, Placement, Slot};
+use super::{
+    flaps::Flaps,
+    health::Health,
+    select::{Class, Placement, Slot},
+    session_cap::SessionCap,
+};
 
 /// What an attempt takes of its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,40 +32,57 @@ impl Held {
     }
 }
 
+/// Who a worker is and what it can do, as it says itself each time it connects.
 #[derive(Debug, Clone)]
-pub struct Worker {
+pub struct Identity {
     pub id: WorkerId,
     pub name: String,
     pub version: String,
+    /// Where it connects from, for people.
     pub address: String,
+    /// The protocol version that its session uses.
+    pub protocol: u32,
     pub capabilities: Capabilities,
     pub capacity: Capacity,
     pub labels: Labels,
     /// If not empty, only tasks of these presets are taken.
     pub presets: Vec<String>,
     pub exit_when_idle: bool,
+}
+
+/// What is remembered of a worker from one connection to the next.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// The operator wants no more work on it.
+    pub drained_by_operator: bool,
+    pub health: Health,
+    pub flaps: Flaps,
+    /// By GPU.
+    pub session_caps: BTreeMap<u32, SessionCap>,
+    /// Failures since the last success.
+    pub recent_failures: u32,
+    pub completed: u64,
+    pub failed: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Worker {
+    pub identity: Identity,
     /// `None` while it is not connected.
     pub session: Option<SessionId>,
     /// Monotonic time of its newest message.
     pub last_heard: Duration,
     pub connected_at_ms: i64,
-    /// The operator wants no more work on it.
-    pub drained_by_operator: bool,
     /// The worker itself is shutting down.
     pub shutting_down: bool,
-    /// Why it is left out, while it is.
-    pub quarantine: Option<String>,
+    /// Why it takes no work for now, in its own words.
+    pub not_taking: Option<String>,
     pub load: Load,
     pub gpu_loads: Vec<GpuLoad>,
     /// Encode sessions that other programs have, by GPU, as of the newest heartbeat.
     pub foreign_sessions: BTreeMap<u32, u32>,
-    /// GPUs that said that they have no session left, until when (monotonic).
-    pub full_until: BTreeMap<u32, Duration>,
     pub held: BTreeMap<AttemptId, Held>,
-    /// Failures since the last success.
-    pub recent_failures: u32,
-    pub completed: u64,
-    pub failed: u64,
+    pub standing: Standing,
 }
 
 /// Jobs in use.
@@ -89,6 +111,12 @@ impl Worker {
         used
     }
 
+    /// A free job of whatever kind.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.held.len() < self.identity.capacity.max_jobs as usize
+    }
+
     /// Encode sessions that our attempts have on a GPU.
     #[must_use]
     pub fn own_sessions(&self, gpu: u32) -> u32 {
@@ -98,11 +126,10 @@ impl Worker {
     /// Encode sessions that a GPU can still open; `u32::MAX` where no limit is known.
     #[must_use]
     pub fn free_sessions(&self, gpu: u32, now: Duration) -> u32 {
-        if self.full_until.get(&gpu).is_some_and(|until| now < *until) {
-            return 0;
-        }
-        let limit =
-            self.capabilities.gpus.iter().find(|known| known.index == gpu).and_then(|gpu| gpu.max_sessions);
+        let gpus = &self.identity.capabilities.gpus;
+        let declared = gpus.iter().find(|known| known.index == gpu).and_then(|gpu| gpu.max_sessions);
+        let learned = self.standing.session_caps.get(&gpu).and_then(|cap| cap.at(now));
+        let limit = declared.into_iter().chain(learned).min();
         let foreign = self.foreign_sessions.get(&gpu).copied().unwrap_or(0);
         limit.map_or(u32::MAX, |limit| limit.saturating_sub(self.own_sessions(gpu)).saturating_sub(foreign))
     }
@@ -121,7 +148,7 @@ impl Worker {
     /// How busy it is, in thousandths: the fuller of its slots and its processors, then both together.
     #[must_use]
     pub fn load_rank(&self) -> (u32, u32) {
-        let slots = f64::from(self.in_use().jobs) / f64::from(self.capacity.max_jobs.max(1));
+        let slots = f64::from(self.in_use().jobs) / f64::from(self.identity.capacity.max_jobs.max(1));
         let cpu = if self.load.cpu.is_finite() { self.load.cpu.clamp(0.0, 1.0) } else { 1.0 };
         let thousandths = |load: f64| (load * 1000.0).round() as u32;
         (thousandths(slots.max(cpu)), thousandths(slots + cpu))
@@ -129,7 +156,7 @@ impl Worker {
 
     #[must_use]
     pub const fn draining(&self) -> bool {
-        self.drained_by_operator || self.shutting_down
+        self.standing.drained_by_operator || self.shutting_down
     }
 
     /// What people are told about it.
@@ -142,16 +169,44 @@ impl Worker {
             let silent = now.saturating_sub(self.last_heard).as_secs();
             return (WorkerState::Lost, Some(format!("connected, but silent for {silent} s")));
         }
-        if let Some(why) = &self.quarantine {
-            return (WorkerState::Quarantined, Some(why.clone()));
+        let quarantine = self.quarantine();
+        if self.is_quarantined() {
+            return (WorkerState::Quarantined, quarantine);
         }
         if self.shutting_down {
             return (WorkerState::Draining, Some("it is shutting down".to_owned()));
         }
-        if self.drained_by_operator {
+        if self.standing.drained_by_operator {
             return (WorkerState::Draining, Some("drained by an operator".to_owned()));
         }
-        (WorkerState::Online, None)
+        let held = self.standing.flaps.held(now);
+        let aside: Vec<String> = held.into_iter().chain(self.not_taking.clone()).chain(quarantine).collect();
+        (WorkerState::Online, (!aside.is_empty()).then(|| aside.join("; ")))
+    }
+
+    /// The places where it runs tasks.
+    fn places(&self) -> impl Iterator<Item = Slot> {
+        let capacity = self.identity.capacity;
+        let cpu = (capacity.max_cpu_jobs > 0).then_some(Slot::Cpu);
+        let gpus = self.identity.capabilities.gpus.iter().map(|gpu| Slot::Gpu(gpu.index));
+        cpu.into_iter().chain(gpus.filter(move |_| capacity.max_gpu_jobs > 0))
+    }
+
+    /// Nothing of it is trusted.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        let mut places = self.places().peekable();
+        places.peek().is_some() && places.all(|slot| self.standing.health.quarantined(slot).is_some())
+    }
+
+    /// What of it is quarantined and why, in words.
+    fn quarantine(&self) -> Option<String> {
+        let tell = |(slot, why): (Slot, &str)| match slot {
+            Slot::Cpu => format!("its CPU is quarantined: {why}"),
+            Slot::Gpu(index) => format!("GPU {index} is quarantined: {why}"),
+        };
+        let told: Vec<String> = self.standing.health.quarantines().map(tell).collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     #[must_use]

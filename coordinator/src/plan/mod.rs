@@ -20,15 +20,16 @@ impl TaskKind {
     }
 }
 
-/// A task that the plan asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    pub kind: TaskKind,
-    pub need: Need,
-}
-
 /// The tasks of a job. A whole file is one encode task.
 #[must_use]
-pub fn plan(spec: &Spec) -> Vec<Planned> {
-    vec![Planned { kind: TaskKind::Encode, need: spec.need() }]
+pub fn plan(_spec: &Spec) -> Vec<TaskKind> {
+    vec![TaskKind::Encode]
+}
+
+/// What a task of that kind needs of a worker, as far as the spec alone can tell.
+#[must_use]
+pub fn need(kind: TaskKind, spec: &Spec) -> Need {
+    match kind {
+        TaskKind::Encode => spec.need(),
+    }
 }

@@ -8,9 +8,7 @@ use common::{
     id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
     media::MediaInfo,
     spec::Spec,
-    worker::{
-        Capabilities, Capacity, Damage, EncoderDevice, GpuLoad, Labels, Load, Need, OutputFile, Progress,
-    },
+    worker::{Capabilities, Damage, EncoderDevice, GpuLoad, Load, Need, OutputFile, Progress},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -20,6 +18,7 @@ use super::{
     view::{Overlay, stored_summary, stored_view},
 };
 use crate::{
+    fleet::Identity,
     plan::plan,
     store::{JobDetails, JobStore, StoredJob},
 };
@@ -63,18 +62,21 @@ pub enum InputLocation {
 /// `Hello`, checked.
 #[derive(Debug, Clone)]
 pub struct Registration {
-    pub worker: WorkerId,
-    pub name: String,
-    pub version: String,
-    /// Where it connects from, for people.
-    pub address: String,
-    pub capabilities: Capabilities,
-    pub capacity: Capacity,
-    pub labels: Labels,
-    pub presets: Vec<String>,
+    pub identity: Identity,
     pub running: Vec<AttemptId>,
-    pub exit_when_idle: bool,
     pub draining: bool,
+    /// Why it takes no work for now.
+    pub not_taking: Option<String>,
+}
+
+/// `Heartbeat`, checked.
+#[derive(Debug, Clone, Default)]
+pub struct Beat {
+    pub load: Load,
+    pub gpus: Vec<GpuLoad>,
+    pub attempts: Vec<(AttemptId, Progress, Vec<String>)>,
+    /// Why the worker takes no work for now.
+    pub not_taking: Option<String>,
 }
 
 /// The queue's answer to a registration.
@@ -91,7 +93,7 @@ pub struct Assignment {
     pub job: JobId,
     pub attempt: AttemptId,
     pub preset: String,
-    pub spec: Spec,
+    pub spec: Arc<Spec>,
     pub input: JobInput,
     pub encoder: Option<String>,
     pub device: Option<EncoderDevice>,
@@ -116,6 +118,10 @@ pub enum ToWorker {
     LeasesRenewed(Vec<AttemptId>),
     SetDraining(bool),
     Idle,
+    /// Its results are doubted.
+    ProbeAgain {
+        reason: String,
+    },
     /// The same worker connected again, or was refused: end this stream with this reason.
     Disconnect {
         reason: String,
@@ -164,8 +170,9 @@ pub(super) enum Command {
     LiveLogs(JobId, oneshot::Sender<Vec<AttemptLog>>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
     SetDraining(WorkerId, bool, oneshot::Sender<Result<WorkerView, Error>>),
+    PreemptWorker(WorkerId, String, Answer<()>),
     Register(Box<Registration>, SessionId, mpsc::Sender<ToWorker>, oneshot::Sender<Welcome>),
-    Heartbeat(SessionId, Load, Vec<GpuLoad>, Vec<(AttemptId, Progress, Vec<String>)>),
+    Heartbeat(SessionId, Beat),
     AttemptStarted(SessionId, AttemptId, Vec<String>, Option<MediaInfo>),
     UploadGrant(SessionId, AttemptId, oneshot::Sender<Result<UploadGrant, Error>>),
     AttemptFinished(SessionId, AttemptId, AttemptResult, Vec<String>),
@@ -182,7 +189,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Store`] when it could not be written; then it was not accepted.
     pub async fn submit(&self, details: JobDetails) -> Result<JobView, Error> {
-        let tasks = plan(&details.spec).into_iter().map(|planned| (TaskId::new(), planned)).collect();
+        let tasks = plan(&details.spec).into_iter().map(|kind| (TaskId::new(), kind)).collect();
         let submission = Submission { id: JobId::new(), details, tasks };
         self.ask(|answer| Command::Submit(submission, answer)).await?
     }
@@ -318,6 +325,14 @@ impl Handle {
         self.ask(|answer| Command::SetDraining(worker, draining, answer)).await?
     }
 
+    /// Takes away what a worker runs: it goes to other workers at once, and it costs nothing of its budget.
+    ///
+    /// # Errors
+    /// There is no such worker.
+    pub async fn preempt_worker(&self, worker: WorkerId, reason: &str) -> Result<(), Error> {
+        self.ask(|answer| Command::PreemptWorker(worker, reason.to_owned(), answer)).await?
+    }
+
     /// Events from now on; a receiver that is too slow gets `Lagged`.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
@@ -339,14 +354,8 @@ impl Handle {
         self.ask(|answer| Command::Register(Box::new(hello), session, outbox, answer)).await
     }
 
-    pub async fn heartbeat(
-        &self,
-        session: SessionId,
-        load: Load,
-        gpus: Vec<GpuLoad>,
-        attempts: Vec<(AttemptId, Progress, Vec<String>)>,
-    ) {
-        self.tell(Command::Heartbeat(session, load, gpus, attempts)).await;
+    pub async fn heartbeat(&self, session: SessionId, beat: Beat) {
+        self.tell(Command::Heartbeat(session, beat)).await;
     }
 
     pub async fn attempt_started(

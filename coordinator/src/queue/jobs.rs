@@ -5,15 +5,16 @@ use std::sync::Arc;
 use common::{
     api::{AttemptState, JobState, TaskState},
     failure::{Failure, FailureKind},
-    id::{AttemptId, Epoch, JobId, TaskId},
+    id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
 };
 
 use super::{
+    fence,
     handle::{Error, ToWorker},
     state::{Effect, Job, Now, State, Stopping, Task, become_state, may_become, requirement},
 };
 use crate::{
-    plan::Planned,
+    plan::TaskKind,
     store::{JobDetails, JobRecord, JobResult, StoredJob, TaskHistory, TaskRecord},
 };
 
@@ -22,13 +23,14 @@ use crate::{
 pub(crate) struct Submission {
     pub(crate) id: JobId,
     pub(crate) details: JobDetails,
-    pub(crate) tasks: Vec<(TaskId, Planned)>,
+    pub(crate) tasks: Vec<(TaskId, TaskKind)>,
 }
 
 impl State {
     /// Queues a new job.
     pub(crate) fn submit(&mut self, submission: Submission, now: Now) {
-        let Submission { id, details, tasks } = submission;
+        let Submission { id, mut details, tasks } = submission;
+        self.pool.share_spec(&details.preset, &mut details.spec);
         let record = JobRecord {
             id,
             state: JobState::Queued,
@@ -41,17 +43,17 @@ impl State {
             result: JobResult::default(),
         };
         let mut ids = Vec::with_capacity(tasks.len());
-        for (task, planned) in tasks {
+        for (task, kind) in tasks {
             let task = TaskRecord {
                 id: task,
                 job: id,
-                kind: planned.kind,
+                kind,
                 state: TaskState::Queued,
                 epoch: Epoch::default(),
                 published: None,
                 queued_at: now.wall,
                 finished_at: None,
-                history: TaskHistory { need: planned.need, ..TaskHistory::default() },
+                history: TaskHistory::default(),
             };
             ids.push(task.id);
             self.changed.tasks.insert(task.id);
@@ -59,9 +61,9 @@ impl State {
             self.tasks.insert(
                 queued,
                 Task {
-                    requirement: Arc::new(requirement(&record, &task)),
+                    requirement: self.pool.requirement(requirement(&record, &task)),
                     priority: record.request.priority,
-                    next_epoch: Epoch::default().next(),
+                    next_epoch: fence::next_epoch(Epoch::default()),
                     requeues: 0,
                     attempt: None,
                     delayed_until: None,
@@ -99,7 +101,7 @@ impl State {
         let from = stored.job.state;
         if !may_become(from, JobState::Queued) || !from.is_final() {
             return Err(Error::WrongState(format!(
-                "job {} has {}: only a failed or cancelled job can be retried",
+                "job {} has {}: only what failed, was cancelled or was given up can be tried again",
                 stored.job.id,
                 state_word(from)
             )));
@@ -114,7 +116,8 @@ impl State {
                 task.finished_at = None;
                 task.queued_at = now.wall;
                 task.history.failures = 0;
-                task.history.failed_on.clear();
+                task.history.mishaps.clear();
+                task.history.ran_ms = 0;
             }
             self.changed.tasks.insert(task.id);
         }
@@ -149,7 +152,7 @@ impl State {
                 && matches!(task.record.state, TaskState::Queued | TaskState::Running)
             {
                 task.record.state =
-                    if to == JobState::Failed { TaskState::Failed } else { TaskState::Cancelled };
+                    if to == JobState::Cancelled { TaskState::Cancelled } else { TaskState::Failed };
                 task.record.finished_at = Some(now.wall);
             }
             self.changed.tasks.insert(task);
@@ -160,7 +163,7 @@ impl State {
 
     /// Stops the attempt of a task, if there is one. It keeps its slot until its worker says that it stopped.
     fn stop_attempt(&mut self, task: TaskId, reason: &str, now: Now) {
-        let Some(running) = self.tasks.get_mut(&task).and_then(|task| task.attempt.take()) else { return };
+        let Some(running) = self.take_attempt(task, now) else { return };
         let mut record = running.record;
         let attempt: AttemptId = record.id;
         let worker = record.worker.id;
@@ -169,16 +172,26 @@ impl State {
         self.effects.push(Effect::Sweep(record.job, attempt));
         self.changed.attempts.insert(attempt, record);
         self.changed.logs.insert(attempt, running.log.into());
-        match running.session {
-            Some(session) => {
-                let deadline = now.mono + self.settings.lease;
-                self.stopping.insert(attempt, Stopping { worker, deadline });
-                self.effects
-                    .push(Effect::Send(session, ToWorker::Stop { attempt, reason: reason.to_owned() }));
-            }
-            // Its worker is away; should it come back with the attempt, it is told to stop.
-            None => self.release(attempt, worker),
-        }
+        self.let_stop(attempt, worker, running.session, reason, now);
+    }
+
+    /// The worker of an attempt that is over is told to stop it, and has its slot back when it says that it did.
+    pub(super) fn let_stop(
+        &mut self,
+        attempt: AttemptId,
+        worker: WorkerId,
+        session: Option<SessionId>,
+        reason: &str,
+        now: Now,
+    ) {
+        let Some(session) = session else {
+            // It is away; should it come back with the attempt, it is told then.
+            self.release(attempt, worker);
+            return;
+        };
+        let deadline = now.mono + self.settings.lease;
+        self.stopping.insert(attempt, Stopping { worker, deadline });
+        self.effects.push(Effect::Send(session, ToWorker::Stop { attempt, reason: reason.to_owned() }));
     }
 }
 

@@ -4,19 +4,24 @@
 //! takes what happened in batches, makes the outcome durable in one commit and only then tells anybody.
 
 mod attempts;
+mod fence;
 mod handle;
+mod intern;
+mod invariants;
 mod jobs;
 mod ready;
+mod remedy;
 mod schedule;
 mod service;
 mod state;
 #[cfg(test)]
 mod state_tests;
 mod view;
+mod workers;
 
 pub use handle::{
-    Assignment, AttemptResult, Error, Handle, InputLocation, JobFilter, JobInput, Registration, ToWorker,
-    UploadGrant, Welcome,
+    Assignment, AttemptResult, Beat, Error, Handle, InputLocation, JobFilter, JobInput, Registration,
+    ToWorker, UploadGrant, Welcome,
 };
 pub use service::{Service, Sweep};
 pub use state::Settings;

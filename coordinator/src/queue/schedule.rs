@@ -1,6 +1,10 @@
 //! Ready tasks to workers.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use common::{
     api::{AttemptState, JobState, TaskState, WorkerRef},
@@ -8,11 +12,13 @@ use common::{
 };
 
 use super::{
+    fence,
     handle::{Assignment, ToWorker},
+    invariants,
     state::{Effect, Now, Running, State, become_state},
 };
 use crate::{
-    fleet::{Class, Held, Placement, Requirement, select},
+    fleet::{Class, Held, Placement, Requirement, Shortlist, select},
     store::{AttemptDetails, AttemptRecord},
 };
 
@@ -20,11 +26,22 @@ impl State {
     /// Places every task that can be placed, best first. A requirement that nobody can take now holds up no other.
     pub(crate) fn schedule(&mut self, now: Now) {
         let mut heads = self.ready.heads();
+        let mut lists: BTreeMap<Arc<Requirement>, Shortlist> = BTreeMap::new();
         while let Some((rank, requirement)) = heads.pop_first() {
             let task = rank.1;
-            let Some(placement) = self.place(&requirement, task, now) else { continue };
+            let list = lists
+                .entry(requirement.clone())
+                .or_insert_with(|| Shortlist::new(requirement.clone(), &self.fleet, now.mono));
+            let Some(placement) = self.place(&requirement, task, list, now) else { continue };
+            let worker = placement.worker;
             self.unqueue(task);
             self.assign(task, placement, now);
+            if let Some(worker) = self.fleet.get(worker) {
+                debug_assert_eq!(invariants::worker(worker), Ok(()));
+                for list in lists.values_mut() {
+                    list.refresh(worker, &self.fleet.policy);
+                }
+            }
             if let Some(next) = self.ready.head(&requirement) {
                 heads.insert((next, requirement));
             }
@@ -32,12 +49,31 @@ impl State {
         self.tell_idle(now);
     }
 
-    fn place(&self, requirement: &Arc<Requirement>, task: TaskId, now: Now) -> Option<Placement> {
-        let failed_on = &self.tasks.get(&task)?.record.history.failed_on;
-        select(requirement, failed_on, &self.fleet, now.mono)
+    fn place(
+        &self,
+        requirement: &Requirement,
+        task: TaskId,
+        list: &Shortlist,
+        now: Now,
+    ) -> Option<Placement> {
+        let mishaps = &self.tasks.get(&task)?.record.history.mishaps;
+        if mishaps.is_empty() {
+            return list.best().cloned();
+        }
+        let failed_on = mishaps.iter().map(|mishap| mishap.worker).collect();
+        select(requirement, &failed_on, &self.fleet, now.mono)
+    }
+
+    /// What is left of a task's time; `None`: it has no limit.
+    pub(super) fn time_left(&self, id: TaskId) -> Option<Duration> {
+        let task = self.tasks.get(&id)?;
+        let asked = self.jobs.get(&task.record.job)?.record.request.time_limit_ms;
+        let limit = asked.map(Duration::from_millis).or(self.settings.time_limit)?;
+        Some(limit.saturating_sub(Duration::from_millis(task.record.history.ran_ms)))
     }
 
     fn assign(&mut self, id: TaskId, placement: Placement, now: Now) {
+        let time_limit = self.time_left(id);
         let Some(worker) = self.fleet.get_mut(placement.worker) else { return };
         let Some(session) = worker.session else { return };
         let Some(task) = self.tasks.get_mut(&id) else { return };
@@ -45,11 +81,12 @@ impl State {
 
         let attempt = AttemptId { task: id, epoch: task.next_epoch };
         debug_assert!(attempt.epoch > task.record.epoch, "epochs only grow");
-        task.next_epoch = attempt.epoch.next();
+        task.next_epoch = fence::next_epoch(attempt.epoch);
         task.record.epoch = attempt.epoch;
         task.record.state = TaskState::Running;
-        let worker_ref = WorkerRef { id: worker.id, name: worker.name.clone() };
-        task.attempt = Some(Running {
+        let worker_ref = WorkerRef { id: worker.identity.id, name: worker.identity.name.clone() };
+        let deadline = now.mono + self.settings.lease;
+        task.attempt = Some(Box::new(Running {
             record: AttemptRecord {
                 id: attempt,
                 job: job.record.id,
@@ -65,12 +102,15 @@ impl State {
                 },
             },
             session: Some(session),
-            deadline: now.mono + self.settings.lease,
+            deadline,
+            since: now.mono,
+            orphaned: false,
             progress: None,
             log: VecDeque::new(),
-        });
+        }));
+        self.deadlines.insert((deadline, attempt));
         worker.held.insert(attempt, Held::of(&placement, Class::Batch));
-        self.assigned.entry(worker.id).or_default().insert(attempt);
+        self.assigned.entry(worker.identity.id).or_default().insert(attempt);
         self.told_idle.remove(&session);
 
         job.record.worker = Some(worker_ref);
@@ -89,7 +129,7 @@ impl State {
                 encoder: placement.encoder,
                 device: placement.device,
                 on_damaged_input: request.on_damaged_input,
-                time_limit: request.time_limit_ms.map(Duration::from_millis).or(self.settings.time_limit),
+                time_limit,
             })),
         ));
         self.changed.tasks.insert(id);
@@ -101,8 +141,8 @@ impl State {
         let waiting: Vec<(WorkerId, SessionId)> = self
             .fleet
             .iter()
-            .filter(|worker| worker.exit_when_idle && worker.held.is_empty())
-            .filter_map(|worker| Some((worker.id, worker.session?)))
+            .filter(|worker| worker.identity.exit_when_idle && worker.held.is_empty())
+            .filter_map(|worker| Some((worker.identity.id, worker.session?)))
             .filter(|(_, session)| !self.told_idle.contains(session))
             .collect();
         for (worker, session) in waiting {

@@ -140,8 +140,10 @@ impl Service {
 
     /// When there is something to do without a command.
     fn wake_at(&self) -> Option<TokioInstant> {
-        let deadline =
-            self.state.next_deadline().map(|deadline| TokioInstant::from_std(self.started + deadline));
+        let deadline = self
+            .state
+            .next_deadline(self.now().mono)
+            .map(|deadline| TokioInstant::from_std(self.started + deadline));
         deadline.into_iter().chain(self.commit_again).min()
     }
 
@@ -182,15 +184,17 @@ impl Service {
                     .and_then(|()| self.state.worker_view(worker, now).ok_or(Error::NoSuchWorker(worker)));
                 let _ = answer.send(done);
             }
+            Command::PreemptWorker(worker, reason, answer) => {
+                let done = self.state.preempt_worker(worker, &reason, now);
+                self.answer_when_durable(done, answer);
+            }
             Command::Register(hello, session, outbox, answer) => {
                 self.outboxes.insert(session, outbox);
                 let welcome = self.state.register(*hello, session, now);
                 // Before anything is assigned: the worker hears Welcome first.
                 let _ = answer.send(welcome);
             }
-            Command::Heartbeat(session, load, gpus, attempts) => {
-                self.state.heartbeat(session, load, gpus, attempts, now);
-            }
+            Command::Heartbeat(session, beat) => self.state.heartbeat(session, beat, now),
             Command::AttemptStarted(session, attempt, argv, input) => {
                 self.state.attempt_started(session, attempt, argv, input, now);
             }
@@ -202,7 +206,7 @@ impl Service {
             }
             Command::WorkerDraining(session) => self.state.worker_draining(session, now),
             Command::CapabilitiesChanged(session, capabilities) => {
-                self.state.capabilities_changed(session, *capabilities);
+                self.state.capabilities_changed(session, *capabilities, now);
             }
             Command::Disconnected(session) => {
                 self.outboxes.remove(&session);
@@ -236,6 +240,7 @@ impl Service {
                 effect => self.outgoing.push(effect),
             }
         }
+        debug_assert_eq!(self.state.check_changed(), Ok(()));
         let changes = self.state.changes();
         let committed = if changes.is_empty() { Ok(()) } else { self.store.commit(&changes).await };
         match committed {

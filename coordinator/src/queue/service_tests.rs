@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use common::{
-    id::{JobId, WorkerId},
-    media::HardwarePolicy,
-};
+use common::{id::JobId, media::HardwarePolicy};
 use futures::{FutureExt, future::BoxFuture};
 use tokio_util::task::TaskTracker;
 
@@ -64,7 +61,9 @@ fn job() -> JobDetails {
     JobDetails {
         input: JobInput { location: InputLocation::Path("/a.mp4".to_owned()), name: "a.mp4".to_owned() },
         preset: "proxy".to_owned(),
-        spec: serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
+        spec: Arc::new(
+            serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
+        ),
         hardware: HardwarePolicy::Prefer,
         priority: 0,
         labels: Default::default(),
@@ -75,20 +74,8 @@ fn job() -> JobDetails {
 }
 
 fn worker() -> Registration {
-    let known = testing::cpu_worker(1);
-    Registration {
-        worker: WorkerId::new(),
-        name: known.name,
-        version: known.version,
-        address: known.address,
-        capabilities: known.capabilities,
-        capacity: known.capacity,
-        labels: known.labels,
-        presets: known.presets,
-        running: Vec::new(),
-        exit_when_idle: false,
-        draining: false,
-    }
+    let identity = testing::cpu_worker(1).identity;
+    Registration { identity, running: Vec::new(), draining: false, not_taking: None }
 }
 
 #[tokio::test]

@@ -16,20 +16,21 @@ use std::{
 use common::{
     api::{Event, JobState, TaskState},
     id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
-    worker::Progress,
+    worker::{Need, Progress},
 };
 
 use super::{
+    fence::{self, Stale},
     handle::ToWorker,
+    intern::Pool,
     ready::{Rank, Ready},
 };
 use crate::{
     fleet::{Class, Fleet, Held, Policy, Requirement, Slot},
+    plan,
     store::{AttemptRecord, Changes, JobRecord, LogRecord, StoredJob, TaskRecord},
 };
 
-/// Failures that a task may have before its job fails.
-pub(super) const FAILURE_BUDGET: u32 = 3;
 /// Lines of ffmpeg's output that are kept of an attempt.
 pub(super) const LOG_LINES: usize = 200;
 /// How long a worker that is gone is still listed.
@@ -81,7 +82,7 @@ pub(super) struct Task {
     pub(super) next_epoch: Epoch,
     /// How often it went back into the queue, for the backoff.
     pub(super) requeues: u32,
-    pub(super) attempt: Option<Running>,
+    pub(super) attempt: Option<Box<Running>>,
     /// Waits until then before it is ready again.
     pub(super) delayed_until: Option<Duration>,
 }
@@ -92,8 +93,12 @@ pub(super) struct Running {
     pub(super) record: AttemptRecord,
     /// `None` while its worker is disconnected.
     pub(super) session: Option<SessionId>,
-    /// End of the lease, or of the grace while disconnected.
+    /// End of the lease, or of the grace while disconnected. Changed by [`State::set_deadline`] alone.
     pub(super) deadline: Duration,
+    /// Since when it holds its slot; since the restart of the coordinator if that was later.
+    pub(super) since: Duration,
+    /// Its worker has not come back since the coordinator restarted.
+    pub(super) orphaned: bool,
     pub(super) progress: Option<Progress>,
     pub(super) log: VecDeque<String>,
 }
@@ -122,11 +127,14 @@ pub(crate) struct State {
     pub(super) tasks: HashMap<TaskId, Task>,
     pub(super) ready: Ready,
     pub(super) delayed: BTreeSet<(Duration, TaskId)>,
+    /// When which attempt is lost unless its worker is heard of.
+    pub(super) deadlines: BTreeSet<(Duration, AttemptId)>,
     /// Attempts by worker, whether it is connected or not.
     pub(super) assigned: BTreeMap<WorkerId, BTreeSet<AttemptId>>,
     pub(super) stopping: BTreeMap<AttemptId, Stopping>,
     /// Sessions that were told that there is nothing for them.
     pub(super) told_idle: BTreeSet<SessionId>,
+    pub(super) pool: Pool,
     pub(super) changed: Changed,
     pub(super) effects: Vec<Effect>,
 }
@@ -140,9 +148,11 @@ impl State {
             tasks: HashMap::new(),
             ready: Ready::default(),
             delayed: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
             assigned: BTreeMap::new(),
             stopping: BTreeMap::new(),
             told_idle: BTreeSet::new(),
+            pool: Pool::default(),
             changed: Changed::default(),
             effects: Vec::new(),
         }
@@ -151,25 +161,32 @@ impl State {
     /// Takes a job from the store into memory: after a restart, and when it is retried. Attempts that were running may be
     /// claimed by their worker for one lease.
     pub(crate) fn restore(&mut self, stored: StoredJob, now: Now) {
-        let StoredJob { job, tasks } = stored;
+        let StoredJob { mut job, tasks } = stored;
+        if let Some(request) = Arc::get_mut(&mut job.request) {
+            self.pool.share_spec(&request.preset, &mut request.spec);
+        }
         let mut ids = Vec::with_capacity(tasks.len());
         for (record, attempts) in tasks {
             ids.push(record.id);
-            let requirement = Arc::new(requirement(&job, &record));
+            let requirement = self.pool.requirement(requirement(&job, &record));
             let current = attempts.into_iter().find(|attempt| attempt.id.epoch == record.epoch);
             let running = current.filter(|_| record.state == TaskState::Running).map(|attempt| {
+                let deadline = now.mono + self.settings.lease;
                 self.assigned.entry(attempt.worker.id).or_default().insert(attempt.id);
-                Running {
+                self.deadlines.insert((deadline, attempt.id));
+                Box::new(Running {
                     record: attempt,
                     session: None,
-                    deadline: now.mono + self.settings.lease,
+                    deadline,
+                    since: now.mono,
+                    orphaned: true,
                     progress: None,
                     log: VecDeque::new(),
-                }
+                })
             });
             let task = Task {
                 priority: job.request.priority,
-                next_epoch: record.epoch.next().next(),
+                next_epoch: fence::next_epoch_after_restart(record.epoch),
                 requeues: 0,
                 attempt: running,
                 delayed_until: None,
@@ -240,28 +257,20 @@ impl State {
         std::mem::take(&mut self.effects)
     }
 
-    /// When [`State::tick`] has something to do at the latest.
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let attempts = self
-            .assigned
-            .values()
-            .flatten()
-            .filter_map(|id| Some(self.tasks.get(&id.task)?.attempt.as_ref()?.deadline));
+    /// When [`State::tick`] or [`State::schedule`] has something to do at the latest.
+    pub(crate) fn next_deadline(&self, now: Duration) -> Option<Duration> {
+        let attempts = self.deadlines.first().map(|(deadline, _)| *deadline);
         let stopping = self.stopping.values().map(|stopping| stopping.deadline);
         let delayed = self.delayed.first().map(|(until, _)| *until);
-        attempts.chain(stopping).chain(delayed).min()
+        let aside = self.next_change_of_workers(now);
+        attempts.into_iter().chain(stopping).chain(delayed).chain(aside).min()
     }
 
     /// Time has passed: leases and graces end, delayed tasks become ready, lost workers are forgotten.
     pub(crate) fn tick(&mut self, now: Now) {
-        let expired: Vec<AttemptId> = self
-            .assigned
-            .values()
-            .flatten()
-            .filter(|id| self.current(**id).is_some_and(|running| running.deadline <= now.mono))
-            .copied()
-            .collect();
-        for attempt in expired {
+        while let Some((deadline, attempt)) = self.deadlines.first().copied()
+            && fence::is_lost(deadline, now.mono)
+        {
             self.expire(attempt, now);
         }
         let stopped: Vec<AttemptId> = self
@@ -282,6 +291,7 @@ impl State {
             }
             self.make_ready(task);
         }
+        self.ask_for_probes(now);
         let forgotten: Vec<WorkerId> = self
             .fleet
             .iter()
@@ -290,7 +300,7 @@ impl State {
                     && worker.held.is_empty()
                     && now.mono.saturating_sub(worker.last_heard) > FORGET_LOST_AFTER
             })
-            .map(|worker| worker.id)
+            .map(|worker| worker.identity.id)
             .collect();
         for worker in forgotten {
             self.fleet.remove(worker);
@@ -301,11 +311,38 @@ impl State {
 
     /// The attempt, if it is its task's current one.
     pub(super) fn current(&self, id: AttemptId) -> Option<&Running> {
-        self.tasks.get(&id.task)?.attempt.as_ref().filter(|running| running.record.id == id)
+        self.tasks.get(&id.task)?.attempt.as_deref().filter(|running| running.record.id == id)
     }
 
     pub(super) fn current_mut(&mut self, id: AttemptId) -> Option<&mut Running> {
-        self.tasks.get_mut(&id.task)?.attempt.as_mut().filter(|running| running.record.id == id)
+        self.tasks.get_mut(&id.task)?.attempt.as_deref_mut().filter(|running| running.record.id == id)
+    }
+
+    /// Whether a message of `session` about an attempt may change its task.
+    pub(super) fn admit(&self, attempt: AttemptId, session: SessionId) -> Result<(), Stale> {
+        let current = self.tasks.get(&attempt.task).and_then(|task| task.attempt.as_ref());
+        let current = current
+            .map(|running| fence::Current { epoch: running.record.id.epoch, session: running.session });
+        fence::admit(current, attempt.epoch, session)
+    }
+
+    /// Until when the worker of an attempt must have been heard.
+    pub(super) fn set_deadline(&mut self, id: AttemptId, deadline: Duration) {
+        let Some(running) = self.current_mut(id) else { return };
+        let before = std::mem::replace(&mut running.deadline, deadline);
+        self.deadlines.remove(&(before, id));
+        self.deadlines.insert((deadline, id));
+    }
+
+    /// Takes the attempt from its task: it is over, one way or another. Its slot is held until [`State::release`].
+    pub(super) fn take_attempt(&mut self, task: TaskId, now: Now) -> Option<Running> {
+        let task = self.tasks.get_mut(&task)?;
+        let running = *task.attempt.take()?;
+        let ran = now.mono.saturating_sub(running.since).as_millis();
+        task.record.history.ran_ms =
+            task.record.history.ran_ms.saturating_add(u64::try_from(ran).unwrap_or(u64::MAX));
+        self.deadlines.remove(&(running.deadline, running.record.id));
+        Some(running)
     }
 
     pub(super) fn make_ready(&mut self, id: TaskId) {
@@ -358,16 +395,19 @@ impl State {
 
     /// What an attempt holds of its worker.
     pub(super) fn held(&self, attempt: &AttemptRecord) -> Held {
-        let sessions = self
-            .tasks
-            .get(&attempt.id.task)
-            .and_then(|task| task.requirement.need.video.as_ref())
-            .map_or(0, |video| video.sessions);
-        match &attempt.details.device {
-            Some(device) => Held { slot: Slot::Gpu(device.gpu), class: Class::Batch, sessions },
-            None => Held { slot: Slot::Cpu, class: Class::Batch, sessions: 0 },
-        }
+        let slot = slot(attempt);
+        let video = self.tasks.get(&attempt.id.task).and_then(|task| task.requirement.need.video.as_ref());
+        let sessions = match slot {
+            Slot::Gpu(_) => video.map_or(0, |video| video.sessions),
+            Slot::Cpu => 0,
+        };
+        Held { slot, class: Class::Batch, sessions }
     }
+}
+
+/// The place of a worker where an attempt runs.
+pub(super) fn slot(attempt: &AttemptRecord) -> Slot {
+    attempt.details.device.as_ref().map_or(Slot::Cpu, |device| Slot::Gpu(device.gpu))
 }
 
 pub(super) fn rank(task: &Task) -> Rank {
@@ -376,13 +416,34 @@ pub(super) fn rank(task: &Task) -> Rank {
 
 /// What a task needs of a worker.
 pub(super) fn requirement(job: &JobRecord, task: &TaskRecord) -> Requirement {
+    let mut need = plan::need(task.kind, &job.request.spec);
+    if let Some(learned) = task.history.learned.as_deref() {
+        learn(&mut need, learned.clone());
+    }
     Requirement {
-        need: task.history.need.clone(),
+        need,
         policy: job.request.hardware,
         labels: job.request.labels.clone(),
         preset: job.request.preset.clone(),
         class: Class::Batch,
     }
+}
+
+/// Adds to what a task needs; `false` if it was known already.
+pub(super) fn learn(need: &mut Need, missing: Need) -> bool {
+    let before = (need.filters.len(), need.any_of.len(), need.scratch_bytes);
+    for filter in missing.filters {
+        if !need.filters.contains(&filter) {
+            need.filters.push(filter);
+        }
+    }
+    for names in missing.any_of {
+        if !need.any_of.contains(&names) {
+            need.any_of.push(names);
+        }
+    }
+    need.scratch_bytes = need.scratch_bytes.max(missing.scratch_bytes);
+    (need.filters.len(), need.any_of.len(), need.scratch_bytes) != before
 }
 
 /// Moves a job along, or leaves it where it is.
@@ -395,9 +456,16 @@ pub(super) fn become_state(job: &mut JobRecord, to: JobState) {
 pub(super) const fn may_become(from: JobState, to: JobState) -> bool {
     matches!(
         (from, to),
-        (JobState::Queued, JobState::Running | JobState::Failed | JobState::Cancelled)
-            | (JobState::Running, JobState::Queued | JobState::Succeeded | JobState::Failed | JobState::Cancelled)
-            // A person retries.
-            | (JobState::Failed | JobState::Cancelled, JobState::Queued)
+        (JobState::Queued, JobState::Running | JobState::Failed | JobState::Dead | JobState::Cancelled)
+            | (
+                JobState::Running,
+                JobState::Queued
+                    | JobState::Succeeded
+                    | JobState::Failed
+                    | JobState::Dead
+                    | JobState::Cancelled
+            )
+            // A person retries or redrives.
+            | (JobState::Failed | JobState::Dead | JobState::Cancelled, JobState::Queued)
     )
 }

@@ -6,6 +6,7 @@ use common::{
         WorkerView,
     },
     id::{AttemptId, JobId, WorkerId},
+    spec::Spec,
     worker::Progress,
 };
 use jiff::Timestamp;
@@ -36,7 +37,7 @@ pub(super) fn stored_summary(job: &JobRecord) -> JobSummary {
         waiting_for: None,
         failure: job.failure.clone(),
         worker: job.worker.clone(),
-        progress: job.result.progress.clone().map(|progress| ProgressView {
+        progress: job.result.progress.as_deref().cloned().map(|progress| ProgressView {
             percent: (job.state == JobState::Succeeded).then_some(100.0),
             eta_seconds: None,
             progress,
@@ -51,12 +52,12 @@ pub(super) fn stored_view(stored: &StoredJob) -> JobView {
         summary: stored_summary(job),
         hardware: job.request.hardware,
         labels: job.request.labels.clone(),
-        spec: job.request.spec.clone(),
-        input_info: job.result.input_info.clone(),
+        spec: Spec::clone(&job.request.spec),
+        input_info: job.result.input_info.as_deref().cloned(),
         tasks: stored.tasks.iter().map(|(task, attempts)| task_view(task, attempts)).collect(),
         outputs: job.result.outputs.clone(),
         warnings: job.result.warnings.clone(),
-        damage: job.result.damage,
+        damage: job.result.damage.as_deref().copied(),
         on_damaged_input: job.request.on_damaged_input,
     }
 }
@@ -190,7 +191,7 @@ impl State {
     }
 
     pub(super) fn worker_views(&self, now: Now) -> Vec<WorkerView> {
-        self.fleet.iter().filter_map(|worker| self.worker_view(worker.id, now)).collect()
+        self.fleet.iter().filter_map(|worker| self.worker_view(worker.identity.id, now)).collect()
     }
 
     pub(super) fn worker_view(&self, id: WorkerId, now: Now) -> Option<WorkerView> {
@@ -209,24 +210,24 @@ impl State {
         });
         Some(WorkerView {
             id,
-            name: worker.name.clone(),
+            name: worker.identity.name.clone(),
             state,
             reason,
-            version: worker.version.clone(),
-            address: worker.address.clone(),
-            labels: worker.labels.clone(),
-            presets: worker.presets.clone(),
-            capacity: worker.capacity,
+            version: worker.identity.version.clone(),
+            address: worker.identity.address.clone(),
+            labels: worker.identity.labels.clone(),
+            presets: worker.identity.presets.clone(),
+            capacity: worker.identity.capacity,
             jobs: used.jobs,
             gpu_jobs: used.gpu_jobs,
             cpu_jobs: used.cpu_jobs,
-            capabilities: worker.capabilities.clone(),
+            capabilities: worker.identity.capabilities.clone(),
             load: worker.load,
             gpu_loads: worker.gpu_loads.clone(),
             connected_at: time(worker.connected_at_ms),
             running: running.collect(),
-            completed: worker.completed,
-            failed: worker.failed,
+            completed: worker.standing.completed,
+            failed: worker.standing.failed,
         })
     }
 }

@@ -10,7 +10,7 @@ use common::{
 };
 use tonic::Status;
 
-use crate::{queue::Registration, text::prefix};
+use crate::{fleet::Identity, queue::Registration, text::prefix};
 
 const MAX_NAME: usize = 128;
 const MAX_VERSION: usize = 64;
@@ -55,18 +55,23 @@ pub(super) fn accept(hello: proto::Hello, peer: Option<SocketAddr>) -> Result<Ac
     for text in hello.presets.iter().chain(&hello.shared_roots) {
         word("a preset or shared root", text)?;
     }
-    let registration = Registration {
-        worker,
+    let identity = Identity {
+        id: worker,
         name: name(&hello.name, worker),
         version: shorten(&hello.version, MAX_VERSION),
         address: peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        protocol,
         capabilities: capabilities(hello.capabilities.unwrap_or_default())?,
         capacity,
         labels: labels(hello.labels.into_iter().collect())?,
         presets: hello.presets,
-        running: running.collect::<Result<_, _>>()?,
         exit_when_idle: hello.exit_when_idle,
+    };
+    let registration = Registration {
+        identity,
+        running: running.collect::<Result<_, _>>()?,
         draining: hello.draining,
+        not_taking: reason(&hello.not_taking),
     };
     Ok(Accepted { registration, protocol, shared_roots: hello.shared_roots })
 }
@@ -94,6 +99,11 @@ fn name(text: &str, worker: WorkerId) -> String {
     let name = shorten(text, MAX_NAME);
     let name = name.trim();
     if name.is_empty() { worker.to_string() } else { name.to_owned() }
+}
+
+/// Words that mean something if there are any.
+pub(super) fn reason(text: &str) -> Option<String> {
+    Some(shorten(text.trim(), MAX_WORD)).filter(|text| !text.is_empty())
 }
 
 /// Printable and at most `max` bytes.
@@ -245,8 +255,8 @@ mod tests {
     #[test]
     fn a_sensible_hello_is_taken() {
         let accepted = accept(hello(), Some("10.0.0.1:5".parse().unwrap())).unwrap();
-        assert_eq!(accepted.registration.name, "box 1");
-        assert_eq!(accepted.registration.address, "10.0.0.1:5");
+        assert_eq!(accepted.registration.identity.name, "box 1");
+        assert_eq!(accepted.registration.identity.address, "10.0.0.1:5");
         assert_eq!(accepted.protocol, 1);
     }
 

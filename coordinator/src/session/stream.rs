@@ -20,7 +20,7 @@ use super::{
     urls::{self, InputUrls},
     wire::{self, Terms},
 };
-use crate::queue::{AttemptResult, ToWorker, Welcome};
+use crate::queue::{AttemptResult, Beat, ToWorker, Welcome};
 
 /// Time for Hello.
 const HELLO: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ impl Session {
         let accepted = hello::accept(hello, self.peer).inspect_err(|status| {
             tracing::warn!(%status, "a worker could not be registered");
         })?;
-        let (worker, name) = (accepted.registration.worker, accepted.registration.name.clone());
+        let (worker, name) = (accepted.registration.identity.id, accepted.registration.identity.name.clone());
         let terms = Terms {
             stall_timeout_ms: self.server.stall_timeout.as_millis().try_into().unwrap_or(u32::MAX),
             urls: InputUrls(self.server.signer.clone()),
@@ -196,8 +196,13 @@ impl Session {
             Ok((attempt, progress, wire::log_lines(&said.log, wire::MAX_HEARTBEAT_LOG)))
         });
         let attempts = attempts.collect::<Result<_, Status>>()?;
-        let load = hello::load(heartbeat.load.unwrap_or_default());
-        self.server.queue.heartbeat(session, load, hello::gpu_loads(heartbeat.gpus), attempts).await;
+        let beat = Beat {
+            load: hello::load(heartbeat.load.unwrap_or_default()),
+            gpus: hello::gpu_loads(heartbeat.gpus),
+            attempts,
+            not_taking: hello::reason(&heartbeat.not_taking),
+        };
+        self.server.queue.heartbeat(session, beat).await;
         Ok(())
     }
 

@@ -65,6 +65,7 @@ pub(super) fn to_wire(message: ToWorker, terms: &Terms, now: Seconds) -> Result<
         }),
         ToWorker::SetDraining(draining) => Message::SetDraining(proto::SetDraining { draining }),
         ToWorker::Idle => Message::Idle(proto::Idle {}),
+        ToWorker::ProbeAgain { reason } => Message::ProbeAgain(proto::ProbeAgain { reason }),
         ToWorker::Disconnect { reason } => return Err(reason),
     })
 }
@@ -77,7 +78,7 @@ fn assign(assignment: Assignment, terms: &Terms, now: Seconds) -> proto::Assign 
         task_id: attempt.task.to_string(),
         epoch: attempt.epoch.0,
         preset,
-        spec_json: serde_json::to_string(&spec).expect("a spec is JSON"),
+        spec_json: serde_json::to_string(&*spec).expect("a spec is JSON"),
         encoder: encoder.unwrap_or_default(),
         device: device.map(Into::into),
         input: Some(wire_input(job, input, terms, now)),

@@ -10,7 +10,8 @@ use common::id::JobId;
 use futures::future::BoxFuture;
 
 pub use record::{
-    AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, LogRecord, TaskHistory, TaskRecord,
+    AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, LogRecord, Mishap, TaskHistory,
+    TaskRecord,
 };
 pub use sqlite::SqliteStore;
 

@@ -1,11 +1,11 @@
 //! Rows as the queue and the store exchange them. Times are milliseconds since the Unix epoch, for people only: no
 //! decision is made from them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use common::{
     api::{AttemptState, JobState, OnDamagedInput, TaskState, WorkerRef},
-    failure::Failure,
+    failure::{Failure, FailureKind},
     id::{AttemptId, Epoch, JobId, TaskId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
@@ -36,7 +36,8 @@ pub struct JobDetails {
     pub input: JobInput,
     /// Preset name, or `custom`.
     pub preset: String,
-    pub spec: Spec,
+    /// Shared by the jobs of a preset that are in memory.
+    pub spec: Arc<Spec>,
     pub hardware: HardwarePolicy,
     pub priority: i32,
     pub labels: Labels,
@@ -52,16 +53,16 @@ pub struct JobDetails {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_info: Option<MediaInfo>,
+    pub input_info: Option<Box<MediaInfo>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputFile>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub damage: Option<Damage>,
+    pub damage: Option<Box<Damage>>,
     /// Of the attempt that was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
+    pub progress: Option<Box<Progress>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -82,12 +83,29 @@ pub struct TaskRecord {
 /// What a task learned from its attempts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskHistory {
-    pub need: Need,
+    /// What it needs beyond what its spec says, found out by attempts that lacked it. Version 1 of the store had the whole
+    /// need here.
+    #[serde(default, alias = "need", skip_serializing_if = "Option::is_none")]
+    pub learned: Option<Box<Need>>,
     /// Failures that count against the budget.
     #[serde(default)]
     pub failures: u32,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub failed_on: BTreeSet<WorkerId>,
+    /// One for each of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mishaps: Vec<Mishap>,
+    /// Wall-clock milliseconds that its attempts took.
+    #[serde(default)]
+    pub ran_ms: u64,
+}
+
+/// Where and how an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mishap {
+    pub worker: WorkerId,
+    /// The GPU's index; absent for the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<u32>,
+    pub kind: FailureKind,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,9 @@
 //! What the queue promises, case by case.
 
+use std::collections::BTreeSet;
+
+use common::{api::WorkerState, worker::Load};
+
 use super::*;
 
 #[test]
@@ -131,24 +135,217 @@ fn invalid_input_is_tried_once() {
 }
 
 #[test]
-fn a_crash_is_tried_on_another_worker_first_and_given_up_after_the_budget() {
+fn the_same_crash_on_two_workers_makes_a_dead_letter() {
     let mut bench = Bench::new();
     let (one, _) = bench.connect(1, Vec::new());
     let job = bench.submit(1, 0);
     let (two, _) = bench.connect(2, Vec::new());
-    let mut workers = Vec::new();
-    for _ in 0..FAILURE_BUDGET {
+    let mut workers = BTreeSet::new();
+    for _ in 0..2 {
         bench.pass(Duration::from_secs(5));
         bench.beat(one, &[]);
         bench.beat(two, &[]);
         let (session, attempt) = bench.assigned().unwrap();
-        workers.push(session);
+        workers.insert(session);
         bench.fail(session, attempt, FailureKind::Crashed, Need::default());
     }
-    assert_eq!(bench.state_of(job), JobState::Failed);
-    assert_ne!(workers[0], workers[1]);
+    assert_eq!(workers, BTreeSet::from([one, two]), "tried on another worker");
+    assert_eq!(bench.state_of(job), JobState::Dead);
+    let failure = bench.job(job).job.failure.clone().unwrap();
+    assert!(failure.message.contains("two workers"), "{failure}");
+    for worker in [1, 2] {
+        let worker = bench.state.fleet.get(testing::worker_id(worker)).unwrap();
+        assert!(!worker.is_quarantined(), "the task is the poison, not they");
+    }
+}
+
+#[test]
+fn on_one_worker_the_budget_ends_it() {
+    let mut bench = Bench::new();
+    let (session, _) = bench.connect(1, Vec::new());
+    let job = bench.submit(1, 0);
+    for failures in 1..=FAILURE_BUDGET {
+        let (_, attempt) = bench.assigned().unwrap();
+        assert_eq!(attempt.epoch, Epoch(failures.into()));
+        bench.fail(session, attempt, FailureKind::DiskFull, Need::default());
+        bench.pass(Duration::from_secs(5));
+        bench.beat(session, &[]);
+    }
+    assert_eq!(bench.state_of(job), JobState::Dead);
     let failure = bench.job(job).job.failure.clone().unwrap();
     assert!(failure.message.contains("attempt 3 of 3"), "{failure}");
+    bench.state.retry(bench.stored[&job].clone(), bench.now()).unwrap();
+    bench.settle();
+    let (_, redriven) = bench.assigned().unwrap();
+    bench.succeed(session, redriven);
+    assert_eq!(bench.state_of(job), JobState::Succeeded);
+}
+
+/// Lets `rounds` jobs crash on worker 1 and succeed on worker 2.
+fn crash_here_succeed_there(bench: &mut Bench, one: SessionId, two: SessionId, jobs: std::ops::Range<u128>) {
+    for job in jobs {
+        // Worker 2 is drained for a moment, so that worker 1 gets it first.
+        bench.state.set_draining(testing::worker_id(2), true, bench.now()).unwrap();
+        let id = bench.submit(job, 0);
+        let (first, crashed) = bench.assigned().unwrap();
+        assert_eq!(first, one);
+        bench.fail(one, crashed, FailureKind::Crashed, Need::default());
+        bench.state.set_draining(testing::worker_id(2), false, bench.now()).unwrap();
+        bench.pass(Duration::from_secs(2));
+        bench.beat(one, &[]);
+        bench.beat(two, &[]);
+        let (second, again) = bench.assigned().unwrap();
+        assert_eq!(second, two);
+        bench.succeed(two, again);
+        assert_eq!(bench.state_of(id), JobState::Succeeded);
+    }
+}
+
+#[test]
+fn a_worker_whose_tasks_succeed_elsewhere_is_quarantined_probed_and_released() {
+    let mut bench = Bench::new();
+    let (one, _) = bench.connect(1, Vec::new());
+    let (two, _) = bench.connect(2, Vec::new());
+    crash_here_succeed_there(&mut bench, one, two, 1..3);
+    let view = bench.state.worker_view(testing::worker_id(1), bench.now()).unwrap();
+    assert_eq!(view.state, WorkerState::Quarantined);
+    assert!(view.reason.unwrap().contains("tasks fail here (crashed) that succeed elsewhere"));
+    let spread: Vec<JobId> = (10..14).map(|job| bench.submit(job, 0)).collect();
+    let waiting = spread.iter().filter(|job| bench.state_of(**job) == JobState::Queued).count();
+    assert_eq!(waiting, 2, "worker 2 alone takes work");
+
+    bench.pass(Duration::from_secs(61));
+    let asked =
+        |message: &(SessionId, ToWorker)| matches!(message, (to, ToWorker::ProbeAgain { .. }) if *to == one);
+    assert_eq!(bench.sent.iter().filter(|message| asked(message)).count(), 1);
+    bench.beat(one, &[]);
+    let found = testing::cpu_worker(1).identity.capabilities;
+    bench.state.capabilities_changed(one, found, bench.now());
+    bench.settle();
+    assert_eq!(bench.assigned().unwrap().0, one, "released");
+}
+
+#[test]
+fn a_session_limit_lowers_the_cap_and_the_task_goes_on_at_once() {
+    let mut bench = Bench::new();
+    let gpu = testing::gpu_worker(1, 1, None);
+    let (session, _) = bench.connect_as(gpu.identity.clone(), Vec::new());
+    let (one, two) = (bench.submit(1, 0), bench.submit(2, 0));
+    let attempt = |job: JobId, epoch| AttemptId { task: TaskId(job.0), epoch: Epoch(epoch) };
+    bench.fail(session, attempt(two, 1), FailureKind::SessionLimit, Need::default());
+    let (_, again) = bench.assigned().unwrap();
+    assert_eq!(again, attempt(two, 2), "requeued at once");
+    let encoder = bench.job(two).tasks[0].1.last().unwrap().details.encoder.clone();
+    assert_eq!(encoder.as_deref(), Some("libx264"), "the device has one session, and job 1 has it");
+    assert_eq!(bench.job(two).tasks[0].0.history.failures, 0);
+    bench.beat(session, &[attempt(one, 1), attempt(two, 2)]);
+    bench.pass(Duration::from_secs(29));
+    bench.beat(session, &[attempt(one, 1), attempt(two, 2)]);
+    bench.pass(Duration::from_secs(29));
+    bench.beat(session, &[attempt(one, 1), attempt(two, 2)]);
+    bench.pass(Duration::from_secs(3));
+    let three = bench.submit(3, 0);
+    let encoder = bench.job(three).tasks[0].1.last().unwrap().details.encoder.clone();
+    assert_eq!(encoder.as_deref(), Some("h264_nvenc"), "a minute later one more is tried");
+}
+
+#[test]
+fn what_is_preempted_goes_on_elsewhere_and_keeps_its_budget() {
+    let mut bench = Bench::new();
+    let (one, _) = bench.connect(1, Vec::new());
+    let job = bench.submit(1, 0);
+    let (_, first) = bench.assigned().unwrap();
+    bench.connect(2, Vec::new());
+    bench.state.set_draining(testing::worker_id(1), true, bench.now()).unwrap();
+    bench.state.preempt_worker(testing::worker_id(1), "an operator drains the worker", bench.now()).unwrap();
+    bench.settle();
+    let (to, second) = bench.assigned().unwrap();
+    assert!(to != one && second.epoch == Epoch(2));
+    assert!(
+        bench.sent.iter().any(|(to, message)| *to == one
+            && matches!(message, ToWorker::Stop { attempt, .. } if *attempt == first))
+    );
+    bench.succeed(one, first);
+    assert_eq!(bench.acknowledged(), Some(false), "too late");
+    let stored = bench.job(job);
+    assert_eq!((stored.job.state, stored.tasks[0].0.history.failures), (JobState::Running, 0));
+    let failure = stored.tasks[0].1[0].details.failure.as_ref().unwrap();
+    assert_eq!(failure.kind, FailureKind::Preempted);
+}
+
+#[test]
+fn a_jobs_time_limit_holds_for_all_attempts_together() {
+    let mut bench = Bench::new();
+    bench.state.settings.time_limit = Some(Duration::from_secs(25));
+    let (session, _) = bench.connect(1, Vec::new());
+    let job = bench.submit(1, 0);
+    let limits = |bench: &Bench| -> Vec<Option<Duration>> {
+        let limit = |message: &(SessionId, ToWorker)| match &message.1 {
+            ToWorker::Assign(assignment) => Some(assignment.time_limit),
+            _ => None,
+        };
+        bench.sent.iter().filter_map(limit).collect()
+    };
+    bench.pass(Duration::from_secs(10));
+    let (_, attempt) = bench.assigned().unwrap();
+    bench.fail(session, attempt, FailureKind::DiskFull, Need::default());
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(limits(&bench), [Some(Duration::from_secs(25)), Some(Duration::from_secs(15))]);
+    bench.pass(Duration::from_secs(15));
+    let (_, attempt) = bench.assigned().unwrap();
+    bench.fail(session, attempt, FailureKind::DiskFull, Need::default());
+    let failure = bench.job(job).job.failure.clone().unwrap();
+    assert_eq!((bench.state_of(job), failure.kind), (JobState::Failed, FailureKind::TimeLimit), "{failure}");
+}
+
+#[test]
+fn a_worker_that_was_lost_while_the_coordinator_was_away_costs_nothing() {
+    let mut bench = Bench::new();
+    bench.connect(1, Vec::new());
+    let job = bench.submit(1, 0);
+    bench.restart();
+    bench.connect(1, Vec::new());
+    let (task, attempts) = &bench.job(job).tasks[0];
+    assert_eq!((attempts.len(), task.history.failures), (2, 0));
+}
+
+#[test]
+fn a_flapping_worker_gets_no_new_work_for_a_while() {
+    let mut bench = Bench::new();
+    for _ in 0..4 {
+        let (session, _) = bench.connect(1, Vec::new());
+        bench.state.disconnected(session, bench.now());
+        bench.settle();
+    }
+    bench.connect(1, Vec::new());
+    let job = bench.submit(1, 0);
+    let waiting = bench.state.summary(job, bench.now()).unwrap().waiting_for.unwrap();
+    assert!(waiting.contains("lost its connection 4 times"), "{waiting}");
+    let next = bench.state.next_deadline(bench.at).unwrap();
+    bench.pass(next - bench.at);
+    assert_eq!(bench.state_of(job), JobState::Running, "and then it does, without anybody saying anything");
+}
+
+#[test]
+fn a_worker_without_room_in_its_scratch_is_passed_over_by_what_needs_more() {
+    let mut bench = Bench::new();
+    let (small, _) = bench.connect(1, Vec::new());
+    let job = bench.submit(1, 0);
+    let (_, attempt) = bench.assigned().unwrap();
+    let missing = Need { scratch_bytes: 2 << 30, ..Need::default() };
+    bench.fail(small, attempt, FailureKind::DiskFull, missing);
+    bench.pass(Duration::from_secs(2));
+    let load = Load { scratch_available_bytes: Some(1 << 30), ..Load::default() };
+    // It beats before the pause is over, so that it is known.
+    assert_eq!(bench.state_of(job), JobState::Running, "unknown is worth a try");
+    let (_, again) = bench.assigned().unwrap();
+    bench.state.heartbeat(small, Beat { load, ..Beat::default() }, bench.now());
+    bench.fail(small, again, FailureKind::DiskFull, Need::default());
+    bench.pass(Duration::from_secs(5));
+    let waiting = bench.state.summary(job, bench.now()).unwrap().waiting_for.unwrap();
+    assert!(waiting.contains("1024 MiB of scratch, 2048 MiB needed"), "{waiting}");
+    let (large, _) = bench.connect(2, Vec::new());
+    assert_eq!(bench.assigned().unwrap().0, large);
 }
 
 #[test]
@@ -241,7 +438,7 @@ fn an_idle_worker_that_wants_to_leave_is_told_when_nothing_is_left() {
     let job = bench.submit(1, 0);
     let (session, _) = bench.connect(1, Vec::new());
     let worker: WorkerId = testing::worker_id(1);
-    bench.state.fleet.get_mut(worker).unwrap().exit_when_idle = true;
+    bench.state.fleet.get_mut(worker).unwrap().identity.exit_when_idle = true;
     let idle =
         |bench: &Bench| bench.sent.iter().filter(|(_, message)| matches!(message, ToWorker::Idle)).count();
     bench.pass(Duration::from_secs(1));

@@ -3,25 +3,26 @@
 mod cases;
 mod random;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use common::{
     api::{AttemptState, JobState, OnDamagedInput, TaskState},
     failure::{Failure, FailureKind},
     id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
     media::HardwarePolicy,
-    worker::{Load, Need, OutputFile, Progress},
+    worker::{Need, OutputFile, Progress},
 };
 use uuid::Uuid;
 
 use super::{
-    handle::{AttemptResult, Error, InputLocation, JobInput, Registration, ToWorker},
+    handle::{AttemptResult, Beat, Error, InputLocation, JobInput, Registration, ToWorker},
     jobs::Submission,
-    state::{Effect, FAILURE_BUDGET, Now, Settings, State},
+    remedy::FAILURE_BUDGET,
+    state::{Effect, Now, Settings, State},
 };
 use crate::{
-    fleet::{Policy, testing},
-    plan::{Planned, TaskKind},
+    fleet::{Identity, Policy, testing},
+    plan::TaskKind,
     store::{Changes, JobDetails, StoredJob},
 };
 
@@ -58,6 +59,8 @@ impl Bench {
     fn settle(&mut self) {
         self.state.tick(self.now());
         self.state.schedule(self.now());
+        assert_eq!(self.state.check_changed(), Ok(()));
+        assert_eq!(self.state.check_everything(self.at), Ok(()));
         store(&mut self.stored, self.state.changes());
         self.state.written();
         for effect in self.state.take_effects() {
@@ -83,7 +86,13 @@ impl Bench {
                 name: "a.mp4".to_owned(),
             },
             preset: requirement.preset.clone(),
-            spec: serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
+            spec: Arc::new(
+                serde_json::from_value(serde_json::json!({
+                    "kind": "file", "container": "mp4", "audio": {"codec": "aac"},
+                    "video": {"codec": "h264", "rate": {"quality": 23.0}}
+                }))
+                .unwrap(),
+            ),
             hardware: requirement.policy,
             priority,
             labels: requirement.labels,
@@ -91,29 +100,24 @@ impl Bench {
             on_damaged_input: OnDamagedInput::default(),
             time_limit_ms: None,
         };
-        let task = (TaskId(id.0), Planned { kind: TaskKind::Encode, need: requirement.need });
+        let task = (TaskId(id.0), TaskKind::Encode);
         self.state.submit(Submission { id, details, tasks: vec![task] }, self.now());
         self.settle();
         id
     }
 
     fn connect(&mut self, worker: u128, running: Vec<AttemptId>) -> (SessionId, Vec<(AttemptId, bool)>) {
+        self.connect_as(testing::cpu_worker(worker).identity, running)
+    }
+
+    fn connect_as(
+        &mut self,
+        identity: Identity,
+        running: Vec<AttemptId>,
+    ) -> (SessionId, Vec<(AttemptId, bool)>) {
         self.sessions += 1;
         let session = SessionId(Uuid::from_u128(self.sessions));
-        let known = testing::cpu_worker(worker);
-        let hello = Registration {
-            worker: known.id,
-            name: known.name,
-            version: known.version,
-            address: known.address,
-            capabilities: known.capabilities,
-            capacity: known.capacity,
-            labels: known.labels,
-            presets: known.presets,
-            running,
-            exit_when_idle: false,
-            draining: false,
-        };
+        let hello = Registration { identity, running, draining: false, not_taking: None };
         let verdicts = self.state.register(hello, session, self.now()).verdicts;
         self.settle();
         (session, verdicts)
@@ -121,7 +125,7 @@ impl Bench {
 
     fn beat(&mut self, session: SessionId, attempts: &[AttemptId]) {
         let attempts = attempts.iter().map(|id| (*id, Progress::default(), Vec::new())).collect();
-        self.state.heartbeat(session, Load::default(), Vec::new(), attempts, self.now());
+        self.state.heartbeat(session, Beat { attempts, ..Beat::default() }, self.now());
         self.settle();
     }
 

@@ -33,6 +33,9 @@ enum Step {
     },
     Cancel(usize),
     Drain(u128, bool),
+    Preempt(u128),
+    /// The probe that it may have been asked for.
+    Probe(u128),
     Pass(u64),
     RestartCoordinator,
 }
@@ -50,6 +53,8 @@ fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(worker, which, kind)| Step::Fail { worker, which, kind }),
         1 => (worker.clone(), any::<usize>()).prop_map(|(worker, which)| Step::Stale { worker, which }),
         1 => any::<usize>().prop_map(Step::Cancel),
+        1 => worker.clone().prop_map(Step::Preempt),
+        1 => worker.clone().prop_map(Step::Probe),
         1 => (worker, any::<bool>()).prop_map(|(worker, draining)| Step::Drain(worker, draining)),
         3 => (0u64..40).prop_map(Step::Pass),
         1 => Just(Step::RestartCoordinator),
@@ -160,6 +165,18 @@ impl World {
                 let _ = bench.state.set_draining(testing::worker_id(worker), draining, bench.now());
                 bench.settle();
             }
+            Step::Preempt(worker) => {
+                let worker = testing::worker_id(worker);
+                let _ = bench.state.preempt_worker(worker, "make room", bench.now());
+                bench.settle();
+            }
+            Step::Probe(worker) => {
+                if let Some(session) = self.sessions.get(&worker) {
+                    let found = testing::cpu_worker(worker).identity.capabilities;
+                    bench.state.capabilities_changed(*session, found, bench.now());
+                    bench.settle();
+                }
+            }
             Step::Pass(seconds) => bench.pass(Duration::from_secs(seconds)),
             Step::RestartCoordinator => {
                 bench.restart();
@@ -172,10 +189,14 @@ impl World {
     fn check(&mut self, bench: &Bench) -> Result<(), TestCaseError> {
         for worker in bench.state.fleet.iter() {
             let used = worker.in_use();
-            prop_assert!(used.jobs <= worker.capacity.max_jobs, "slots of {}: {used:?}", worker.name);
+            prop_assert!(
+                used.jobs <= worker.identity.capacity.max_jobs,
+                "slots of {}: {used:?}",
+                worker.identity.name
+            );
         }
         for (worker, running) in &self.running {
-            let capacity = testing::cpu_worker(*worker).capacity.max_jobs as usize;
+            let capacity = testing::cpu_worker(*worker).identity.capacity.max_jobs as usize;
             if self.sessions.contains_key(worker) {
                 prop_assert!(running.len() <= capacity, "worker {worker} really runs {}", running.len());
             }
@@ -228,6 +249,7 @@ proptest! {
             for worker in 1..4 {
                 world.step(&mut bench, Step::Succeed { worker, which: 0 });
                 world.step(&mut bench, Step::Beat(worker));
+                world.step(&mut bench, Step::Probe(worker));
             }
             world.step(&mut bench, Step::Pass(5));
             world.check(&bench)?;

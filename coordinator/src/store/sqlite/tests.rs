@@ -30,7 +30,9 @@ fn job(owner: Option<&str>) -> JobRecord {
                 name: "it's \"odd\" \u{1f3ac}.mp4".to_owned(),
             },
             preset: "h264".to_owned(),
-            spec: serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
+            spec: Arc::new(
+                serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
+            ),
             hardware: common::media::HardwarePolicy::Prefer,
             priority: 3,
             labels: std::iter::once(("site".to_owned(), "b".to_owned())).collect(),

@@ -1,0 +1,298 @@
+//! What workers say of themselves: registration, heartbeats, silence, draining, and what is thought of them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use common::{
+    api::{AttemptState, Event},
+    failure::{Failure, FailureKind},
+    id::{AttemptId, SessionId, WorkerId},
+    worker::{Capabilities, Load, Need},
+};
+
+use super::{
+    handle::{Beat, Error, Registration, ToWorker, Welcome},
+    state::{Effect, LOG_LINES, Now, State},
+};
+use crate::fleet::Worker;
+
+/// The oldest protocol version that knows `ProbeAgain`.
+const PROBE_AGAIN_SINCE: u32 = 2;
+
+impl State {
+    /// A worker connected. It may go on with those of its attempts that are still its own.
+    pub(crate) fn register(&mut self, hello: Registration, session: SessionId, now: Now) -> Welcome {
+        let Registration { identity, running, draining, not_taking } = hello;
+        let id = identity.id;
+        let before = self.fleet.get(id);
+        if let Some(old) = before.and_then(|worker| worker.session) {
+            let reason = "the same worker connected again; is its state folder used twice?".to_owned();
+            self.effects.push(Effect::Send(old, ToWorker::Disconnect { reason }));
+        }
+        let mut standing = before.map(|worker| worker.standing.clone()).unwrap_or_default();
+        if before.is_some_and(|worker| worker.session.is_some()) {
+            standing.flaps.lost(now.mono);
+        }
+        let drained = standing.drained_by_operator;
+        self.fleet.insert(Worker {
+            identity,
+            session: Some(session),
+            last_heard: now.mono,
+            connected_at_ms: now.wall,
+            shutting_down: draining,
+            not_taking,
+            load: Load::default(),
+            gpu_loads: Vec::new(),
+            foreign_sessions: BTreeMap::new(),
+            held: BTreeMap::new(),
+            standing,
+        });
+        // A worker that came back was told to stop what it may not keep.
+        let stopping: Vec<AttemptId> = self
+            .stopping
+            .iter()
+            .filter(|(_, stopping)| stopping.worker == id)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        for attempt in stopping {
+            self.stopped(attempt);
+        }
+
+        let mut verdicts = Vec::with_capacity(running.len());
+        for attempt in running {
+            let keep = self.adopt(attempt, id, session, now);
+            if !keep {
+                self.release(attempt, id);
+            }
+            verdicts.push((attempt, keep));
+        }
+        // What it should have and does not: it was restarted.
+        let forgotten: Vec<AttemptId> = self
+            .assigned
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .filter(|attempt| self.current(**attempt).is_none_or(|running| running.session != Some(session)))
+            .copied()
+            .collect();
+        for attempt in forgotten {
+            let failure = Failure::new(
+                FailureKind::WorkerLost,
+                format!("worker {} was restarted and came back without this attempt", self.worker_name(id)),
+            );
+            self.fail_attempt(attempt, AttemptState::Failed, failure, Need::default(), now);
+        }
+        if drained {
+            self.effects.push(Effect::Send(session, ToWorker::SetDraining(true)));
+        }
+        self.announce_worker(id, now);
+        Welcome { session, verdicts }
+    }
+
+    /// Gives a running attempt to its worker's new session, if it is still that worker's.
+    fn adopt(&mut self, attempt: AttemptId, worker: WorkerId, session: SessionId, now: Now) -> bool {
+        let Some(running) = self.current_mut(attempt).filter(|running| running.record.worker.id == worker)
+        else {
+            return false;
+        };
+        running.session = Some(session);
+        running.orphaned = false;
+        running.record.state = AttemptState::Running;
+        let record = running.record.clone();
+        self.set_deadline(attempt, now.mono + self.settings.lease);
+        let held = self.held(&record);
+        if let Some(worker) = self.fleet.get_mut(worker) {
+            worker.held.insert(attempt, held);
+        }
+        true
+    }
+
+    /// A heartbeat: renews the leases of the attempts that it names.
+    pub(crate) fn heartbeat(&mut self, session: SessionId, beat: Beat, now: Now) {
+        let Beat { load, gpus, attempts, not_taking } = beat;
+        let Some(worker) = self.fleet.of_session(session) else { return };
+        let before = self.worker_words(worker, now);
+        if let Some(worker) = self.fleet.get_mut(worker) {
+            worker.heard(now.mono, load, gpus);
+            worker.not_taking = not_taking;
+        }
+        let deadline = now.mono + self.settings.lease;
+        let named: Vec<AttemptId> = attempts.iter().map(|(id, _, _)| *id).collect();
+        let mut renewed = Vec::with_capacity(attempts.len());
+        for (attempt, progress, log) in attempts {
+            if self.admit(attempt, session).is_err() {
+                continue;
+            }
+            self.set_deadline(attempt, deadline);
+            let Some(running) = self.current_mut(attempt) else { continue };
+            running.log.extend(log);
+            while running.log.len() > LOG_LINES {
+                running.log.pop_front();
+            }
+            running.progress = Some(progress);
+            renewed.push(attempt);
+            let job = running.record.job;
+            if let Some(progress) = self.progress_view(attempt) {
+                self.effects.push(Effect::Announce(Event::Progress { job, progress }));
+            }
+        }
+        // An attempt that was told to stop and that the worker does not name any more has stopped.
+        let stopped: Vec<AttemptId> = self
+            .stopping
+            .iter()
+            .filter(|(id, stopping)| stopping.worker == worker && !named.contains(id))
+            .map(|(id, _)| *id)
+            .collect();
+        for attempt in stopped {
+            self.stopped(attempt);
+        }
+        if !renewed.is_empty() {
+            self.effects.push(Effect::Send(session, ToWorker::LeasesRenewed(renewed)));
+        }
+        if before != self.worker_words(worker, now) {
+            self.announce_worker(worker, now);
+        }
+    }
+
+    /// A lease or a grace ended.
+    pub(super) fn expire(&mut self, attempt: AttemptId, now: Now) {
+        let Some(running) = self.current(attempt) else { return };
+        let worker = &running.record.worker;
+        let message = match running.session {
+            Some(_) => {
+                format!("worker {} is connected but was silent for longer than its lease", worker.name)
+            }
+            None => format!("worker {} disconnected and did not come back", worker.name),
+        };
+        let failure = Failure::new(FailureKind::WorkerLost, message);
+        self.fail_attempt(attempt, AttemptState::Superseded, failure, Need::default(), now);
+    }
+
+    /// A stream ended. The worker's attempts wait for it for the grace.
+    pub(crate) fn disconnected(&mut self, session: SessionId, now: Now) {
+        self.told_idle.remove(&session);
+        let Some(worker) = self.fleet.disconnect(session) else { return };
+        let deadline = now.mono + self.settings.grace;
+        let attempts: Vec<AttemptId> = self.assigned.get(&worker).into_iter().flatten().copied().collect();
+        for attempt in attempts {
+            if self.stopping.contains_key(&attempt) {
+                self.stopped(attempt);
+                continue;
+            }
+            self.set_deadline(attempt, deadline);
+            if let Some(running) = self.current_mut(attempt) {
+                running.session = None;
+                running.record.state = AttemptState::Disconnected;
+            }
+        }
+        if let Some(worker) = self.fleet.get_mut(worker) {
+            worker.last_heard = now.mono;
+            // One that said goodbye does not flap.
+            if !worker.shutting_down {
+                worker.standing.flaps.lost(now.mono);
+            }
+        }
+        self.announce_worker(worker, now);
+    }
+
+    /// The worker is shutting down and wants no more.
+    pub(crate) fn worker_draining(&mut self, session: SessionId, now: Now) {
+        let Some(id) = self.fleet.of_session(session) else { return };
+        if let Some(worker) = self.fleet.get_mut(id) {
+            worker.shutting_down = true;
+        }
+        self.announce_worker(id, now);
+    }
+
+    /// The worker probed itself again.
+    pub(crate) fn capabilities_changed(&mut self, session: SessionId, found: Capabilities, now: Now) {
+        let Some(id) = self.fleet.of_session(session) else { return };
+        if let Some(worker) = self.fleet.get_mut(id) {
+            worker.standing.health.probed(&found, now.mono);
+            worker.identity.capabilities = found;
+        }
+        self.announce_worker(id, now);
+    }
+
+    /// Workers whose quarantine has lasted long enough are asked to probe themselves. Those that cannot be asked are
+    /// believed to be as they said.
+    pub(super) fn ask_for_probes(&mut self, now: Now) {
+        let due = |worker: &&mut Worker| {
+            worker.session.is_some() && worker.standing.health.next_probe().is_some_and(|at| at <= now.mono)
+        };
+        let (mut asked, mut released) = (Vec::new(), Vec::new());
+        for worker in self.fleet.iter_mut().filter(due) {
+            let Some(reason) = worker.standing.health.probe_due(now.mono) else { continue };
+            let Some(session) = worker.session else { continue };
+            if worker.identity.protocol >= PROBE_AGAIN_SINCE {
+                asked.push((session, reason));
+            } else {
+                worker.standing.health.probed(&worker.identity.capabilities, now.mono);
+                released.push(worker.identity.id);
+            }
+        }
+        for (session, reason) in asked {
+            self.effects.push(Effect::Send(session, ToWorker::ProbeAgain { reason }));
+        }
+        for worker in released {
+            self.announce_worker(worker, now);
+        }
+    }
+
+    /// An operator drains or resumes a worker.
+    pub(crate) fn set_draining(&mut self, id: WorkerId, draining: bool, now: Now) -> Result<(), Error> {
+        let worker = self.fleet.get_mut(id).ok_or(Error::NoSuchWorker(id))?;
+        worker.standing.drained_by_operator = draining;
+        if let Some(session) = worker.session {
+            self.effects.push(Effect::Send(session, ToWorker::SetDraining(draining)));
+        }
+        self.announce_worker(id, now);
+        Ok(())
+    }
+
+    /// Takes everything away from a worker that it runs: it goes to others at once and costs nothing of its budget.
+    pub(crate) fn preempt_worker(&mut self, id: WorkerId, reason: &str, now: Now) -> Result<(), Error> {
+        self.fleet.get(id).ok_or(Error::NoSuchWorker(id))?;
+        let attempts: Vec<AttemptId> = self.assigned.get(&id).into_iter().flatten().copied().collect();
+        for attempt in attempts {
+            self.preempt(attempt, reason, now);
+        }
+        Ok(())
+    }
+
+    /// Takes an attempt away from its worker to make room.
+    pub(crate) fn preempt(&mut self, attempt: AttemptId, reason: &str, now: Now) {
+        if self.current(attempt).is_some() {
+            let failure = Failure::new(FailureKind::Preempted, reason);
+            self.fail_attempt(attempt, AttemptState::Superseded, failure, Need::default(), now);
+        }
+    }
+
+    /// Until when nothing but a message changes what is thought of a worker; for [`State::next_deadline`].
+    pub(super) fn next_change_of_workers(&self, now: Duration) -> Option<Duration> {
+        let change = |worker: &Worker| {
+            worker.session?;
+            let probe = worker.standing.health.next_probe();
+            probe.into_iter().chain(worker.standing.flaps.held_until(now)).min()
+        };
+        self.fleet.iter().filter_map(change).min()
+    }
+
+    fn worker_name(&self, id: WorkerId) -> String {
+        self.fleet.get(id).map_or_else(|| id.to_string(), |worker| worker.identity.name.clone())
+    }
+
+    /// What people are told of a worker, without the seconds that pass.
+    fn worker_words(&self, id: WorkerId, now: Now) -> Option<(common::api::WorkerState, Option<String>)> {
+        let worker = self.fleet.get(id)?;
+        let (state, _) = worker.state(now.mono, self.fleet.policy.stale_after);
+        Some((state, worker.not_taking.clone()))
+    }
+
+    pub(super) fn announce_worker(&mut self, id: WorkerId, now: Now) {
+        if let Some(worker) = self.fleet.get(id) {
+            let (state, _) = worker.state(now.mono, self.fleet.policy.stale_after);
+            let name = worker.identity.name.clone();
+            self.effects.push(Effect::Announce(Event::Worker { id, name, state }));
+        }
+    }
+}
