@@ -13,6 +13,8 @@ pub const NAMES: &[&str] = &[
     "key.write.after",
     "file.staged",
     "file.renamed",
+    "store.create.before",
+    "store.create.after",
     "store.migrate.before",
     "store.migrate.after",
     // It works.

@@ -7,6 +7,7 @@ use axum::{
 };
 use common::{
     api::{AttemptLog, JobRequest, JobState, JobSummary, JobView, Page},
+    failure::FailureKind,
     id::JobId,
 };
 use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
@@ -47,6 +48,10 @@ pub(super) struct ListQuery {
     /// One or more, separated by commas.
     state: Option<String>,
     owner: Option<String>,
+    kind: Option<String>,
+    preset: Option<String>,
+    /// Name of the worker that has the jobs, or had them last.
+    worker: Option<String>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
@@ -78,11 +83,27 @@ fn filter(query: ListQuery) -> Result<JobFilter, Error> {
             )
         })
     });
+    let kind = given(query.kind).map(|word| kind(&word));
     Ok(JobFilter {
         states: states.collect::<Result<_, _>>()?,
-        owner: query.owner.filter(|owner| !owner.is_empty()),
+        owner: given(query.owner),
+        kind: kind.transpose()?,
+        preset: given(query.preset),
+        worker: given(query.worker),
         before: before.transpose()?,
         limit,
+    })
+}
+
+/// An empty parameter is none.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn kind(word: &str) -> Result<FailureKind, Error> {
+    word.parse().map_err(|_| {
+        let known = FailureKind::ALL.map(FailureKind::as_str).join(", ");
+        Error::invalid("kind", format!("{word:?} is no kind of failure"), format!("use one of {known}"))
     })
 }
 
@@ -91,7 +112,7 @@ fn state(word: &str) -> Result<JobState, Error> {
         Error::invalid(
             "state",
             format!("{word:?} is no state of a job"),
-            "use queued, running, succeeded, failed or cancelled, several with commas",
+            "use queued, running, succeeded, failed, cancelled or dead, several with commas",
         )
     })
 }
@@ -155,6 +176,7 @@ mod tests {
             cursor: Some(cursor.to_owned()),
             limit,
             owner: Some(String::new()),
+            ..ListQuery::default()
         };
         let good = filter(query("queued, running", "", Some(500))).unwrap();
         assert_eq!(good.states, [JobState::Queued, JobState::Running]);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     api::{AttemptLog, Event, JobState, JobSummary, JobView, OnDamagedInput, Page, WorkerView},
-    failure::Failure,
+    failure::{Failure, FailureKind},
     id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
     media::MediaInfo,
     spec::Spec,
@@ -147,6 +147,12 @@ pub struct UploadGrant {
 pub struct JobFilter {
     pub states: Vec<JobState>,
     pub owner: Option<String>,
+    /// Why they did not succeed.
+    pub kind: Option<FailureKind>,
+    /// Name of the preset, or `custom`.
+    pub preset: Option<String>,
+    /// Name of the worker that has them, or had them last.
+    pub worker: Option<String>,
     /// Jobs older than this one.
     pub before: Option<JobId>,
     /// 1 to 500.
@@ -305,12 +311,7 @@ impl Handle {
     /// # Errors
     /// The store cannot be read.
     pub async fn objects_in_use(&self) -> Result<std::collections::HashSet<String>, Error> {
-        let unfinished = self.store.unfinished().await.map_err(|error| Error::Store(error.to_string()))?;
-        let key = |stored: StoredJob| match &stored.job.request.input.location {
-            InputLocation::Object(key) => Some(key.clone()),
-            InputLocation::Url(_) | InputLocation::Path(_) => None,
-        };
-        Ok(unfinished.into_iter().filter_map(key).collect())
+        self.store.objects_in_use().await.map_err(|error| Error::Store(error.to_string()))
     }
 
     /// # Errors

@@ -16,6 +16,7 @@ use common::{
     failpoint,
     id::{AttemptId, JobId, SessionId},
 };
+use futures::TryStreamExt as _;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     time::{Instant as TokioInstant, sleep_until},
@@ -77,12 +78,15 @@ impl Service {
     ) -> Result<(Self, Handle, mpsc::UnboundedReceiver<Sweep>), store::Error> {
         let started = Instant::now();
         let mut state = State::new(settings);
-        let unfinished = store.unfinished().await?;
-        if !unfinished.is_empty() {
-            tracing::info!(jobs = unfinished.len(), "unfinished jobs go on");
-        }
-        for stored in unfinished {
+        let mut unfinished = store.unfinished();
+        let mut jobs = 0_usize;
+        while let Some(stored) = unfinished.try_next().await? {
             state.restore(stored, now(started));
+            jobs += 1;
+        }
+        drop(unfinished);
+        if jobs > 0 {
+            tracing::info!(jobs, took = ?started.elapsed(), "unfinished jobs go on");
         }
         let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);

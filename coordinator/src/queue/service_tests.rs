@@ -1,12 +1,19 @@
 //! The shell against a store that fails.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use common::{id::JobId, media::HardwarePolicy};
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use tokio_util::task::TaskTracker;
 
 use super::*;
@@ -36,8 +43,12 @@ impl JobStore for FullDisk {
         async { result }.boxed()
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<StoredJob>, store::Error>> {
-        async { Ok(Vec::new()) }.boxed()
+    fn unfinished(&self) -> BoxStream<'_, Result<StoredJob, store::Error>> {
+        stream::empty().boxed()
+    }
+
+    fn objects_in_use(&self) -> BoxFuture<'_, Result<HashSet<String>, store::Error>> {
+        async { Ok(HashSet::new()) }.boxed()
     }
 
     fn job(&self, _: JobId) -> BoxFuture<'_, Result<Option<StoredJob>, store::Error>> {

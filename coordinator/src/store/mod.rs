@@ -6,14 +6,16 @@
 mod record;
 mod sqlite;
 
+use std::{collections::HashSet, path::PathBuf};
+
 use common::id::JobId;
-use futures::future::BoxFuture;
+use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use record::{
     AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, LogRecord, Mishap, TaskHistory,
     TaskRecord,
 };
-pub use sqlite::SqliteStore;
+pub use sqlite::{Reason, Refusal, SqliteStore};
 
 use crate::queue::JobFilter;
 
@@ -22,8 +24,13 @@ use crate::queue::JobFilter;
 pub enum Error {
     #[error("cannot {doing}: {source}")]
     Database { doing: &'static str, source: sqlx::Error },
-    #[error("cannot bring the job store up to date: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(
+        "cannot bring the job store {} up to date: {source}; what it holds is as it was: if the disk is full, free some \
+         space, then start again", path.display()
+    )]
+    Migrate { path: PathBuf, source: sqlx::migrate::MigrateError },
     #[error("row {row} of {table} cannot be read: {reason}")]
     Corrupt { table: &'static str, row: String, reason: String },
 }
@@ -56,8 +63,11 @@ pub struct StoredJob {
 pub trait JobStore: Send + Sync + 'static {
     /// Writes all of it or nothing, durably.
     fn commit<'a>(&'a self, changes: &'a Changes) -> BoxFuture<'a, Result<(), Error>>;
-    /// Every job that has not reached a final state, oldest first.
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<StoredJob>, Error>>;
+    /// Every job that has not reached a final state, oldest first. For the start: what is committed meanwhile may be in it
+    /// or not.
+    fn unfinished(&self) -> BoxStream<'_, Result<StoredJob, Error>>;
+    /// Keys of the objects that are inputs of unfinished jobs.
+    fn objects_in_use(&self) -> BoxFuture<'_, Result<HashSet<String>, Error>>;
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<StoredJob>, Error>>;
     /// Newest first.
     fn jobs<'a>(&'a self, filter: &'a JobFilter) -> BoxFuture<'a, Result<Vec<JobRecord>, Error>>;

@@ -2,28 +2,48 @@
 //!
 //! A batch is at most four statements, each of which takes all its rows as one JSON list, so that the price of a commit
 //! is the fsync and not the number of rows.
+//!
+//! A new file is made under another name and appears with all its tables or not at all, so that an empty or half-made file
+//! is never one of ours. A file that is there is looked at before it is opened ([`inspect`]).
 
+mod inspect;
 mod rows;
+mod select;
 
-use std::path::Path;
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::Path,
+};
 
-use common::{failpoint, id::JobId};
-use futures::{FutureExt, future::BoxFuture};
+use common::{
+    failpoint,
+    id::{JobId, TaskId},
+};
+use futures::{
+    FutureExt, StreamExt as _, TryStreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use serde_json::{Value, json};
 use sqlx::{
-    Connection, SqliteConnection, SqlitePool,
+    Connection, Row as _, SqliteConnection, SqlitePool,
     migrate::Migrator,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
-use super::{Changes, Error, JobRecord, JobStore, LogRecord, StoredJob};
+use self::inspect::{Found, beside, inspect};
+pub use self::inspect::{Reason, Refusal};
+use super::{AttemptRecord, Changes, Error, JobRecord, JobStore, LogRecord, StoredJob, TaskRecord};
 use crate::queue::JobFilter;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Readers at most. Lists and single jobs are short reads; more would only queue on the two cores of a small machine.
 const READERS: u32 = 4;
+/// Unfinished jobs that are read at once after a start: what memory holds of them twice.
+const RESTORED: u32 = 500;
 
 pub struct SqliteStore {
     /// The one writer. Only the queue commits, so nobody waits for this lock.
@@ -35,22 +55,22 @@ impl SqliteStore {
     /// Opens or creates the file and brings its tables up to date.
     ///
     /// # Errors
-    /// The folder cannot be written, the file is no SQLite database or comes from a newer version.
+    /// The folder cannot be written, or what is there is refused: no database, damaged, from a newer version. It is left
+    /// as it was then.
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(std::time::Duration::from_secs(5));
+        Self::open_with(path, &MIGRATIONS).await
+    }
+
+    async fn open_with(path: &Path, migrations: &Migrator) -> Result<Self, Error> {
+        if inspect(path, migrations).await? == Found::Nothing {
+            create(path, migrations).await?;
+        }
         let open = |source| Error::Database { doing: "open the job store", source };
-        let mut writer = SqliteConnection::connect_with(&options).await.map_err(open)?;
-        failpoint::hit("store.migrate.before");
-        MIGRATIONS.run(&mut writer).await?;
-        failpoint::hit("store.migrate.after");
+        let mut writer = SqliteConnection::connect_with(&options(path)).await.map_err(open)?;
+        migrate(&mut writer, path, migrations).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.read_only(true).create_if_missing(false))
+            .connect_with(options(path).read_only(true))
             .await
             .map_err(open)?;
         Ok(Self { writer: Mutex::new(writer), readers })
@@ -83,13 +103,8 @@ impl SqliteStore {
     }
 
     async fn read_jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, Error> {
-        // One fixed statement: an absent condition is a NULL parameter.
-        let states = (!filter.states.is_empty()).then(|| json!(filter.states).to_string());
-        let found = sqlx::query(SELECT_JOBS)
-            .bind(states)
-            .bind(filter.owner.as_deref())
-            .bind(filter.before.map(|id| id.to_string()))
-            .bind(filter.limit)
+        let found = select::jobs(filter)
+            .build()
             .fetch_all(&self.readers)
             .await
             .map_err(|source| Error::Database { doing: "list jobs", source })?;
@@ -118,29 +133,36 @@ impl SqliteStore {
             .fetch_all(&mut *snapshot)
             .await
             .map_err(failed)?;
-        let attempts = attempts.iter().map(rows::read_attempt).collect::<Result<Vec<_>, _>>()?;
-        let tasks = tasks
-            .iter()
-            .map(|row| {
-                let task = rows::read_task(row)?;
-                let own = attempts.iter().filter(|attempt| attempt.id.task == task.id).cloned().collect();
-                Ok((task, own))
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        Ok(Some(StoredJob { job: rows::read_job(&row)?, tasks }))
+        let mut jobs = assemble(&[row], &tasks, &attempts)?;
+        Ok(jobs.pop())
     }
 
-    async fn read_unfinished(&self) -> Result<Vec<StoredJob>, Error> {
-        let ids: Vec<String> =
-            sqlx::query_scalar("SELECT id FROM jobs WHERE state IN ('queued', 'running') ORDER BY id")
-                .fetch_all(&self.readers)
-                .await
-                .map_err(|source| Error::Database { doing: "read unfinished jobs", source })?;
-        let mut jobs = Vec::with_capacity(ids.len());
-        for id in ids {
-            jobs.extend(self.read_job(&id).await?);
-        }
-        Ok(jobs)
+    /// The next unfinished jobs after `after`, oldest first, all of one moment.
+    async fn read_unfinished(&self, after: Option<JobId>) -> Result<Vec<StoredJob>, Error> {
+        let failed = |source| Error::Database { doing: "read unfinished jobs", source };
+        let mut snapshot = self.readers.begin().await.map_err(failed)?;
+        let after = after.map_or_else(String::new, |id| id.to_string());
+        let jobs = sqlx::query(select::UNFINISHED)
+            .bind(after)
+            .bind(RESTORED)
+            .fetch_all(&mut *snapshot)
+            .await
+            .map_err(failed)?;
+        let ids = jobs.iter().map(|row| row.try_get::<&str, _>("id")).collect::<Result<Vec<_>, _>>();
+        let ids = json!(ids.map_err(failed)?).to_string();
+        let tasks =
+            sqlx::query(select::TASKS_OF).bind(&ids).fetch_all(&mut *snapshot).await.map_err(failed)?;
+        let attempts =
+            sqlx::query(select::ATTEMPTS_OF).bind(&ids).fetch_all(&mut *snapshot).await.map_err(failed)?;
+        assemble(&jobs, &tasks, &attempts)
+    }
+
+    async fn read_objects_in_use(&self) -> Result<HashSet<String>, Error> {
+        let found: Vec<String> = sqlx::query_scalar(select::OBJECTS_IN_USE)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|source| Error::Database { doing: "read the inputs of unfinished jobs", source })?;
+        Ok(found.into_iter().collect())
     }
 
     async fn read_logs(&self, job: JobId) -> Result<Vec<LogRecord>, Error> {
@@ -156,13 +178,76 @@ impl SqliteStore {
     }
 }
 
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(std::time::Duration::from_secs(5))
+}
+
+/// Each migration is one transaction: should one fail, the file is as the one before left it.
+async fn migrate(writer: &mut SqliteConnection, path: &Path, migrations: &Migrator) -> Result<(), Error> {
+    failpoint::hit("store.migrate.before");
+    migrations.run(writer).await.map_err(|source| Error::Migrate { path: path.to_owned(), source })?;
+    failpoint::hit("store.migrate.after");
+    Ok(())
+}
+
+/// Makes a new file under another name, then gives it its own.
+async fn create(path: &Path, migrations: &Migrator) -> Result<(), Error> {
+    let create = |source| Error::Database { doing: "create the job store", source };
+    let unfinished = beside(path, ".new");
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        // Of a coordinator that was killed here.
+        remove(&beside(&unfinished, suffix)).map_err(|error| create(error.into()))?;
+    }
+    let mut connection = SqliteConnection::connect_with(&options(&unfinished).create_if_missing(true))
+        .await
+        .map_err(create)?;
+    migrate(&mut connection, path, migrations).await?;
+    // The last one to close folds the log in and removes it.
+    connection.close().await.map_err(create)?;
+    failpoint::hit("store.create.before");
+    publish(&unfinished, path).map_err(|error| create(error.into()))?;
+    failpoint::hit("store.create.after");
+    Ok(())
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Renames, and makes the name durable.
+fn publish(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    match to.parent() {
+        Some(folder) if folder != Path::new("") => std::fs::File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
 impl JobStore for SqliteStore {
     fn commit<'a>(&'a self, changes: &'a Changes) -> BoxFuture<'a, Result<(), Error>> {
         self.write(changes).boxed()
     }
 
-    fn unfinished(&self) -> BoxFuture<'_, Result<Vec<StoredJob>, Error>> {
-        self.read_unfinished().boxed()
+    fn unfinished(&self) -> BoxStream<'_, Result<StoredJob, Error>> {
+        let pages = stream::try_unfold(Some(None), move |after| async move {
+            let Some(after) = after else { return Ok(None) };
+            let page = self.read_unfinished(after).await?;
+            let last = page.last().map(|stored| stored.job.id);
+            let next = last.filter(|_| page.len() == RESTORED as usize).map(Some);
+            Ok::<_, Error>(Some((stream::iter(page).map(Ok), next)))
+        });
+        pages.try_flatten().boxed()
+    }
+
+    fn objects_in_use(&self) -> BoxFuture<'_, Result<HashSet<String>, Error>> {
+        self.read_objects_in_use().boxed()
     }
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<StoredJob>, Error>> {
@@ -221,12 +306,33 @@ INSERT INTO attempt_logs (task, epoch, lines)
 SELECT value->>0, value->>1, value->>2 FROM json_each(?1) WHERE true
 ON CONFLICT (task, epoch) DO UPDATE SET lines = excluded.lines";
 
-const SELECT_JOBS: &str = "
-SELECT * FROM jobs
-WHERE (?1 IS NULL OR state IN (SELECT value FROM json_each(?1)))
-  AND (?2 IS NULL OR owner = ?2)
-  AND (?3 IS NULL OR id < ?3)
-ORDER BY id DESC LIMIT ?4";
+/// Puts tasks to their jobs and attempts to their tasks, each in the order of its rows.
+fn assemble(
+    jobs: &[SqliteRow],
+    tasks: &[SqliteRow],
+    attempts: &[SqliteRow],
+) -> Result<Vec<StoredJob>, Error> {
+    let mut attempts_of: HashMap<TaskId, Vec<AttemptRecord>> = HashMap::new();
+    for row in attempts {
+        let attempt = rows::read_attempt(row)?;
+        attempts_of.entry(attempt.id.task).or_default().push(attempt);
+    }
+    let mut tasks_of: HashMap<JobId, Vec<(TaskRecord, Vec<AttemptRecord>)>> = HashMap::new();
+    for row in tasks {
+        let task = rows::read_task(row)?;
+        let own = attempts_of.remove(&task.id).unwrap_or_default();
+        tasks_of.entry(task.job).or_default().push((task, own));
+    }
+    jobs.iter()
+        .map(|row| {
+            let job = rows::read_job(row)?;
+            let tasks = tasks_of.remove(&job.id).unwrap_or_default();
+            Ok(StoredJob { job, tasks })
+        })
+        .collect()
+}
 
+#[cfg(test)]
+mod open_tests;
 #[cfg(test)]
 mod tests;

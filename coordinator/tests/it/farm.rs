@@ -34,8 +34,12 @@ impl Farm {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// On a folder that something was put into, below `data`.
+    pub(crate) async fn start_on(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         common::tls::install_provider();
-        let folder = tempfile::tempdir().unwrap();
         let mut config = Self::config(folder.path().join("data"));
         change(&mut config);
         let coordinator = Coordinator::start(config).await.unwrap();

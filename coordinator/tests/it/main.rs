@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod database;
 mod farm;
 mod lifecycle;
 mod objects;

@@ -20,6 +20,10 @@ async fn open(folder: &tempfile::TempDir) -> SqliteStore {
     SqliteStore::open(&folder.path().join("jobs.db")).await.unwrap()
 }
 
+async fn unfinished(store: &SqliteStore) -> Vec<StoredJob> {
+    store.unfinished().try_collect().await.unwrap()
+}
+
 fn job(owner: Option<&str>) -> JobRecord {
     JobRecord {
         id: JobId::new(),
@@ -118,7 +122,7 @@ async fn what_was_committed_is_there_after_a_restart() {
     let expected = StoredJob { job: job.clone(), tasks: vec![(task.clone(), vec![attempt])] };
     assert_eq!(store.job(job.id).await.unwrap(), Some(expected));
     assert_eq!(store.logs(job.id).await.unwrap(), [log]);
-    assert!(store.unfinished().await.unwrap().is_empty());
+    assert!(unfinished(&store).await.is_empty());
     assert_eq!(store.job(JobId::new()).await.unwrap(), None);
 }
 
@@ -138,7 +142,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
     assert_eq!(ids(JobFilter { before: Some(jobs[2].id), ..JobFilter::default() }).await, [1, 0]);
     assert_eq!(ids(JobFilter { owner: Some("bob".to_owned()), ..JobFilter::default() }).await, [3, 1]);
     assert_eq!(ids(JobFilter { states: vec![JobState::Failed], ..JobFilter::default() }).await, [0]);
-    assert_eq!(store.unfinished().await.unwrap().len(), 4);
+    assert_eq!(unfinished(&store).await.len(), 4);
 }
 
 #[tokio::test]
@@ -152,11 +156,92 @@ async fn every_commit_is_synced() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+async fn dead_letters_are_found_by_kind_preset_worker_and_owner() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("jobs.db");
-    let text = "this is not a database, and long enough to be looked at\n".repeat(50);
-    std::fs::write(&path, &text).unwrap();
-    assert!(SqliteStore::open(&path).await.is_err());
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    let store = open(&folder).await;
+    let dead = |kind, worker: &str, preset: &str, owner| {
+        let mut job = job(owner);
+        job.state = JobState::Dead;
+        job.failure = Some(Failure::new(kind, "it's \"odd\""));
+        job.worker = Some(WorkerRef { id: WorkerId::new(), name: worker.to_owned() });
+        Arc::make_mut(&mut job.request).preset = preset.to_owned();
+        job
+    };
+    let mut jobs = vec![
+        dead(FailureKind::Crashed, "gpu-1", "h264", Some("ada")),
+        dead(FailureKind::Stalled, "gpu-1", "hevc", None),
+        dead(FailureKind::Crashed, "gpu-2", "hevc", Some("bob")),
+    ];
+    // Alike in everything but the state.
+    let mut failed = jobs[0].clone();
+    (failed.id, failed.state) = (JobId::new(), JobState::Failed);
+    jobs.extend([failed, job(None)]);
+    store.commit(&Changes { jobs: jobs.clone(), ..Changes::default() }).await.unwrap();
+    let ids = async |filter: JobFilter| {
+        let found = store.jobs(&JobFilter { limit: 10, ..filter }).await.unwrap();
+        found.iter().map(|found| jobs.iter().position(|job| job.id == found.id).unwrap()).collect::<Vec<_>>()
+    };
+    let dead = || JobFilter { states: vec![JobState::Dead], ..JobFilter::default() };
+    let crashed = || JobFilter { kind: Some(FailureKind::Crashed), ..dead() };
+    assert_eq!(ids(dead()).await, [2, 1, 0]);
+    assert_eq!(ids(crashed()).await, [2, 0]);
+    assert_eq!(ids(JobFilter { preset: Some("hevc".to_owned()), ..dead() }).await, [2, 1]);
+    assert_eq!(ids(JobFilter { worker: Some("gpu-1".to_owned()), ..dead() }).await, [1, 0]);
+    assert_eq!(ids(JobFilter { worker: Some("gpu-1".to_owned()), ..crashed() }).await, [0]);
+    assert_eq!(ids(JobFilter { owner: Some("bob".to_owned()), ..crashed() }).await, [2]);
+    assert_eq!(ids(JobFilter { before: Some(jobs[2].id), ..dead() }).await, [1, 0]);
+    let two = vec![JobState::Dead, JobState::Failed, JobState::Dead];
+    assert_eq!(ids(JobFilter { states: two.clone(), ..JobFilter::default() }).await, [3, 2, 1, 0]);
+    let newest = JobFilter { states: two, limit: 2, ..JobFilter::default() };
+    assert_eq!(store.jobs(&newest).await.unwrap().len(), 2);
+    assert_eq!(unfinished(&store).await.len(), 1, "dead letters are over");
+}
+
+#[tokio::test]
+async fn unfinished_jobs_come_whole_and_in_order_however_many_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let mut changes = Changes::default();
+    let mut expected = Vec::new();
+    for number in 0..2 * RESTORED as usize + 3 {
+        let mut job = job(None);
+        let (mut task, first) = with_task(&job);
+        let second = AttemptRecord { id: AttemptId { task: task.id, epoch: Epoch(2) }, ..first.clone() };
+        match number % 3 {
+            0 => job.state = JobState::Running,
+            1 => job.state = JobState::Succeeded,
+            _ => {}
+        }
+        task.epoch = Epoch(2);
+        changes.attempts.extend([second.clone(), first.clone()]);
+        changes.tasks.push(task.clone());
+        changes.jobs.push(job.clone());
+        if !job.state.is_final() {
+            expected.push(StoredJob { job, tasks: vec![(task, vec![first, second])] });
+        }
+    }
+    store.commit(&changes).await.unwrap();
+    assert!(expected.len() > RESTORED as usize);
+    assert!(unfinished(&store).await == expected);
+}
+
+#[tokio::test]
+async fn inputs_of_unfinished_jobs_are_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let with_input = |key: &str, state| {
+        let mut job = job(None);
+        job.state = state;
+        Arc::make_mut(&mut job.request).input.location = InputLocation::Object(key.to_owned());
+        job
+    };
+    let jobs = vec![
+        with_input("uploads/1/a", JobState::Queued),
+        with_input("uploads/1/a", JobState::Running),
+        with_input("uploads/2/b", JobState::Succeeded),
+        job(None),
+    ];
+    store.commit(&Changes { jobs, ..Changes::default() }).await.unwrap();
+    let used = store.objects_in_use().await.unwrap();
+    assert_eq!(used, HashSet::from(["uploads/1/a".to_owned()]));
 }

@@ -1,0 +1,68 @@
+//! What is read, as SQL.
+
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::queue::JobFilter;
+
+/// Unfinished jobs after id ?1, oldest first, ?2 at most. Each half reads its part of `jobs_by_state` in order.
+pub(super) const UNFINISHED: &str = "
+SELECT jobs.* FROM (
+    SELECT id FROM jobs WHERE state = 'queued' AND id > ?1
+    UNION ALL
+    SELECT id FROM jobs WHERE state = 'running' AND id > ?1
+    ORDER BY id LIMIT ?2
+) AS unfinished JOIN jobs ON jobs.id = unfinished.id
+ORDER BY jobs.id";
+
+/// Tasks of the jobs in the JSON list ?1.
+pub(super) const TASKS_OF: &str = "
+SELECT tasks.* FROM json_each(?1) AS wanted CROSS JOIN tasks ON tasks.job = wanted.value
+ORDER BY tasks.job, tasks.id";
+
+/// Attempts of the jobs in the JSON list ?1.
+pub(super) const ATTEMPTS_OF: &str = "
+SELECT attempts.* FROM json_each(?1) AS wanted CROSS JOIN attempts ON attempts.job = wanted.value
+ORDER BY attempts.job, attempts.task, attempts.epoch";
+
+/// Keys of the objects that unfinished jobs read.
+pub(super) const OBJECTS_IN_USE: &str = "
+SELECT DISTINCT json_extract(request, '$.input.location.object') AS object
+FROM jobs WHERE state IN ('queued', 'running') AND object IS NOT NULL";
+
+/// Jobs of a list, newest first. One part for each state, so that every part comes out of an index in order and the
+/// limit ends the reading, however many jobs are in another state.
+pub(super) fn jobs(filter: &JobFilter) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new("");
+    let mut states: Vec<Option<&str>> = filter.states.iter().map(|state| Some(state.as_str())).collect();
+    states.sort_unstable();
+    states.dedup();
+    if states.is_empty() {
+        states.push(None);
+    }
+    for (index, state) in states.into_iter().enumerate() {
+        if index > 0 {
+            query.push(" UNION ALL ");
+        }
+        query.push("SELECT * FROM jobs WHERE true");
+        if let Some(state) = state {
+            query.push(" AND state = ").push_bind(state.to_owned());
+        }
+        if let Some(owner) = &filter.owner {
+            query.push(" AND owner = ").push_bind(owner.clone());
+        }
+        if let Some(kind) = filter.kind {
+            query.push(" AND json_extract(failure, '$.kind') = ").push_bind(kind.as_str());
+        }
+        if let Some(preset) = &filter.preset {
+            query.push(" AND json_extract(request, '$.preset') = ").push_bind(preset.clone());
+        }
+        if let Some(worker) = &filter.worker {
+            query.push(" AND json_extract(worker, '$.name') = ").push_bind(worker.clone());
+        }
+        if let Some(before) = filter.before {
+            query.push(" AND id < ").push_bind(before.to_string());
+        }
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
+    query
+}
