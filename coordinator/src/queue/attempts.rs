@@ -87,7 +87,7 @@ impl State {
                     self.publish(attempt, Success { outputs, warnings, progress, damage }, now);
                 }
                 AttemptResult::Failed { failure, missing } => {
-                    self.fail_attempt(attempt, AttemptState::Failed, failure, missing, now);
+                    self.fail_attempt(attempt, AttemptState::Failed, &failure, missing, now);
                 }
             }
         }
@@ -162,7 +162,7 @@ impl State {
         &mut self,
         attempt: AttemptId,
         state: AttemptState,
-        failure: Failure,
+        failure: &Failure,
         missing: Need,
         now: Now,
     ) {
@@ -181,7 +181,7 @@ impl State {
             learn(learned, missing)
         };
         let fault = Fault {
-            failure: &failure,
+            failure,
             worker,
             gpu: match slot {
                 Slot::Gpu(index) => Some(index),
@@ -215,7 +215,7 @@ impl State {
         match (state, running.session) {
             // Taken away from a worker that may still be at it.
             (AttemptState::Superseded, session) => {
-                self.let_stop(attempt, worker, session, &failure.message, now)
+                self.let_stop(attempt, worker, session, &failure.message, now);
             }
             _ => self.release(attempt, worker),
         }

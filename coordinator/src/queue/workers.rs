@@ -79,7 +79,7 @@ impl State {
                 FailureKind::WorkerLost,
                 format!("worker {} was restarted and came back without this attempt", self.worker_name(id)),
             );
-            self.fail_attempt(attempt, AttemptState::Failed, failure, Need::default(), now);
+            self.fail_attempt(attempt, AttemptState::Failed, &failure, Need::default(), now);
         }
         if drained {
             self.effects.push(Effect::Send(session, ToWorker::SetDraining(true)));
@@ -164,7 +164,7 @@ impl State {
             None => format!("worker {} disconnected and did not come back", worker.name),
         };
         let failure = Failure::new(FailureKind::WorkerLost, message);
-        self.fail_attempt(attempt, AttemptState::Superseded, failure, Need::default(), now);
+        self.fail_attempt(attempt, AttemptState::Superseded, &failure, Need::default(), now);
     }
 
     /// A stream ended. The worker's attempts wait for it for the grace.
@@ -263,7 +263,7 @@ impl State {
     pub(crate) fn preempt(&mut self, attempt: AttemptId, reason: &str, now: Now) {
         if self.current(attempt).is_some() {
             let failure = Failure::new(FailureKind::Preempted, reason);
-            self.fail_attempt(attempt, AttemptState::Superseded, failure, Need::default(), now);
+            self.fail_attempt(attempt, AttemptState::Superseded, &failure, Need::default(), now);
         }
     }
 

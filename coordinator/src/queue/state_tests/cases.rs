@@ -229,7 +229,7 @@ fn a_worker_whose_tasks_succeed_elsewhere_is_quarantined_probed_and_released() {
 fn a_session_limit_lowers_the_cap_and_the_task_goes_on_at_once() {
     let mut bench = Bench::new();
     let gpu = testing::gpu_worker(1, 1, None);
-    let (session, _) = bench.connect_as(gpu.identity.clone(), Vec::new());
+    let (session, _) = bench.connect_as(gpu.identity, Vec::new());
     let (one, two) = (bench.submit(1, 0), bench.submit(2, 0));
     let attempt = |job: JobId, epoch| AttemptId { task: TaskId(job.0), epoch: Epoch(epoch) };
     bench.fail(session, attempt(two, 1), FailureKind::SessionLimit, Need::default());
