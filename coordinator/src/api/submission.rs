@@ -172,7 +172,7 @@ fn url(text: &str) -> Result<JobInput, Error> {
     } else {
         url.to_string()
     };
-    Ok(JobInput { location, name })
+    Ok(JobInput::new(location, name))
 }
 
 async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {
@@ -192,7 +192,7 @@ async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {
     match resolved {
         Ok(path) => {
             let path = path.to_str().expect("resolve returns UTF-8").to_owned();
-            Ok(JobInput { location: InputLocation::Path(path), name })
+            Ok(JobInput::new(InputLocation::Path(path), name))
         }
         Err(refused) => {
             let remedy = match &refused {
@@ -213,10 +213,10 @@ async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {
 
 async fn uploaded(api: &Api, id: UploadId) -> Result<JobInput, Error> {
     match api.storage.upload(id).await? {
-        Some(upload) => Ok(JobInput {
-            name: upload.key.name().to_owned(),
-            location: InputLocation::Object(upload.key.as_str().to_owned()),
-        }),
+        Some(upload) => {
+            let location = InputLocation::Object(upload.key.as_str().to_owned());
+            Ok(JobInput::new(location, upload.key.name().to_owned()))
+        }
         None => Err(Error::invalid(
             "input.upload",
             format!("there is no upload {id}"),
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn a_url_is_kept_whole_and_shown_without_its_query() {
         let input = url("https://host/a b.mp4?sig=secret#t").unwrap();
-        assert_eq!(input.location, InputLocation::Url("https://host/a%20b.mp4?sig=secret".to_owned()));
-        assert_eq!(input.name, "https://host/a%20b.mp4?...");
+        assert_eq!(*input.location(), InputLocation::Url("https://host/a%20b.mp4?sig=secret".to_owned()));
+        assert_eq!(input.name(), "https://host/a%20b.mp4?...");
     }
 
     #[test]

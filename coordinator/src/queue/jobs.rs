@@ -60,7 +60,7 @@ impl State {
             let queued = task.id;
             self.tasks.insert(
                 queued,
-                Task {
+                Box::new(Task {
                     requirement: self.pool.requirement(requirement(&record, &task)),
                     priority: record.request.priority,
                     next_epoch: fence::next_epoch(Epoch::default()),
@@ -68,11 +68,11 @@ impl State {
                     attempt: None,
                     delayed_until: None,
                     record: task,
-                },
+                }),
             );
             self.make_ready(queued);
         }
-        self.jobs.insert(id, Job { record, tasks: ids });
+        self.jobs.insert(id, Box::new(Job { record, tasks: ids }));
         self.job_changed(id, now);
     }
 

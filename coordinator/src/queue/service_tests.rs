@@ -70,7 +70,7 @@ impl JobStore for FullDisk {
 
 fn job() -> JobDetails {
     JobDetails {
-        input: JobInput { location: InputLocation::Path("/a.mp4".to_owned()), name: "a.mp4".to_owned() },
+        input: JobInput::new(InputLocation::Path("/a.mp4".to_owned()), "a.mp4".to_owned()),
         preset: "proxy".to_owned(),
         spec: Arc::new(
             serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),

@@ -123,8 +123,9 @@ pub(super) struct Changed {
 pub(crate) struct State {
     pub(super) settings: Settings,
     pub(crate) fleet: Fleet,
-    pub(super) jobs: HashMap<JobId, Job>,
-    pub(super) tasks: HashMap<TaskId, Task>,
+    /// Boxed, as the tasks are: a table has up to twice the places that it needs, and a place is as large as its value.
+    pub(super) jobs: HashMap<JobId, Box<Job>>,
+    pub(super) tasks: HashMap<TaskId, Box<Task>>,
     pub(super) ready: Ready,
     pub(super) delayed: BTreeSet<(Duration, TaskId)>,
     /// When which attempt is lost unless its worker is heard of.
@@ -195,12 +196,12 @@ impl State {
             };
             let id = task.record.id;
             let queued = task.record.state == TaskState::Queued;
-            self.tasks.insert(id, task);
+            self.tasks.insert(id, Box::new(task));
             if queued {
                 self.make_ready(id);
             }
         }
-        self.jobs.insert(job.id, Job { record: job, tasks: ids });
+        self.jobs.insert(job.id, Box::new(Job { record: job, tasks: ids }));
     }
 
     /// Whether a job is in memory, that is, not over.

@@ -28,7 +28,7 @@ pub(super) fn stored_summary(job: &JobRecord) -> JobSummary {
         id: job.id,
         state: job.state,
         preset: job.request.preset.clone(),
-        input: job.request.input.name.clone(),
+        input: job.request.input.name().to_owned(),
         owner: job.request.owner.clone(),
         priority: job.request.priority,
         submitted_at: time(job.submitted_at),

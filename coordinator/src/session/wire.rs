@@ -81,7 +81,7 @@ fn assign(assignment: Assignment, terms: &Terms, now: Seconds) -> proto::Assign 
         spec_json: serde_json::to_string(&*spec).expect("a spec is JSON"),
         encoder: encoder.unwrap_or_default(),
         device: device.map(Into::into),
-        input: Some(wire_input(job, input, terms, now)),
+        input: Some(wire_input(job, &input, terms, now)),
         stall_timeout_ms: terms.stall_timeout_ms,
         time_limit_ms: time_limit.map_or(0, |limit| limit.as_millis().try_into().unwrap_or(u64::MAX).max(1)),
         on_damaged_input: proto::OnDamagedInput::from(on_damaged_input).into(),
@@ -92,16 +92,16 @@ fn wire_attempt(attempt: AttemptId) -> proto::RunningAttempt {
     proto::RunningAttempt { task_id: attempt.task.to_string(), epoch: attempt.epoch.0 }
 }
 
-fn wire_input(job: JobId, input: JobInput, terms: &Terms, now: Seconds) -> proto::Input {
+fn wire_input(job: JobId, input: &JobInput, terms: &Terms, now: Seconds) -> proto::Input {
     use proto::input::Location;
-    let location = match input.location {
-        InputLocation::Url(url) => Location::Url(url),
-        InputLocation::Object(key) => Location::Url(terms.urls.object(&key, now)),
-        InputLocation::Path(path) if shares(&terms.shared_roots, &path) => Location::Path(path),
-        InputLocation::Path(path) => Location::Url(terms.urls.shared(&path, now)),
+    let location = match input.location() {
+        InputLocation::Url(url) => Location::Url(url.clone()),
+        InputLocation::Object(key) => Location::Url(terms.urls.object(key, now)),
+        InputLocation::Path(path) if shares(&terms.shared_roots, path) => Location::Path(path.clone()),
+        InputLocation::Path(path) => Location::Url(terms.urls.shared(path, now)),
     };
-    tracing::debug!(%job, name = %input.name, "input located");
-    proto::Input { location: Some(location), name: input.name }
+    tracing::debug!(%job, name = input.name(), "input located");
+    proto::Input { location: Some(location), name: input.name().to_owned() }
 }
 
 /// Whether the worker sees `path`, which is canonical, below one of its own folders.

@@ -81,10 +81,7 @@ impl Bench {
         let id = JobId(Uuid::from_u128(number));
         let requirement = testing::h264(HardwarePolicy::Prefer);
         let details = JobDetails {
-            input: JobInput {
-                location: InputLocation::Url("http://x/a.mp4".to_owned()),
-                name: "a.mp4".to_owned(),
-            },
+            input: JobInput::new(InputLocation::Url("http://x/a.mp4".to_owned()), "a.mp4".to_owned()),
             preset: requirement.preset.clone(),
             spec: Arc::new(
                 serde_json::from_value(serde_json::json!({

@@ -26,10 +26,11 @@ enum Step {
         which: usize,
         kind: usize,
     },
-    /// A message about an attempt that may be anything by now.
+    /// The end of an attempt that may be anything by now, from a worker that may never have had it: late, doubled, made up.
     Stale {
         worker: u128,
         which: usize,
+        succeeded: bool,
     },
     Cancel(usize),
     Drain(u128, bool),
@@ -51,7 +52,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => (worker.clone(), any::<usize>()).prop_map(|(worker, which)| Step::Succeed { worker, which }),
         2 => (worker.clone(), any::<usize>(), any::<usize>())
             .prop_map(|(worker, which, kind)| Step::Fail { worker, which, kind }),
-        1 => (worker.clone(), any::<usize>()).prop_map(|(worker, which)| Step::Stale { worker, which }),
+        2 => (worker.clone(), any::<usize>(), any::<bool>())
+            .prop_map(|(worker, which, succeeded)| Step::Stale { worker, which, succeeded }),
         1 => any::<usize>().prop_map(Step::Cancel),
         1 => worker.clone().prop_map(Step::Preempt),
         1 => worker.clone().prop_map(Step::Probe),
@@ -149,10 +151,24 @@ impl World {
                     bench.fail(*session, attempt, kind, Need::default());
                 }
             }
-            Step::Stale { worker, which } => {
+            Step::Stale { worker, which, succeeded } => {
                 if let (Some(session), false) = (self.sessions.get(&worker), self.jobs.is_empty()) {
                     let job = self.jobs[which % self.jobs.len()];
-                    bench.succeed(*session, AttemptId { task: TaskId(job.0), epoch: Epoch(999) });
+                    // Up to one epoch beyond what was ever given out.
+                    let newest = self.epochs.get(&TaskId(job.0)).map_or(0, |epoch| epoch.0);
+                    let attempt =
+                        AttemptId { task: TaskId(job.0), epoch: Epoch(which as u64 % (newest + 2)) };
+                    if self.running.get(&worker).is_some_and(|running| running.contains(&attempt)) {
+                        return;
+                    }
+                    let before = bench.job(job).clone();
+                    if succeeded {
+                        bench.succeed(*session, attempt);
+                    } else {
+                        bench.fail(*session, attempt, FailureKind::Crashed, Need::default());
+                    }
+                    assert_eq!(bench.acknowledged(), Some(false));
+                    assert_eq!(bench.job(job).job, before.job, "a stale message changes nothing");
                 }
             }
             Step::Cancel(which) => {

@@ -29,10 +29,10 @@ fn job(owner: Option<&str>) -> JobRecord {
         id: JobId::new(),
         state: JobState::Queued,
         request: Arc::new(JobDetails {
-            input: JobInput {
-                location: InputLocation::Url("http://x/it's \"odd\" \u{1f3ac}.mp4".to_owned()),
-                name: "it's \"odd\" \u{1f3ac}.mp4".to_owned(),
-            },
+            input: JobInput::new(
+                InputLocation::Url("http://x/it's \"odd\" \u{1f3ac}.mp4".to_owned()),
+                "it's \"odd\" \u{1f3ac}.mp4".to_owned(),
+            ),
             preset: "h264".to_owned(),
             spec: Arc::new(
                 serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
@@ -232,7 +232,8 @@ async fn inputs_of_unfinished_jobs_are_in_use() {
     let with_input = |key: &str, state| {
         let mut job = job(None);
         job.state = state;
-        Arc::make_mut(&mut job.request).input.location = InputLocation::Object(key.to_owned());
+        Arc::make_mut(&mut job.request).input =
+            JobInput::new(InputLocation::Object(key.to_owned()), "a.mp4".to_owned());
         job
     };
     let jobs = vec![
