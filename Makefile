@@ -22,7 +22,7 @@ test: ## Run every test: in-file, property and end-to-end
 	cargo build --locked --workspace --all-targets
 	TVARR_TEST_FFMPEG_NEXT=$(FFMPEG_NEXT) cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
-bench: ## Measure against plain ffmpeg, Celery and BullMQ (sets up what it needs)
+bench: ## Measure, beside plain ffmpeg, Celery, BullMQ and PostgreSQL (sets up what it needs)
 	@scripts/setup.sh --tests
 	@scripts/footage.sh
 	@scripts/bench.sh

@@ -2,7 +2,7 @@
 # Sets up what the benchmarks need, builds release binaries and measures. See bench/README.md.
 #
 #   scripts/bench.sh                        everything
-#   scripts/bench.sh latency throughput     named parts: latency, throughput, encode
+#   scripts/bench.sh latency throughput     named parts: latency, throughput, encode, queue, memory
 #   scripts/bench.sh encode --encode-pairs 5    options of the bench program: cargo run -p bench -- --help
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root). Everything else goes into .bench/:
@@ -21,7 +21,9 @@ need node nodejs
 need npm npm
 need python3 python3
 if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then packages+=(python3-venv); fi
-# Debian starts a Redis of its own on installation; the benchmarks start theirs on another port.
+# Only the programs are used: the benchmarks make a cluster of their own below .bench/tmp.
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+# Debian starts a Redis (and a PostgreSQL) of its own on installation; the benchmarks start theirs elsewhere.
 install_packages
 need_rust
 

@@ -42,6 +42,12 @@ impl Api {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), http })
     }
 
+    /// `host:port`.
+    #[must_use]
+    pub(crate) fn address(&self) -> &str {
+        self.base.split_once("://").map_or(&self.base, |(_, address)| address)
+    }
+
     pub(crate) async fn submit(&self, request: &JobRequest) -> Result<JobView> {
         read(self.http.post(self.url("/v1/jobs")).json(request)).await.context("submitting a job")
     }

@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use crate::{
     farm::Site,
+    fleet::Fleet,
+    null_worker::open_gate,
     stats::median,
-    throughput::{Fleet, Plan, submit_all},
+    throughput::{Plan, submit_all},
 };
 
 /// Jobs submitted one after the other, each of which must have waited for the disk.
@@ -42,7 +44,7 @@ pub(crate) async fn measure(site: &Site, library: &Path, job: &JobRequest, plan:
         coordinator.api.submit(job).await?;
         waited_for_fsync += usize::from(counts(&counter)?.0 > before);
     }
-    let mut fleet = Fleet::start(&coordinator, plan.slots).await?;
+    let mut fleet = Fleet::start(&coordinator, plan.size(), &open_gate()).await?;
     fleet.finished(ALONE).await?;
     let before = counts(&counter)?.0;
     let jobs_under_load = plan.jobs.min(1000);
@@ -71,7 +73,8 @@ fn counts(counter: &Path) -> Result<(u64, u64)> {
     }
 }
 
-fn disk_fsync(folder: &Path) -> Result<f64> {
+/// Median of appending 4 KiB and fdatasync in that folder, milliseconds.
+pub(crate) fn disk_fsync(folder: &Path) -> Result<f64> {
     use std::io::Write as _;
     let mut file = tempfile::tempfile_in(folder).context("making a file to time the disk with")?;
     let mut took = Vec::with_capacity(DISK_SAMPLES);

@@ -149,6 +149,10 @@ impl Coordinator {
         }
     }
 
+    pub(crate) fn process(&self) -> i32 {
+        self.running.id()
+    }
+
     pub(crate) async fn stop(self) {
         self.running.stop().await;
     }

@@ -74,7 +74,7 @@ pub(crate) async fn measure(site: &Site, installed: &Installed, plan: &Plan) -> 
     let folder = site.folder.join("peers");
     fs::create_dir_all(&folder)?;
     let celery = Celery::start(installed, &folder, 1).await?;
-    let bullmq = BullMq::start(installed, &folder).await?;
+    let bullmq = BullMq::start(installed, &folder, 1).await?;
     let job = request(InputRef::Path(plan.clip.to_string_lossy().into_owned()), &plan.preset);
     let mut systems = Systems { coordinator, stamps, job, celery, bullmq };
 

@@ -1,19 +1,26 @@
-//! Side-by-side benchmarks of the farm: against plain ffmpeg, against Celery and BullMQ.
+//! Benchmarks of the farm, side by side with plain ffmpeg, Celery, BullMQ and PostgreSQL.
 //!
 //! `scripts/bench.sh` sets up what this needs and starts it; `bench/README.md` says what is measured and how to read it.
 
 mod api;
+mod claims;
 mod clock;
 mod durability;
 mod encode;
 mod farm;
+mod fleet;
+mod flood;
 mod latency;
+mod limits;
+mod memory;
 mod null_worker;
 mod options;
 mod peers;
 mod process;
+mod queue;
 mod replay;
 mod report;
+mod resident;
 mod stamps;
 mod stats;
 mod throughput;
@@ -27,12 +34,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     options::{Options, Part},
-    report::{Machine, Report, verdicts},
+    report::{Machine, Report, Results},
 };
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     common::tls::install_provider();
+    limits::open_many_files();
     let options = Options::parse();
     let mut terminate = signal(SignalKind::terminate())?;
     // Leaving the select drops what runs, and with it every process that it has started.
@@ -57,19 +65,23 @@ async fn measure(options: &Options) -> Result<Report> {
     let machine = Machine::look(scratch.path());
     let site = options.site(scratch.path())?;
     let installed = options.installed();
-    let (mut encode, mut latency, mut throughput) = (None, None, None);
+    let mut results = Results::default();
     for part in options.parts() {
         match part {
             Part::Latency => {
-                latency = Some(latency::measure(&site, &installed, &options.latency()?).await?);
+                results.latency = Some(latency::measure(&site, &installed, &options.latency()?).await?);
             }
             Part::Throughput => {
                 let plan = options.throughput();
-                throughput = Some(throughput::measure(&site, &installed, &plan).await?);
+                results.throughput = Some(throughput::measure(&site, &installed, &plan).await?);
             }
-            Part::Encode => encode = Some(encode::measure(&site, &options.encode()).await?),
+            Part::Encode => results.encode = Some(encode::measure(&site, &options.encode()).await?),
+            Part::Queue => {
+                results.queue = Some(queue::measure(&site, &installed, &options.queue()).await?);
+            }
+            Part::Memory => results.memory = Some(memory::measure(&site, &options.memory()).await?),
         }
     }
-    let verdicts = verdicts(encode.as_ref(), latency.as_ref(), throughput.as_ref());
-    Ok(Report { measured_at: Timestamp::now(), machine, encode, latency, throughput, verdicts })
+    let verdicts = results.verdicts();
+    Ok(Report { measured_at: Timestamp::now(), machine, results, verdicts })
 }

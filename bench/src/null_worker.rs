@@ -1,6 +1,8 @@
-//! A worker that speaks the real protocol and runs nothing: every attempt succeeds as soon as it is assigned.
+//! A worker that speaks the real protocol and runs nothing: every attempt succeeds as soon as it is assigned, or once a
+//! gate opens.
 
 use std::{
+    mem::take,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -13,14 +15,14 @@ use common::{
     id::WorkerId,
     media::EncoderFamily,
     proto::{
-        self, AttemptFinished, AttemptStarted, Heartbeat, Hello, PROTOCOL_MAX, PROTOCOL_MIN, Succeeded,
-        WorkerMessage, attempt_finished::Result as Outcome, coordinator_message::Message as Order,
+        self, AttemptFinished, AttemptProgress, AttemptStarted, Heartbeat, Hello, PROTOCOL_MAX, PROTOCOL_MIN,
+        Succeeded, WorkerMessage, attempt_finished::Result as Outcome, coordinator_message::Message as Order,
         worker_message::Message as Said, worker_service_client::WorkerServiceClient,
     },
     worker::{Capabilities, Capacity, Encoder},
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     time::interval,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,9 +32,23 @@ use crate::clock::monotonic_ns;
 /// Messages on their way to the coordinator: two for each attempt that a worker may have at once, and some to spare.
 const OUTBOX: usize = 1024;
 
+/// While it is `false`, attempts are held as if ffmpeg ran; when it becomes `true`, all of them succeed.
+pub(crate) type Gate = watch::Receiver<bool>;
+
+/// A gate that was never closed.
+#[must_use]
+pub(crate) fn open_gate() -> Gate {
+    // The value stays when the sender is gone.
+    watch::channel(true).1
+}
+
 /// What all null workers of a run have done together.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    /// Workers that were welcomed.
+    registered: AtomicUsize,
+    /// Attempts that are held until the gate opens.
+    held: AtomicUsize,
     /// Results that the coordinator has on disk.
     accepted: AtomicUsize,
     refused: AtomicUsize,
@@ -41,17 +57,46 @@ pub(crate) struct Tally {
     changed: Notify,
 }
 
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Count {
+    Registered,
+    Held,
+    Accepted,
+}
+
 impl Tally {
-    fn acknowledged(&self, accepted: bool) {
-        let count = if accepted { &self.accepted } else { &self.refused };
-        self.last_ns.fetch_max(monotonic_ns(), Ordering::Relaxed);
-        count.fetch_add(1, Ordering::Release);
+    fn add(&self, what: Count) {
+        self.counter(what).fetch_add(1, Ordering::Release);
         self.changed.notify_one();
     }
 
-    /// Waits until `count` results were accepted; returns when the last one was.
-    pub(crate) async fn reaches(&self, count: usize) -> Result<u64> {
-        while self.accepted.load(Ordering::Acquire) < count {
+    fn acknowledged(&self, accepted: bool) {
+        self.last_ns.fetch_max(monotonic_ns(), Ordering::Relaxed);
+        if accepted {
+            self.add(Count::Accepted);
+        } else {
+            self.refused.fetch_add(1, Ordering::Release);
+            self.changed.notify_one();
+        }
+    }
+
+    const fn counter(&self, what: Count) -> &AtomicUsize {
+        match what {
+            Count::Registered => &self.registered,
+            Count::Held => &self.held,
+            Count::Accepted => &self.accepted,
+        }
+    }
+
+    /// How many there were until now.
+    pub(crate) fn count(&self, what: Count) -> usize {
+        self.counter(what).load(Ordering::Acquire)
+    }
+
+    /// Waits until there were that many; returns when the last result was accepted.
+    pub(crate) async fn reaches(&self, what: Count, count: usize) -> Result<u64> {
+        while self.count(what) < count {
             self.changed.notified().await;
             if self.refused.load(Ordering::Acquire) > 0 {
                 bail!("the coordinator refused the result of a current attempt");
@@ -62,7 +107,13 @@ impl Tally {
 }
 
 /// Connects and works until the coordinator ends the stream.
-pub(crate) async fn run(coordinator: String, name: String, jobs: u32, tally: Arc<Tally>) -> Result<()> {
+pub(crate) async fn run(
+    coordinator: String,
+    name: String,
+    jobs: u32,
+    mut gate: Gate,
+    tally: Arc<Tally>,
+) -> Result<()> {
     let mut client = WorkerServiceClient::connect(coordinator.clone())
         .await
         .with_context(|| format!("connecting {name} to {coordinator}"))?;
@@ -71,6 +122,8 @@ pub(crate) async fn run(coordinator: String, name: String, jobs: u32, tally: Arc
     let mut orders =
         client.session(ReceiverStream::new(messages)).await.context("opening a session")?.into_inner();
     let mut heartbeat = interval(Duration::from_secs(1));
+    let mut held: Vec<proto::Assign> = Vec::new();
+    let mut open = *gate.borrow();
     loop {
         tokio::select! {
             biased;
@@ -78,19 +131,32 @@ pub(crate) async fn run(coordinator: String, name: String, jobs: u32, tally: Arc
                 None => return Ok(()),
                 Some(Some(Order::Welcome(welcome))) => {
                     heartbeat = interval(Duration::from_millis(welcome.heartbeat_interval_ms.max(1).into()));
+                    tally.add(Count::Registered);
                 }
                 Some(Some(Order::Assign(assign))) => {
-                    let (started, finished) = attempt(&assign);
-                    outbox.send(said(Said::AttemptStarted(started))).await?;
-                    outbox.send(said(Said::AttemptFinished(finished))).await?;
+                    outbox.send(said(Said::AttemptStarted(started(&assign)))).await?;
+                    if open {
+                        outbox.send(said(Said::AttemptFinished(finished(&assign)))).await?;
+                    } else {
+                        held.push(assign);
+                        tally.add(Count::Held);
+                    }
                 }
                 Some(Some(Order::AttemptAcknowledged(answer))) => tally.acknowledged(answer.accepted),
                 Some(Some(Order::StopAttempt(stop))) => bail!("{name} was told to stop {}: {}", stop.task_id, stop.reason),
                 Some(Some(Order::LeasesRenewed(_) | Order::SetDraining(_) | Order::Idle(_) | Order::ProbeAgain(_)) | None) => {}
             },
+            changed = gate.changed(), if !open => {
+                changed.context("the run ended before its gate was opened")?;
+                open = *gate.borrow();
+                for assign in take(&mut held) {
+                    outbox.send(said(Said::AttemptFinished(finished(&assign)))).await?;
+                }
+            }
             _ = heartbeat.tick() => {
                 let load = Some(proto::Load { cpu: 0.0, ..Default::default() });
-                outbox.send(said(Said::Heartbeat(Heartbeat { load, ..Default::default() }))).await?;
+                let attempts = held.iter().map(progress).collect();
+                outbox.send(said(Said::Heartbeat(Heartbeat { load, attempts, ..Default::default() }))).await?;
             }
         }
     }
@@ -100,20 +166,41 @@ fn said(message: Said) -> WorkerMessage {
     WorkerMessage { message: Some(message) }
 }
 
-fn attempt(assign: &proto::Assign) -> (AttemptStarted, AttemptFinished) {
-    let started = AttemptStarted {
+fn started(assign: &proto::Assign) -> AttemptStarted {
+    AttemptStarted {
         task_id: assign.task_id.clone(),
         epoch: assign.epoch,
         argv: vec!["true".to_owned()],
         input_info_json: String::new(),
-    };
-    let finished = AttemptFinished {
+    }
+}
+
+fn finished(assign: &proto::Assign) -> AttemptFinished {
+    AttemptFinished {
         task_id: assign.task_id.clone(),
         epoch: assign.epoch,
         result: Some(Outcome::Succeeded(Succeeded::default())),
         log_tail: Vec::new(),
+    }
+}
+
+/// What a heartbeat says of an attempt that is held: an encode in the middle.
+fn progress(assign: &proto::Assign) -> AttemptProgress {
+    let progress = proto::Progress {
+        fraction: Some(0.5),
+        frames: 900,
+        fps: 30.0,
+        speed: 1.0,
+        out_time_us: 30_000_000,
+        phase: "encoding".to_owned(),
+        ..Default::default()
     };
-    (started, finished)
+    AttemptProgress {
+        task_id: assign.task_id.clone(),
+        epoch: assign.epoch,
+        progress: Some(progress),
+        log: Vec::new(),
+    }
 }
 
 /// The abilities of Debian's ffmpeg on a machine without a GPU, as far as the `h264` preset asks for them.
@@ -152,12 +239,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attempt_is_finished_under_its_own_epoch_and_without_outputs() {
+    fn an_attempt_is_reported_under_its_own_epoch_and_without_outputs() {
         let assign = proto::Assign { task_id: "t".to_owned(), epoch: 3, ..Default::default() };
-        let (started, finished) = attempt(&assign);
+        let (started, progress, finished) = (started(&assign), progress(&assign), finished(&assign));
         assert_eq!((started.task_id.as_str(), started.epoch), ("t", 3));
+        assert_eq!((progress.task_id.as_str(), progress.epoch), ("t", 3));
         assert_eq!((finished.task_id.as_str(), finished.epoch), ("t", 3));
         assert_eq!(finished.result, Some(Outcome::Succeeded(Succeeded::default())));
+    }
+
+    #[test]
+    fn an_open_gate_stays_open() {
+        assert!(*open_gate().borrow());
     }
 
     #[tokio::test]
@@ -165,8 +258,8 @@ mod tests {
         let tally = Tally::default();
         tally.acknowledged(true);
         tally.acknowledged(true);
-        assert!(tally.reaches(2).await.unwrap() > 0);
+        assert!(tally.reaches(Count::Accepted, 2).await.unwrap() > 0);
         tally.acknowledged(false);
-        assert!(tally.reaches(3).await.is_err());
+        assert!(tally.reaches(Count::Accepted, 3).await.is_err());
     }
 }

@@ -8,12 +8,12 @@ use clap::{Parser, ValueEnum};
 use crate::{
     encode::{self, Input},
     farm::Site,
-    latency,
+    latency, memory,
     peers::Installed,
-    throughput,
+    queue, throughput,
 };
 
-/// Measures the farm against plain ffmpeg, Celery and BullMQ.
+/// Measures the farm, beside plain ffmpeg, Celery, BullMQ and PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Options {
@@ -96,6 +96,42 @@ pub(crate) struct Options {
     /// Jobs that one null worker takes at once.
     #[arg(long, default_value_t = 200, value_name = "N")]
     slots: u32,
+
+    /// Rounds of farm, BullMQ and PostgreSQL.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    queue_rounds: usize,
+
+    /// Jobs of one run in the queue benchmark.
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    queue_jobs: usize,
+
+    /// Workers of the farm in the queue benchmark, each number in turn.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1000], value_name = "N,...")]
+    queue_workers: Vec<usize>,
+
+    /// Jobs that BullMQ's worker, and the farm's when it is the only one, run at once.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    concurrency: u32,
+
+    /// Rows that a client of PostgreSQL claims at once.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    claim_batch: usize,
+
+    /// Clients of PostgreSQL that claim.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    claim_clients: usize,
+
+    /// Jobs that wait while the coordinator's memory is measured.
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    memory_queued: usize,
+
+    /// Jobs that run while the coordinator's memory is measured.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    memory_running: usize,
+
+    /// Jobs that run on each null worker while the coordinator's memory is measured.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    memory_slots: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -106,6 +142,10 @@ pub(crate) enum Part {
     Throughput,
     /// Wall time of an encode over plain ffmpeg.
     Encode,
+    /// Durable submissions, and claims with completions, beside BullMQ and PostgreSQL.
+    Queue,
+    /// The coordinator's memory for each job that waits or runs.
+    Memory,
 }
 
 impl Options {
@@ -162,6 +202,29 @@ impl Options {
             fsync_count: absolute(&self.setup.join("fsync_count.so")),
         }
     }
+
+    pub(crate) fn queue(&self) -> queue::Plan {
+        queue::Plan {
+            preset: self.preset.clone(),
+            rounds: self.queue_rounds,
+            jobs: self.queue_jobs,
+            fleets: self.queue_workers.clone(),
+            clients: self.clients,
+            concurrency: self.concurrency,
+            claim_batch: self.claim_batch,
+            claim_clients: self.claim_clients,
+        }
+    }
+
+    pub(crate) fn memory(&self) -> memory::Plan {
+        memory::Plan {
+            preset: self.preset.clone(),
+            queued: self.memory_queued,
+            running: self.memory_running,
+            slots: self.memory_slots,
+            clients: self.clients,
+        }
+    }
 }
 
 /// Without a look at the file system beyond the working folder: what is missing is reported by who opens it.
@@ -187,7 +250,7 @@ mod tests {
 
     #[test]
     fn everything_is_measured_unless_parts_are_named() {
-        assert_eq!(Options::parse_from(["bench"]).parts().len(), 3);
+        assert_eq!(Options::parse_from(["bench"]).parts(), Part::value_variants());
         assert_eq!(Options::parse_from(["bench", "latency"]).parts(), [Part::Latency]);
     }
 }

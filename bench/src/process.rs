@@ -65,6 +65,12 @@ fn log(name: &str, folder: &Path) -> Result<File> {
 }
 
 impl Running {
+    /// Its process id, which is its group's too.
+    #[must_use]
+    pub(crate) fn id(&self) -> i32 {
+        self.group.as_raw_nonzero().get()
+    }
+
     pub(crate) fn child(&mut self) -> &mut Child {
         &mut self.child
     }

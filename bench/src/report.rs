@@ -7,25 +7,40 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{encode, latency, throughput};
+use crate::{encode, latency, memory, queue, stats::Spread, throughput};
 
 /// Farm over plain ffmpeg, wall clock: at most.
 const ENCODE_RATIO: f64 = 1.03;
 /// Farm over Celery, jobs per second: at least.
 const THROUGHPUT_RATIO: f64 = 4.0;
+/// Durable submissions per second from many clients: at least.
+const SUBMITS: f64 = 5_000.0;
+/// Resident bytes of the coordinator for each job that waits: below.
+const QUEUED_BYTES: f64 = 1024.0;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) measured_at: Timestamp,
     pub(crate) machine: Machine,
+    #[serde(flatten)]
+    pub(crate) results: Results,
+    /// One for each target.
+    pub(crate) verdicts: Vec<Verdict>,
+}
+
+/// What was measured.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Results {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encode: Option<encode::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency: Option<latency::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) throughput: Option<throughput::Measured>,
-    /// One for each target.
-    pub(crate) verdicts: Vec<Verdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) queue: Option<queue::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<memory::Measured>,
 }
 
 /// Where it was measured.
@@ -74,51 +89,61 @@ fn first_line(command: &mut Command) -> String {
     String::from_utf8_lossy(&output).lines().next().unwrap_or_default().to_owned()
 }
 
-/// What the targets say of the results.
-#[must_use]
-pub(crate) fn verdicts(
-    encode: Option<&encode::Measured>,
-    latency: Option<&latency::Measured>,
-    throughput: Option<&throughput::Measured>,
-) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
-    if let Some(encode) = encode {
-        let wall = &encode.wall_seconds;
-        verdicts.push(Verdict {
-            what: format!("encode wall time over ffmpeg ({})", encode.preset),
-            farm: format!("{:.2} s", wall.median_ours),
-            other: format!("{:.2} s", wall.median_theirs),
-            target: format!("ratio {:.4}, at most {ENCODE_RATIO}", wall.median_ratio),
-            met: wall.median_ratio <= ENCODE_RATIO && encode.same_output,
-        });
+impl Results {
+    /// What the targets say.
+    #[must_use]
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        verdicts.extend(self.encode.iter().map(encode_verdict));
+        verdicts.extend(self.latency.iter().flat_map(latency_verdicts));
+        verdicts.extend(self.throughput.iter().flat_map(throughput_verdicts));
+        verdicts.extend(self.queue.iter().flat_map(queue_verdicts));
+        verdicts.extend(self.memory.iter().flat_map(memory_verdicts));
+        verdicts
     }
-    if let Some(latency) = latency {
-        for (name, peer) in [("Celery", &latency.celery), ("BullMQ", &latency.bullmq)] {
-            for (rank, ours, theirs) in
-                [("p50", latency.farm.p50, peer.p50), ("p99", latency.farm.p99, peer.p99)]
-            {
-                verdicts.push(Verdict {
-                    what: format!("submit to process start, {rank}, beside {name}"),
-                    farm: format!("{ours:.2} ms"),
-                    other: format!("{theirs:.2} ms"),
-                    target: format!("ratio {:.2}, below 1", ours / theirs),
-                    met: ours < theirs,
-                });
-            }
+}
+
+fn encode_verdict(encode: &encode::Measured) -> Verdict {
+    let wall = &encode.wall_seconds;
+    Verdict {
+        what: format!("encode wall time over ffmpeg ({})", encode.preset),
+        farm: format!("{:.2} s", wall.median_ours),
+        other: format!("{:.2} s", wall.median_theirs),
+        target: format!("ratio {:.4}, at most {ENCODE_RATIO}", wall.median_ratio),
+        met: wall.median_ratio <= ENCODE_RATIO && encode.same_output,
+    }
+}
+
+fn latency_verdicts(latency: &latency::Measured) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for (name, peer) in [("Celery", &latency.celery), ("BullMQ", &latency.bullmq)] {
+        for (rank, ours, theirs) in [("p50", latency.farm.p50, peer.p50), ("p99", latency.farm.p99, peer.p99)]
+        {
+            verdicts.push(Verdict {
+                what: format!("submit to process start, {rank}, beside {name}"),
+                farm: format!("{ours:.2} ms"),
+                other: format!("{theirs:.2} ms"),
+                target: format!("ratio {:.2}, below 1", ours / theirs),
+                met: ours < theirs,
+            });
         }
     }
-    if let Some(throughput) = throughput {
-        let rate = &throughput.jobs_per_second;
-        verdicts.push(Verdict {
+    verdicts
+}
+
+fn throughput_verdicts(throughput: &throughput::Measured) -> [Verdict; 2] {
+    let rate = &throughput.jobs_per_second;
+    let durability = &throughput.durability;
+    let (waited, all) = (durability.waited_for_fsync, durability.submitted_alone);
+    [
+        Verdict {
             what: "jobs per second beside Celery".to_owned(),
             farm: format!("{:.0}/s", rate.median_ours),
             other: format!("{:.0}/s", rate.median_theirs),
             target: format!("ratio {:.2}, at least {THROUGHPUT_RATIO}", rate.median_ratio),
             met: rate.median_ratio >= THROUGHPUT_RATIO,
-        });
-        let durability = &throughput.durability;
-        let (waited, all) = (durability.waited_for_fsync, durability.submitted_alone);
-        verdicts.push(Verdict {
+        },
+        Verdict {
             what: "accepted jobs on disk; found after kill -9".to_owned(),
             farm: format!(
                 "{waited} of {all} waited for fsync; all found: {}",
@@ -127,9 +152,51 @@ pub(crate) fn verdicts(
             other: format!("fsync {:.2} ms", durability.disk_fsync_milliseconds),
             target: "every one".to_owned(),
             met: waited == all && throughput.all_found_after_kill && durability.failed_fsyncs == 0,
-        });
-    }
+        },
+    ]
+}
+
+fn queue_verdicts(queue: &queue::Measured) -> Vec<Verdict> {
+    let submit = &queue.submit;
+    let mut verdicts = vec![Verdict {
+        what: format!("durable submissions per second, {} clients", queue.clients),
+        farm: format!("{:.0}/s", submit.farm_median),
+        other: format!(
+            "BullMQ (memory) {:.0}/s, PostgreSQL {:.0}/s",
+            submit.over_bullmq.median_theirs, submit.over_postgres.median_theirs
+        ),
+        target: format!("at least {SUBMITS}/s"),
+        met: submit.farm_median >= SUBMITS,
+    }];
+    verdicts.extend(queue.claim.iter().map(|claim| Verdict {
+        what: format!("claims and completions per second, {} workers", claim.workers),
+        farm: format!("{:.0}/s", claim.over_bullmq.median_ours),
+        other: format!(
+            "BullMQ (memory) {:.0}/s, PostgreSQL claims {:.0}/s",
+            claim.over_bullmq.median_theirs, claim.over_postgres.median_theirs
+        ),
+        target: format!("ratio to BullMQ {:.2}, above 1", claim.over_bullmq.median_ratio),
+        met: claim.over_bullmq.median_ratio > 1.0,
+    }));
     verdicts
+}
+
+fn memory_verdicts(memory: &memory::Measured) -> [Verdict; 2] {
+    let verdict = |when: &str, stage: &memory::Stage, other: String| Verdict {
+        what: format!("memory per queued job, {} queued{when}", stage.jobs),
+        farm: format!("{:.0} B", stage.rss_per_job),
+        other,
+        target: format!("below {QUEUED_BYTES} B"),
+        met: stage.rss_per_job < QUEUED_BYTES,
+    };
+    [
+        verdict("", &memory.queued, format!("{:.0} B running", memory.running.rss_per_job)),
+        verdict(
+            ", after a restart",
+            &memory.queued_after_restart,
+            format!("{:.1} s to start", memory.restart_seconds),
+        ),
+    ]
 }
 
 impl Report {
@@ -157,7 +224,7 @@ impl Report {
         if table.row_iter().next().is_some() {
             println!("{table}");
         }
-        if let Some(throughput) = &self.throughput {
+        if let Some(throughput) = &self.results.throughput {
             let durability = &throughput.durability;
             println!(
                 "{} fsyncs for {} jobs from submission to result, {} clients",
@@ -166,9 +233,9 @@ impl Report {
         }
     }
 
-    fn spreads(&self) -> Vec<(&str, crate::stats::Spread)> {
+    fn spreads(&self) -> Vec<(&str, Spread)> {
         let mut spreads = Vec::new();
-        if let Some(latency) = &self.latency {
+        if let Some(latency) = &self.results.latency {
             spreads.extend([
                 ("submit to start: farm (on disk)", latency.farm),
                 ("submit to start: Celery (in memory)", latency.celery),
@@ -176,7 +243,7 @@ impl Report {
                 ("one submission, alone: farm", latency.farm_submit),
             ]);
         }
-        if let Some(throughput) = &self.throughput {
+        if let Some(throughput) = &self.results.throughput {
             spreads.extend([
                 ("one submission, under load: farm", throughput.farm_submit),
                 ("one submission, under load: Celery", throughput.celery_submit),
@@ -208,7 +275,7 @@ fn new_table(header: &[&str]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::{Paired, Spread};
+    use crate::stats::Paired;
 
     fn spread(p50: f64, p99: f64) -> Spread {
         Spread { samples: 200, min: 0.5, p50, p90: p50, p99, max: p99 }
@@ -226,7 +293,7 @@ mod tests {
             over_celery: paired.clone(),
             over_bullmq: paired,
         };
-        let met: Vec<bool> = verdicts(None, Some(&latency), None).iter().map(|verdict| verdict.met).collect();
+        let met: Vec<bool> = latency_verdicts(&latency).iter().map(|verdict| verdict.met).collect();
         assert_eq!(met, [true, true, true, false]);
     }
 
@@ -240,13 +307,13 @@ mod tests {
             same_output: true,
             wall_seconds: Paired::of(&[(10.2, 10.0)]).unwrap(),
         };
-        assert!(verdicts(Some(&encode), None, None)[0].met);
+        assert!(encode_verdict(&encode).met);
         encode.same_output = false;
-        assert!(!verdicts(Some(&encode), None, None)[0].met);
+        assert!(!encode_verdict(&encode).met);
     }
 
     #[test]
     fn nothing_measured_gives_no_verdict() {
-        assert!(verdicts(None, None, None).is_empty());
+        assert!(Results::default().verdicts().is_empty());
     }
 }

@@ -7,31 +7,24 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use common::api::{InputRef, JobRequest, JobState};
 use serde::Serialize;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep, timeout},
-};
+use tokio::task::JoinSet;
 
 use crate::{
     api::{Api, request},
     clock::{milliseconds, monotonic_ns, seconds},
     durability,
-    farm::{Coordinator, Site},
-    null_worker::{self, Tally},
+    farm::Site,
+    fleet::{Fleet, Size},
+    null_worker::open_gate,
     peers::{Celery, Installed},
-    process::POLL,
     stats::{Paired, Spread},
 };
 
-/// For all jobs of one run.
-const RUN_LIMIT: Duration = Duration::from_secs(300);
-const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 /// As many as Celery has.
 const WORKERS: usize = 2;
 
@@ -48,6 +41,12 @@ pub(crate) struct Plan {
     pub(crate) slots: u32,
     /// `fsync_count.so`.
     pub(crate) fsync_count: PathBuf,
+}
+
+impl Plan {
+    pub(crate) const fn size(&self) -> Size {
+        Size { workers: WORKERS, slots: self.slots }
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -123,7 +122,7 @@ struct FarmRun {
 
 async fn farm_run(site: &Site, data: &str, job: &JobRequest, plan: &Plan) -> Result<FarmRun> {
     let coordinator = site.coordinator(data, &[]).await?;
-    let mut fleet = Fleet::start(&coordinator, plan.slots).await?;
+    let mut fleet = Fleet::start(&coordinator, plan.size(), &open_gate()).await?;
     let warm_up = plan.jobs / 20;
     submit_all(&coordinator.api, job, warm_up, plan.clients).await?;
     fleet.finished(warm_up).await?;
@@ -139,48 +138,6 @@ async fn farm_run(site: &Site, data: &str, job: &JobRequest, plan: &Plan) -> Res
     #[allow(clippy::cast_precision_loss)]
     let per_second = plan.jobs as f64 / seconds(before, after);
     Ok(FarmRun { per_second, submits, found_after_kill: found == warm_up + plan.jobs })
-}
-
-/// The null workers of one run.
-pub(crate) struct Fleet {
-    workers: JoinSet<Result<()>>,
-    tally: Arc<Tally>,
-}
-
-impl Fleet {
-    pub(crate) async fn start(coordinator: &Coordinator, slots: u32) -> Result<Self> {
-        let (mut workers, tally) = (JoinSet::new(), Arc::new(Tally::default()));
-        for index in 0..WORKERS {
-            let name = format!("null-{index}");
-            workers.spawn(null_worker::run(coordinator.grpc.clone(), name, slots, Arc::clone(&tally)));
-        }
-        let deadline = Instant::now() + REGISTER_LIMIT;
-        while coordinator.online().await < WORKERS {
-            if let Some(ended) = workers.try_join_next() {
-                ended??;
-                bail!("the coordinator ended a null worker's session");
-            }
-            if Instant::now() > deadline {
-                bail!("the null workers were not registered within {REGISTER_LIMIT:?}");
-            }
-            sleep(POLL).await;
-        }
-        Ok(Self { workers, tally })
-    }
-
-    /// Waits until that many results were accepted; returns when the last one was.
-    pub(crate) async fn finished(&mut self, count: usize) -> Result<u64> {
-        tokio::select! {
-            biased;
-            reached = timeout(RUN_LIMIT, self.tally.reaches(count)) => {
-                reached.with_context(|| format!("{count} jobs were not finished within {RUN_LIMIT:?}"))?
-            }
-            Some(ended) = self.workers.join_next() => {
-                ended??;
-                bail!("the coordinator ended a null worker's session")
-            }
-        }
-    }
 }
 
 /// Submits `count` jobs with `clients` requests in flight; returns how many milliseconds each took.

@@ -62,6 +62,16 @@ impl Client {
         self.ask(&json!({ "op": "empty", "count": count })).await
     }
 
+    /// Submits `count` jobs that do nothing, `clients` at once, to a queue that is paused meanwhile.
+    pub(crate) async fn submit_filled(&mut self, count: usize, clients: usize) -> Result<Submitted> {
+        self.ask(&json!({ "op": "fill", "count": count, "clients": clients })).await
+    }
+
+    /// Lets workers take jobs again.
+    pub(crate) async fn resume(&mut self) -> Result<Submitted> {
+        self.ask(&json!({ "op": "resume" })).await
+    }
+
     async fn ask(&mut self, request: &serde_json::Value) -> Result<Submitted> {
         self.requests.write_all(format!("{request}\n").as_bytes()).await?;
         let answer = self.line(ANSWER_LIMIT).await?;

@@ -1,23 +1,20 @@
 //! The systems beside which the farm is measured. Their programs are in `bench/peers`.
 
+mod bullmq;
 mod celery;
 mod client;
+mod postgres;
 mod redis;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use anyhow::Result;
-use tokio::process::Command;
+use std::{path::PathBuf, time::Duration};
 
 pub(crate) use self::{
+    bullmq::BullMq,
     celery::Celery,
     client::{Client, Submitted},
+    postgres::Postgres,
     redis::Redis,
 };
-use crate::process::{self, Running};
 
 /// Time for an interpreter and its libraries to load on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -33,41 +30,9 @@ pub(crate) struct Installed {
     pub(crate) node_modules: PathBuf,
 }
 
-/// BullMQ on Redis: one worker process that runs one job at a time, and a client.
-#[derive(Debug)]
-pub(crate) struct BullMq {
-    pub(crate) client: Client,
-    worker: Running,
-    redis: Redis,
-}
-
-impl BullMq {
-    pub(crate) async fn start(installed: &Installed, folder: &Path) -> Result<Self> {
-        let redis = Redis::start("bullmq-redis", folder).await?;
-        let program = |name: &str| {
-            let mut command = Command::new("node");
-            command
-                .arg(installed.programs.join(name))
-                .env("NODE_PATH", &installed.node_modules)
-                .env("BENCH_REDIS_PORT", redis.port().to_string());
-            command
-        };
-        let mut worker = process::start("bullmq-worker", folder, program("bullmq_worker.js"))?;
-        worker.wait_for_line(START_LIMIT, "ready").await?;
-        let client = Client::start("bullmq-client", folder, program("bullmq_client.js")).await?;
-        Ok(Self { client, worker, redis })
-    }
-
-    pub(crate) async fn stop(self) {
-        self.client.stop().await;
-        self.worker.stop().await;
-        self.redis.stop().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use super::*;
 
@@ -104,8 +69,20 @@ mod tests {
         assert_eq!(run.submitted.latencies_ns.len(), 100);
         assert!(run.finished_ns > run.submitted.before_ns);
         celery.stop().await;
-        let mut bullmq = BullMq::start(&installed(), folder.path()).await.unwrap();
+        let mut bullmq = BullMq::start(&installed(), folder.path(), 2).await.unwrap();
         starts(&mut bullmq.client, folder.path(), "bullmq").await;
+        let run = bullmq.process(100, 10).await.unwrap();
+        assert!(run.submit_seconds > 0.0 && run.process_seconds > 0.0);
         bullmq.stop().await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL"]
+    async fn postgres_inserts_and_claims() {
+        let run = tempfile::tempdir().unwrap();
+        let postgres = Postgres::start(&run.path().join("postgres")).await.unwrap();
+        assert!(postgres.insert(1000, 4).await.unwrap() > 0.0);
+        assert!(postgres.claim(50, 2).await.unwrap() > 0.0);
+        postgres.stop().await;
     }
 }
