@@ -8,5 +8,8 @@ mod farm;
 mod lifecycle;
 mod objects;
 mod problems;
+#[path = "../../../common/tests/recorded/load.rs"]
+mod recorded;
 mod sessions;
 mod uploads;
+mod versions;

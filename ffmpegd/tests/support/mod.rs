@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -57,6 +57,7 @@ struct Shared {
     renew: AtomicBool,
     acknowledge: AtomicBool,
     lease_ms: AtomicU64,
+    protocol: AtomicU32,
     uploads: Mutex<HashMap<String, Bytes>>,
     inputs: Mutex<HashMap<String, PathBuf>>,
     /// Uploads answer 503 this many times.
@@ -86,6 +87,7 @@ impl Coordinator {
             renew: AtomicBool::new(true),
             acknowledge: AtomicBool::new(true),
             lease_ms: AtomicU64::new(30_000),
+            protocol: AtomicU32::new(proto::PROTOCOL_MAX),
             uploads: Mutex::default(),
             inputs: Mutex::default(),
             refuse_uploads: AtomicU64::new(0),
@@ -187,6 +189,11 @@ impl Coordinator {
         self.shared.renew.store(renew, Ordering::SeqCst);
     }
 
+    /// The version that the next session speaks.
+    pub fn speak(&self, protocol: u32) {
+        self.shared.protocol.store(protocol, Ordering::SeqCst);
+    }
+
     pub fn refuse_uploads(&self, times: u64) {
         self.shared.refuse_uploads.store(times, Ordering::SeqCst);
     }
@@ -250,7 +257,7 @@ impl worker_service_server::WorkerService for Service {
         let keep = shared.keep.load(Ordering::SeqCst);
         let welcome = Welcome {
             session_id: format!("session-{}", shared.sessions.fetch_add(1, Ordering::SeqCst)),
-            protocol: proto::PROTOCOL_MAX,
+            protocol: shared.protocol.load(Ordering::SeqCst),
             heartbeat_interval_ms: 100,
             lease_ms: u32::try_from(shared.lease_ms.load(Ordering::SeqCst)).unwrap(),
             verdicts: hello

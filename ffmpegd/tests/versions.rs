@@ -1,0 +1,58 @@
+//! A coordinator of another version: the one before with the words that it really said, and one that is too new.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../common/tests/recorded/load.rs"]
+mod recorded;
+mod support;
+
+use std::path::Path;
+
+use common::proto::{self, coordinator_message::Message as Told, worker_message::Message as FromWorker};
+use ffmpegd::Outcome;
+use recorded::told;
+use support::{Rig, clip};
+
+#[tokio::test]
+async fn a_coordinator_of_version_1_gets_its_work_done() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/tests/recorded");
+    let messages = recorded::all(&folder, 1);
+    let mut rig = Rig::start().await;
+    rig.coordinator.speak(1);
+    rig.coordinator.acknowledge(false);
+    rig.coordinator.hang_up();
+    let hello = rig.coordinator.hello().await;
+    assert!((hello.protocol_min..=hello.protocol_max).contains(&1), "{hello:?}");
+
+    let media = tempfile::tempdir().unwrap();
+    let url = rig.coordinator.offer(&clip(media.path(), "bikes-2s.mp4", &[]));
+    let Told::Assign(mut assign) = told(&messages, "assign").remove(0) else { panic!("no assignment") };
+    // Its own input is gone; everything else is as it was said.
+    assign.input.as_mut().unwrap().location = Some(proto::input::Location::Url(url));
+    rig.coordinator.send(Told::Assign(assign.clone())).await;
+    assert_eq!(rig.coordinator.started().await.task_id, assign.task_id);
+    for draining in told(&messages, "set-draining") {
+        rig.coordinator.send(draining).await;
+    }
+    let beats = |message| match message {
+        FromWorker::Heartbeat(beat) => Some(beat),
+        FromWorker::AttemptFinished(finished) => panic!("it finished before a heartbeat: {finished:?}"),
+        _ => None,
+    };
+    let beat = rig.coordinator.next("Heartbeat", beats).await;
+    assert_eq!((beat.attempts[0].task_id.as_str(), beat.attempts[0].epoch), (assign.task_id.as_str(), 1));
+    rig.coordinator.send(told(&messages, "renewed").remove(0)).await;
+
+    let succeeded = rig.coordinator.succeeded().await;
+    assert_eq!(succeeded.outputs[0].path, "bikes-2s.mp4");
+    let uploads = rig.coordinator.uploads();
+    let file = &uploads[&format!("{}-1/bikes-2s.mp4", assign.task_id)];
+    assert_eq!(file.len() as u64, succeeded.outputs[0].size);
+    rig.assert_clean();
+
+    // Its acknowledgement is one: the worker has nothing left to tell and leaves.
+    rig.coordinator.send(told(&messages, "acknowledged").remove(0)).await;
+    rig.coordinator.send(told(&messages, "idle").remove(0)).await;
+    rig.shutdown.drain.cancel();
+    assert_eq!(rig.left().await, Outcome::Done);
+}
