@@ -41,6 +41,8 @@ const STARTED: usize = 64;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// What a worker that leaves waits for its last messages to be acknowledged.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How often the loop looks at the clock when nothing else happens.
+const PULSE: Duration = Duration::from_millis(500);
 /// For a coordinator that names no interval.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -286,6 +288,29 @@ enum Wake {
     Link(LinkEvent),
     Heartbeat,
     Lease,
+    Pulse,
+}
+
+/// Knows since when messages may have waited: this process may have been stopped, for any time. What is read now was not
+/// there two beats ago, for between two beats whatever the socket holds is read.
+struct Pulse {
+    last: Instant,
+    before: Instant,
+}
+
+impl Pulse {
+    const fn new(now: Instant) -> Self {
+        Self { last: now, before: now }
+    }
+
+    const fn beat(&mut self, now: Instant) {
+        self.before = self.last;
+        self.last = now;
+    }
+
+    const fn before(&self) -> Instant {
+        self.before
+    }
 }
 
 impl Floor<'_> {
@@ -299,6 +324,8 @@ impl Floor<'_> {
         let (mut draining, mut stopping) = (false, false);
         let mut drain_ends = None;
         let mut farewell = None;
+        let mut pulse = Pulse::new(Instant::now());
+        let mut beats = every(PULSE);
         loop {
             let lease_ends = self.state.next_lease_end();
             let wake = tokio::select! {
@@ -319,6 +346,7 @@ impl Floor<'_> {
                 event = link.next(|| self.worker.hello(&self.state)) => Wake::Link(event),
                 _ = heartbeat.tick() => Wake::Heartbeat,
                 () = until(lease_ends) => Wake::Lease,
+                _ = beats.tick() => Wake::Pulse,
             };
             let now = Instant::now();
             match wake {
@@ -343,9 +371,10 @@ impl Floor<'_> {
                     self.apply(Event::Ended(attempt, ending, log), &mut link);
                     failpoint::hit("report.after");
                 }
-                Wake::Link(event) => self.link(event, &mut link, &mut heartbeat),
-                Wake::Heartbeat => link.send(message(ToCoordinator::Heartbeat(self.heartbeat()))),
+                Wake::Link(event) => self.link(event, pulse.before(), &mut link, &mut heartbeat),
+                Wake::Heartbeat => link.send(message(ToCoordinator::Heartbeat(self.heartbeat(now)))),
                 Wake::Lease => self.apply(Event::Tick, &mut link),
+                Wake::Pulse => pulse.beat(now),
             }
             let nobody_to_tell = stopping && self.state.is_quiet() && self.connection.borrow().is_none();
             if self.state.is_done() || nobody_to_tell {
@@ -379,9 +408,10 @@ impl Floor<'_> {
         }
     }
 
-    fn link(&mut self, event: LinkEvent, link: &mut Link, beat: &mut Interval) {
+    /// `looked`: when nothing was there to be read yet.
+    fn link(&mut self, event: LinkEvent, looked: Instant, link: &mut Link, beat: &mut Interval) {
         match event {
-            LinkEvent::Connected(connection, welcome) => {
+            LinkEvent::Connected(connection, welcome, asked) => {
                 tracing::info!(
                     coordinator = %self.worker.config.coordinator,
                     session = connection.session,
@@ -390,10 +420,10 @@ impl Floor<'_> {
                 let every = Duration::from_millis(welcome.heartbeat_interval_ms.into());
                 *beat = heartbeat(if every.is_zero() { DEFAULT_HEARTBEAT } else { every });
                 self.connection.send_replace(Some(*connection));
-                self.apply(Event::Connected(Terms::from(&*welcome)), link);
+                self.apply(Event::Connected(Terms::of(&welcome, asked)), link);
             }
             LinkEvent::Message(message) => {
-                if let Some(event) = understand(*message) {
+                if let Some(event) = understand(*message, looked) {
                     self.apply(event, link);
                 }
             }
@@ -448,9 +478,9 @@ impl Floor<'_> {
         }
     }
 
-    fn heartbeat(&self) -> proto::Heartbeat {
+    fn heartbeat(&mut self, now: Instant) -> proto::Heartbeat {
         let (load, gpus) = self.load.borrow().clone();
-        let attempts = self.state.running().into_iter().filter_map(|id| {
+        let attempts = self.state.heartbeat(now).into_iter().filter_map(|id| {
             let live = &self.running.get(&id)?.live;
             Some(attempt_progress(id, live.progress(), live.take_log()))
         });
@@ -477,7 +507,7 @@ fn log_ending(attempt: AttemptId, ending: &Ending) {
 }
 
 /// What a message means; nothing for one that makes no sense here.
-fn understand(message: proto::CoordinatorMessage) -> Option<Event> {
+fn understand(message: proto::CoordinatorMessage, looked: Instant) -> Option<Event> {
     let id = |task: &str, epoch| {
         run::attempt_id(task, epoch)
             .inspect_err(|error| tracing::warn!(%error, "the coordinator sent a message that makes no sense"))
@@ -485,7 +515,7 @@ fn understand(message: proto::CoordinatorMessage) -> Option<Event> {
     };
     match message.message? {
         FromCoordinator::Assign(assign) => match Assignment::try_from(assign) {
-            Ok(assignment) => Some(Event::Assigned(Box::new(assignment))),
+            Ok(assignment) => Some(Event::Assigned(Box::new(assignment), looked)),
             Err(Unusable::Attempt(attempt, failure)) => Some(Event::Unusable(attempt, failure)),
             Err(Unusable::Nameless(error)) => {
                 tracing::warn!(%error, "the coordinator sent an assignment that makes no sense");
@@ -516,8 +546,12 @@ fn understand(message: proto::CoordinatorMessage) -> Option<Event> {
     }
 }
 
-fn heartbeat(every: Duration) -> Interval {
-    let mut interval = interval(every.clamp(Duration::from_millis(20), Duration::from_secs(60)));
+fn heartbeat(interval: Duration) -> Interval {
+    every(interval.clamp(Duration::from_millis(20), Duration::from_secs(60)))
+}
+
+fn every(time: Duration) -> Interval {
+    let mut interval = interval(time);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }

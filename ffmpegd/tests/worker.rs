@@ -101,8 +101,6 @@ async fn an_attempt_without_a_lease_stops_by_itself() {
     rig.coordinator.lease(Duration::from_secs(5), true);
     rig.coordinator.hang_up();
     rig.coordinator.hello().await;
-    let beats = |message| matches!(message, FromWorker::Heartbeat(_)).then_some(());
-    rig.coordinator.next("Heartbeat", beats).await;
     rig.assign(&url, SLOW).await;
     rig.coordinator.started().await;
     // Only now: how long it takes to start is the machine's affair.

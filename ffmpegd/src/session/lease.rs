@@ -1,11 +1,11 @@
 //! When a worker must stop by itself.
 //!
 //! The coordinator gives an attempt away once its lease ran out; this worker must have stopped before. Its own lease
-//! starts later than the coordinator's (a renewal travels), so it ends earlier by a margin that covers the journey.
+//! starts when it asked for it, which is before the coordinator gave it, and ends earlier by a margin for killing ffmpeg.
 
 use std::time::{Duration, Instant};
 
-/// Of the lease: what a renewal may take on its way, and killing ffmpeg.
+/// Of the lease: for noticing, and killing ffmpeg.
 const MARGIN: u32 = 5;
 
 /// The terms of a session.

@@ -77,6 +77,8 @@ struct Open {
 
 struct Opened {
     open: Open,
+    /// When Hello was sent.
+    asked: std::time::Instant,
     client: Client,
     welcome: Welcome,
 }
@@ -93,7 +95,8 @@ struct Refusal {
 /// What happened to the connection.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    Connected(Box<Connection>, Box<Welcome>),
+    /// With the time at which Hello was sent.
+    Connected(Box<Connection>, Box<Welcome>, std::time::Instant),
     Message(Box<CoordinatorMessage>),
     Lost,
 }
@@ -115,13 +118,14 @@ impl Link {
                     self.phase = Phase::Dialling(Box::pin(open(dial, hello)));
                 }
                 Phase::Dialling(dialling) => match dialling.await {
-                    Ok(Opened { open, client, welcome }) => {
+                    Ok(Opened { open, asked, client, welcome }) => {
                         let session = welcome.session_id.clone();
                         self.told = None;
                         self.phase = Phase::Open(Box::new(open));
                         return LinkEvent::Connected(
                             Box::new(Connection { client, session }),
                             Box::new(welcome),
+                            asked,
                         );
                     }
                     Err(refusal) => self.wait(&refusal),
@@ -179,6 +183,7 @@ async fn open(dial: Dial, hello: Hello) -> Result<Opened, Refusal> {
     let mut client = WorkerServiceClient::with_interceptor(channel, bearer(dial.token.as_ref())?);
     let (outbox, messages) = mpsc::channel(OUTBOX);
     let first = message(worker_message::Message::Hello(hello));
+    let asked = std::time::Instant::now();
     outbox.try_send(first).map_err(|_| ended())?;
     let welcome = async {
         let mut inbox = client.session(ReceiverStream::new(messages)).await?.into_inner();
@@ -204,7 +209,7 @@ async fn open(dial: Dial, hello: Hello) -> Result<Opened, Refusal> {
             proto::PROTOCOL_MAX
         )));
     }
-    Ok(Opened { open: Open { outbox, inbox, since: Instant::now() }, client, welcome })
+    Ok(Opened { open: Open { outbox, inbox, since: Instant::now() }, asked, client, welcome })
 }
 
 async fn connect(address: &Address) -> Result<Channel, Refusal> {

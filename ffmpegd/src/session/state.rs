@@ -4,7 +4,7 @@
 //! acknowledged is forgotten, unless the attempt is not this worker's any more.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -20,12 +20,16 @@ use crate::run::{Assignment, Ending, Slot, Verdict};
 
 /// Ended attempts that wait for their acknowledgement. Reached only by a coordinator that never acknowledges; the oldest go.
 const MAX_UNACKNOWLEDGED: usize = 1024;
+/// Heartbeats without an answer that are remembered for each attempt. The lease ends long before so many are missing.
+const MAX_UNANSWERED: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct State {
     capacity: Capacity,
     exit_when_idle: bool,
     connected: bool,
+    /// When the session's Hello was sent: nothing that is said in it is older.
+    session_began: Option<Instant>,
     lease: Option<Lease>,
     attempts: BTreeMap<AttemptId, Attempt>,
     /// The worker is leaving, and why.
@@ -38,7 +42,10 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct Attempt {
     slot: Slot,
+    /// The coordinator renewed the lease at this time or later: when what it answered was sent.
     renewed: Instant,
+    /// When the heartbeats were sent that named the attempt and have no answer yet, the oldest first.
+    asked: VecDeque<Instant>,
     started: Option<proto::AttemptStarted>,
     stage: Stage,
 }
@@ -64,6 +71,8 @@ pub(crate) enum Why {
 /// What a session's Welcome says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
+    /// When Hello was sent, which this answers.
+    pub(crate) asked: Instant,
     pub(crate) lease: Option<Lease>,
     pub(crate) kept: Vec<AttemptId>,
 }
@@ -72,11 +81,13 @@ pub(crate) struct Terms {
 pub(crate) enum Event {
     Connected(Terms),
     Disconnected,
-    Assigned(Box<Assignment>),
+    /// An assignment that was sent at this time or later.
+    Assigned(Box<Assignment>, Instant),
     /// An assignment that cannot be understood.
     Unusable(AttemptId, Failure),
     StopAsked(AttemptId, String),
     Acknowledged(AttemptId),
+    /// The answer to one heartbeat.
     Renewed(Vec<AttemptId>),
     Idle,
     /// ffmpeg runs.
@@ -104,6 +115,7 @@ impl State {
             capacity,
             exit_when_idle,
             connected: false,
+            session_began: None,
             lease: None,
             attempts: BTreeMap::new(),
             leaving: None,
@@ -115,12 +127,12 @@ impl State {
     pub(crate) fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Connected(terms) => self.connected(&terms, now, &mut effects),
+            Event::Connected(terms) => self.connected(&terms, &mut effects),
             Event::Disconnected => {
                 self.connected = false;
                 self.idle = false;
             }
-            Event::Assigned(assignment) => self.assigned(assignment, now, &mut effects),
+            Event::Assigned(assignment, sent) => self.assigned(assignment, sent, now, &mut effects),
             Event::Unusable(attempt, failure) => {
                 self.refuse(attempt, Slot::Cpu, failure, now, &mut effects);
             }
@@ -133,7 +145,7 @@ impl State {
             Event::Renewed(attempts) => {
                 for attempt in attempts {
                     if let Some(attempt) = self.attempts.get_mut(&attempt) {
-                        attempt.renewed = now;
+                        attempt.renew();
                     }
                 }
             }
@@ -163,9 +175,10 @@ impl State {
         effects
     }
 
-    fn connected(&mut self, terms: &Terms, now: Instant, effects: &mut Vec<Effect>) {
+    fn connected(&mut self, terms: &Terms, effects: &mut Vec<Effect>) {
         self.connected = true;
         self.idle = false;
+        self.session_began = Some(terms.asked);
         self.lease = terms.lease;
         if let Some(reason) = &self.leaving {
             effects
@@ -175,9 +188,10 @@ impl State {
         for id in known {
             let kept = terms.kept.contains(&id);
             let Some(attempt) = self.attempts.get_mut(&id) else { continue };
+            attempt.asked.clear();
             match (&attempt.stage, kept) {
                 (Stage::Running, true) => {
-                    attempt.renewed = now;
+                    attempt.renewed = attempt.renewed.max(terms.asked);
                     if let Some(started) = attempt.started.clone() {
                         effects.push(Effect::Send(message(Message::AttemptStarted(started))));
                     }
@@ -194,8 +208,15 @@ impl State {
         }
     }
 
-    fn assigned(&mut self, assignment: Box<Assignment>, now: Instant, effects: &mut Vec<Effect>) {
+    fn assigned(
+        &mut self,
+        assignment: Box<Assignment>,
+        sent: Instant,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         let (id, slot) = (assignment.attempt, assignment.slot());
+        let sent = self.session_began.map_or(sent, |began| began.max(sent));
         self.idle = false;
         if self.attempts.contains_key(&id) {
             return;
@@ -209,15 +230,26 @@ impl State {
         for older in older {
             self.stop(older, Why::Lost, effects);
         }
-        if self.leaving.is_some() || !self.has_room(slot) {
-            let reason = if self.leaving.is_some() { "it is shutting down" } else { "it has no free slot" };
+        if let Some(reason) = self.why_not(slot, sent, now) {
             let message = format!("the worker took no part of it: {reason}");
             self.refuse(id, slot, Failure::new(FailureKind::HandedBack, message), now, effects);
             return;
         }
-        let attempt = Attempt { slot, renewed: now, started: None, stage: Stage::Running };
-        self.attempts.insert(id, attempt);
+        self.attempts.insert(id, Attempt::new(slot, sent));
         effects.push(Effect::Start(assignment));
+    }
+
+    /// Why an assignment is handed back.
+    fn why_not(&self, slot: Slot, sent: Instant, now: Instant) -> Option<&'static str> {
+        if self.leaving.is_some() {
+            Some("it is shutting down")
+        } else if !self.has_room(slot) {
+            Some("it has no free slot")
+        } else if self.lease.is_some_and(|lease| lease.is_over(sent, now)) {
+            Some("it was held up, and the lease may be over already")
+        } else {
+            None
+        }
     }
 
     /// Attempts that are being stopped do not count: the coordinator has given their slots away already.
@@ -226,7 +258,7 @@ impl State {
             let count = self
                 .attempts
                 .values()
-                .filter(|attempt| matches!(attempt.stage, Stage::Running))
+                .filter(|attempt| attempt.is_running())
                 .filter(|attempt| wanted.is_none_or(|slot| slot == attempt.slot))
                 .count();
             u32::try_from(count).unwrap_or(u32::MAX)
@@ -249,7 +281,7 @@ impl State {
         if self.attempts.contains_key(&id) {
             return;
         }
-        self.attempts.insert(id, Attempt { slot, renewed: now, started: None, stage: Stage::Running });
+        self.attempts.insert(id, Attempt::new(slot, now));
         self.ended(id, failure.into(), Vec::new(), effects);
     }
 
@@ -276,7 +308,7 @@ impl State {
             .attempts
             .iter()
             .filter(|(_, attempt)| {
-                matches!(attempt.stage, Stage::Running) && lease.is_over(attempt.renewed, now)
+                attempt.is_running() && lease.is_over(attempt.renewed, now)
             })
             .map(|(id, _)| *id)
             .collect();
@@ -350,11 +382,24 @@ impl State {
             .collect()
     }
 
-    /// For heartbeats: what holds a lease.
+    /// For a heartbeat that is sent now: what holds a lease.
+    pub(crate) fn heartbeat(&mut self, now: Instant) -> Vec<AttemptId> {
+        if self.connected {
+            for attempt in self.attempts.values_mut().filter(|attempt| attempt.is_running()) {
+                // Beyond the limit the oldest must stay: answers come in the order of the heartbeats.
+                if attempt.asked.len() < MAX_UNANSWERED {
+                    attempt.asked.push_back(now);
+                }
+            }
+        }
+        self.running()
+    }
+
+    /// What holds a lease.
     pub(crate) fn running(&self) -> Vec<AttemptId> {
         self.attempts
             .iter()
-            .filter(|(_, attempt)| matches!(attempt.stage, Stage::Running))
+            .filter(|(_, attempt)| attempt.is_running())
             .map(|(id, _)| *id)
             .collect()
     }
@@ -383,13 +428,30 @@ impl State {
         let lease = self.lease?;
         self.attempts
             .values()
-            .filter(|attempt| matches!(attempt.stage, Stage::Running))
+            .filter(|attempt| attempt.is_running())
             .map(|attempt| lease.ends(attempt.renewed))
             .min()
     }
 }
 
 impl Attempt {
+    fn new(slot: Slot, renewed: Instant) -> Self {
+        Self { slot, renewed, asked: VecDeque::new(), started: None, stage: Stage::Running }
+    }
+
+    /// An answer may be old when it is read: this process was stopped, or the network is slow. The coordinator's lease
+    /// begins when it read the heartbeat, which cannot have been before that was sent. What nobody asked for renews
+    /// nothing.
+    fn renew(&mut self) {
+        if let Some(asked) = self.asked.pop_front() {
+            self.renewed = self.renewed.max(asked);
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running)
+    }
+
     fn has_ended(&self) -> bool {
         matches!(self.stage, Stage::Ended(_))
     }
@@ -440,9 +502,9 @@ fn finished(id: AttemptId, ending: Ending, log_tail: Vec<String>) -> proto::Atte
     proto::AttemptFinished { task_id: id.task.to_string(), epoch: id.epoch.0, result: Some(result), log_tail }
 }
 
-/// The terms of a Welcome. A heartbeat or lease of nothing at all would be a mistake: absent means no lease.
-impl From<&proto::Welcome> for Terms {
-    fn from(welcome: &proto::Welcome) -> Self {
+impl Terms {
+    /// Of a Welcome. A heartbeat or lease of nothing at all would be a mistake: absent means no lease.
+    pub(crate) fn of(welcome: &proto::Welcome, asked: Instant) -> Self {
         let kept = welcome
             .verdicts
             .iter()
@@ -451,7 +513,7 @@ impl From<&proto::Welcome> for Terms {
             .collect();
         let lease =
             (welcome.lease_ms > 0).then(|| Lease { length: Duration::from_millis(welcome.lease_ms.into()) });
-        Self { lease, kept }
+        Self { asked, lease, kept }
     }
 }
 

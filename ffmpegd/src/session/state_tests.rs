@@ -28,7 +28,7 @@ impl Bench {
 
     fn connect(&mut self, kept: &[AttemptId]) -> Vec<Effect> {
         let lease = Some(Lease { length: LEASE });
-        self.apply(Event::Connected(Terms { lease, kept: kept.to_vec() }))
+        self.apply(Event::Connected(Terms { asked: self.now, lease, kept: kept.to_vec() }))
     }
 
     fn assign(&mut self, slot: Slot) -> (AttemptId, Vec<Effect>) {
@@ -37,7 +37,7 @@ impl Bench {
     }
 
     fn assign_as(&mut self, id: AttemptId, slot: Slot) -> Vec<Effect> {
-        self.apply(Event::Assigned(Box::new(assignment(id, slot))))
+        self.apply(Event::Assigned(Box::new(assignment(id, slot)), self.now))
     }
 
     fn running(&mut self, slot: Slot) -> AttemptId {
@@ -165,12 +165,71 @@ fn an_attempt_ends_with_its_lease_also_without_a_coordinator() {
     let mut bench = bench();
     let (renewed, lost) = (bench.running(Slot::Cpu), bench.running(Slot::Cpu));
     bench.now += LEASE / 2;
+    bench.state.heartbeat(bench.now);
     bench.apply(Event::Renewed(vec![renewed]));
     bench.apply(Event::Disconnected);
     assert_eq!(bench.state.next_lease_end(), Some(bench.now + LEASE * 3 / 10));
     bench.now += LEASE * 3 / 10;
     assert_eq!(bench.apply(Event::Tick), [Effect::Stop(lost, Why::Lost)]);
     assert_eq!(bench.state.running(), [renewed]);
+}
+
+#[test]
+fn a_renewal_counts_from_when_it_was_asked_for() {
+    let mut bench = bench();
+    let id = bench.running(Slot::Cpu);
+    for _ in 0..2 {
+        bench.now += LEASE / 5;
+        bench.state.heartbeat(bench.now);
+    }
+    // The process was stopped while the answers lay in its socket.
+    let first = bench.now - LEASE / 5;
+    bench.now += LEASE / 2;
+    bench.apply(Event::Renewed(vec![id]));
+    assert_eq!(bench.state.next_lease_end(), Some(first + LEASE * 4 / 5));
+    bench.apply(Event::Renewed(vec![id]));
+    assert_eq!(bench.state.next_lease_end(), Some(first + LEASE));
+    bench.apply(Event::Renewed(vec![id]));
+    assert_eq!(bench.state.next_lease_end(), Some(first + LEASE), "nobody asked for this one");
+}
+
+#[test]
+fn a_renewal_that_comes_after_the_lease_revives_nothing() {
+    let mut bench = bench();
+    let id = bench.running(Slot::Cpu);
+    bench.state.heartbeat(bench.now);
+    bench.now += LEASE;
+    assert_eq!(bench.apply(Event::Renewed(vec![id])), [Effect::Stop(id, Why::Lost)]);
+}
+
+#[test]
+fn a_session_is_answered_from_its_hello_on() {
+    let mut bench = bench();
+    let id = bench.running(Slot::Cpu);
+    bench.state.heartbeat(bench.now);
+    bench.apply(Event::Disconnected);
+    let asked = bench.now + LEASE / 5;
+    bench.now += LEASE / 2;
+    let terms = Terms { asked, lease: Some(Lease { length: LEASE }), kept: vec![id] };
+    bench.apply(Event::Connected(terms));
+    assert_eq!(bench.state.next_lease_end(), Some(asked + LEASE * 4 / 5));
+    bench.apply(Event::Renewed(vec![id]));
+    assert_eq!(bench.state.next_lease_end(), Some(asked + LEASE * 4 / 5), "that was the old session's");
+}
+
+#[test]
+fn an_assignment_that_lay_for_too_long_is_handed_back() {
+    let mut bench = bench();
+    let sent = bench.now;
+    bench.now += LEASE;
+    let id = AttemptId { task: TaskId::new(), epoch: Epoch(1) };
+    let effects = bench.apply(Event::Assigned(Box::new(assignment(id, Slot::Cpu)), sent));
+    assert_eq!(told(&effects), ["handed_back"]);
+
+    bench.connect(&[]);
+    let id = AttemptId { task: TaskId::new(), epoch: Epoch(1) };
+    let effects = bench.apply(Event::Assigned(Box::new(assignment(id, Slot::Cpu)), sent));
+    assert!(matches!(effects.as_slice(), [Effect::Start(_)]), "no session says anything before it begins");
 }
 
 #[test]

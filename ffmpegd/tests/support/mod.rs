@@ -59,7 +59,8 @@ struct Shared {
     lease_ms: AtomicU64,
     protocol: AtomicU32,
     uploads: Mutex<HashMap<String, Bytes>>,
-    inputs: Mutex<HashMap<String, PathBuf>>,
+    /// In memory: the worker runs on this thread too, and must not wait for the coordinator's reading.
+    inputs: Mutex<HashMap<String, Bytes>>,
     /// Uploads answer 503 this many times.
     refuse_uploads: AtomicU64,
 }
@@ -205,7 +206,7 @@ impl Coordinator {
     /// A file as an input: its URL on the worker port.
     pub fn offer(&self, path: &Path) -> String {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        self.shared.inputs.lock().unwrap().insert(name.clone(), path.to_owned());
+        self.shared.inputs.lock().unwrap().insert(name.clone(), fs::read(path).unwrap().into());
         format!("/in/{name}")
     }
 
@@ -338,7 +339,7 @@ async fn input(
         }
         Some(start) => {
             let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
-            (StatusCode::PARTIAL_CONTENT, [("content-range", range)], Body::from(bytes[start..].to_vec()))
+            (StatusCode::PARTIAL_CONTENT, [("content-range", range)], Body::from(bytes.slice(start..)))
                 .into_response()
         }
     }
@@ -348,9 +349,8 @@ async fn input_without_ranges(State(shared): State<Arc<Shared>>, UrlPath(name): 
     file(&shared, &name).map_or_else(|| StatusCode::NOT_FOUND.into_response(), IntoResponse::into_response)
 }
 
-fn file(shared: &Shared, name: &str) -> Option<Vec<u8>> {
-    let path = shared.inputs.lock().unwrap().get(name).cloned()?;
-    fs::read(path).ok()
+fn file(shared: &Shared, name: &str) -> Option<Bytes> {
+    shared.inputs.lock().unwrap().get(name).cloned()
 }
 
 async fn upload(
