@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod backoff;
+pub mod bytes;
 pub mod config;
 pub mod failpoint;
 pub mod failure;

@@ -93,7 +93,7 @@ pub struct Options {
     pub time_limit: Duration,
 
     /// Largest upload, in bytes or with a unit (500MB, 64GiB).
-    #[arg(long, env = "TVARR_MAX_UPLOAD_BYTES", default_value = "256GiB", value_parser = parse_bytes)]
+    #[arg(long, env = "TVARR_MAX_UPLOAD_BYTES", default_value = "256GiB", value_parser = common::bytes::parse)]
     pub max_upload_bytes: u64,
 
     /// How long an upload is kept that no unfinished job uses.
@@ -321,26 +321,6 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     milliseconds.filter(|&ms| ms <= 3_200_000_000_000).map(Duration::from_millis).ok_or_else(wrong)
 }
 
-/// `1000`, `500MB`, `64GiB`.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no size; write for example 1000000, 500MB or 64GiB");
-    let (number, unit) = number_and_unit(text);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        "tib" => 1_u64 << 40,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(factor).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -386,15 +366,12 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_sizes_have_units() {
+    fn durations_have_units() {
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("2 h"), Ok(Duration::from_secs(7200)));
         assert_eq!(parse_duration("3"), Ok(Duration::from_secs(3)));
-        assert_eq!(parse_bytes("64GiB"), Ok(64 << 30));
-        assert_eq!(parse_bytes("5 mb"), Ok(5_000_000));
         for wrong in ["", "-1s", "1y", "s", "99999999999999999999", "1e9d"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
-        assert!(parse_bytes("99999999999TiB").is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! The worker: one loop that owns the state, between the session and the attempts.
 
+mod health;
+
 use std::{
     collections::HashMap,
     io,
@@ -28,9 +30,9 @@ use crate::{
     fetch::Proxy,
     options::Config,
     probe::{self, GpuMonitor, MachineMonitor},
-    run::{self, Assignment, Ending, Live, Slot, Spawner, Tools, Unusable},
+    run::{self, Assignment, Ending, Live, Slot, Space, Spawner, Tools, Unusable},
     session::{
-        Connection, Dial, Effect, Event, Link, LinkEvent, State, Terms, Why, attempt_progress, message,
+        Connection, Dial, Doubt, Effect, Event, Link, LinkEvent, State, Terms, Why, attempt_progress, message,
     },
     state_dir::{self, StateDir},
 };
@@ -167,6 +169,10 @@ impl Worker {
             source: io::Error::other(error),
         })?;
         let (connection, connected) = watch::channel(None);
+        let (probed, capabilities) = watch::channel(Arc::clone(&self.capabilities));
+        let scratch = self.config.scratch();
+        let space = Space::open(&scratch, self.config.scratch_limit, self.config.scratch_keep_free)
+            .map_err(|source| Error::Scratch { path: scratch, source })?;
         let tools = Arc::new(Tools {
             worker: self.state_dir.worker,
             ffmpeg: program(&self.config.ffmpeg),
@@ -174,14 +180,15 @@ impl Worker {
             nvenc_preset: self.config.nvenc_preset,
             scratch: self.config.scratch(),
             shared_roots: self.config.shared_roots.clone(),
-            capabilities: Arc::clone(&self.capabilities),
+            space: space.clone(),
+            capabilities,
             coordinator: self.config.coordinator.clone(),
             spawner: Spawner::start().map_err(started("the thread that starts ffmpeg"))?,
             proxy,
             http,
             connection: connected,
         });
-        let load = watch_load(&self.config, &self.capabilities, &tasks, services.clone()).await;
+        let load = watch_load(&self.config, &self.capabilities, space, &tasks, services.clone()).await;
         let dial = Dial { address: self.config.coordinator.clone(), token: self.config.token.clone() };
         let (started, starts) = mpsc::channel(STARTED);
         let floor = Floor {
@@ -192,6 +199,9 @@ impl Worker {
             started,
             connection,
             load,
+            doubt: Doubt::default(),
+            probe: None,
+            probed,
             worker: &self,
         };
         let outcome = floor.work(Link::new(dial), starts, shutdown).await;
@@ -201,7 +211,7 @@ impl Worker {
         Ok(outcome)
     }
 
-    fn hello(&self, state: &State) -> proto::Hello {
+    fn hello(&self, state: &State, capabilities: &Capabilities) -> proto::Hello {
         let config = &self.config;
         proto::Hello {
             protocol_min: proto::PROTOCOL_MIN,
@@ -209,7 +219,7 @@ impl Worker {
             worker_id: self.state_dir.worker.to_string(),
             name: config.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: Some(Capabilities::clone(&self.capabilities).into()),
+            capabilities: Some(capabilities.clone().into()),
             capacity: Some(self.capacity.into()),
             labels: config.labels.clone().into_iter().collect(),
             presets: config.presets.clone(),
@@ -222,7 +232,7 @@ impl Worker {
                 .iter()
                 .map(|root| root.to_string_lossy().into_owned())
                 .collect(),
-            not_taking: String::new(),
+            not_taking: state.not_taking(),
         }
     }
 }
@@ -244,6 +254,7 @@ fn program(path: &std::path::Path) -> std::path::PathBuf {
 async fn watch_load(
     config: &Config,
     capabilities: &Capabilities,
+    space: Space,
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> watch::Receiver<(Load, Vec<GpuLoad>)> {
@@ -254,7 +265,9 @@ async fn watch_load(
         let mut every = interval(SAMPLE_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(every.tick()).await.is_some() {
-            figures.send_replace((machine.sample().await, gpus.sample().await));
+            let load = machine.sample().await;
+            space.measured(load.scratch_free_bytes);
+            figures.send_replace((load, gpus.sample().await));
         }
     });
     latest
@@ -269,10 +282,16 @@ struct Floor<'a> {
     started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
     connection: watch::Sender<Option<Connection>>,
     load: watch::Receiver<(Load, Vec<GpuLoad>)>,
+    doubt: Doubt,
+    /// The probe that runs.
+    probe: Option<health::Probe>,
+    probed: watch::Sender<Arc<Capabilities>>,
     worker: &'a Worker,
 }
 
 struct Running {
+    /// It encodes on a device.
+    gpu: bool,
     live: Arc<Live>,
     stop: CancellationToken,
 }
@@ -285,6 +304,7 @@ enum Wake {
     Farewell,
     Started(AttemptId, proto::AttemptStarted),
     Ended(AttemptId, Ending, Vec<String>),
+    Probed(Arc<Capabilities>),
     Link(LinkEvent),
     Heartbeat,
     Lease,
@@ -343,7 +363,8 @@ impl Floor<'_> {
                         continue;
                     }
                 },
-                event = link.next(|| self.worker.hello(&self.state)) => Wake::Link(event),
+                capabilities = health::ended(&mut self.probe) => Wake::Probed(capabilities),
+                event = link.next(|| self.worker.hello(&self.state, &self.probed.borrow())) => Wake::Link(event),
                 _ = heartbeat.tick() => Wake::Heartbeat,
                 () = until(lease_ends) => Wake::Lease,
                 _ = beats.tick() => Wake::Pulse,
@@ -366,7 +387,10 @@ impl Floor<'_> {
                 Wake::Farewell => break,
                 Wake::Started(attempt, started) => self.apply(Event::Started(attempt, started), &mut link),
                 Wake::Ended(attempt, ending, log) => {
-                    self.running.remove(&attempt);
+                    let running = self.running.remove(&attempt);
+                    self.learn(running.as_ref(), &ending);
+                    // Heard before the result, so that no other attempt comes for it.
+                    self.look_at_scratch(&mut link);
                     failpoint::hit("report.before");
                     self.apply(Event::Ended(attempt, ending, log), &mut link);
                     failpoint::hit("report.after");
@@ -374,7 +398,14 @@ impl Floor<'_> {
                 Wake::Link(event) => self.link(event, pulse.before(), &mut link, &mut heartbeat),
                 Wake::Heartbeat => link.send(message(ToCoordinator::Heartbeat(self.heartbeat(now)))),
                 Wake::Lease => self.apply(Event::Tick, &mut link),
-                Wake::Pulse => pulse.beat(now),
+                Wake::Probed(capabilities) => self.probed(&capabilities, &mut link),
+                Wake::Pulse => {
+                    pulse.beat(now);
+                    self.look_at_scratch(&mut link);
+                }
+            }
+            if self.doubt.begin(now) {
+                self.probe = Some(self.probe_again());
             }
             let nobody_to_tell = stopping && self.state.is_quiet() && self.connection.borrow().is_none();
             if self.state.is_done() || nobody_to_tell {
@@ -423,12 +454,24 @@ impl Floor<'_> {
                 self.apply(Event::Connected(Terms::of(&welcome, asked)), link);
             }
             LinkEvent::Message(message) => {
+                match &message.message {
+                    Some(FromCoordinator::ProbeAgain(ask)) => {
+                        tracing::info!(
+                            reason = ask.reason,
+                            "the coordinator wants this machine probed again"
+                        );
+                        self.doubt.ask();
+                    }
+                    Some(FromCoordinator::Assign(_)) => self.look_at_scratch(link),
+                    _ => {}
+                }
                 if let Some(event) = understand(*message, looked) {
                     self.apply(event, link);
                 }
             }
             LinkEvent::Lost => {
                 self.connection.send_replace(None);
+                self.doubt.disconnected();
                 self.apply(Event::Disconnected, link);
             }
         }
@@ -456,10 +499,14 @@ impl Floor<'_> {
         span.in_scope(|| tracing::info!(input, preset, encoder, gpu, "attempt begins"));
         let live = Arc::new(Live::default());
         let stop = CancellationToken::new();
-        self.running.insert(id, Running { live: Arc::clone(&live), stop: stop.clone() });
+        self.running.insert(id, Running { gpu, live: Arc::clone(&live), stop: stop.clone() });
+        let claim = self.tools.space.claim(id);
         let (tools, started) = (Arc::clone(&self.tools), self.started.clone());
         let attempt = async move {
-            let ending = run::attempt(&tools, assignment, &live, started, stop).await;
+            let ending = match claim {
+                Ok(claim) => run::attempt(&tools, assignment, claim, &live, started, stop).await,
+                Err(shortage) => run::no_room(&format!("reading {}", assignment.input), shortage).into(),
+            };
             (id, ending, live.log_tail())
         };
         self.endings.spawn(attempt.instrument(span));
@@ -479,7 +526,8 @@ impl Floor<'_> {
     }
 
     fn heartbeat(&mut self, now: Instant) -> proto::Heartbeat {
-        let (load, gpus) = self.load.borrow().clone();
+        let (mut load, gpus) = self.load.borrow().clone();
+        load.scratch_available_bytes = Some(self.tools.space.available());
         let attempts = self.state.heartbeat(now).into_iter().filter_map(|id| {
             let live = &self.running.get(&id)?.live;
             Some(attempt_progress(id, live.progress(), live.take_log()))
@@ -488,7 +536,7 @@ impl Floor<'_> {
             load: Some(load.into()),
             gpus: gpus.into_iter().map(Into::into).collect(),
             attempts: attempts.collect(),
-            not_taking: String::new(),
+            not_taking: self.state.not_taking(),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use clap::Args;
 use common::{
+    bytes,
     config::{self, Secret},
     telemetry::LogFormat,
     worker::{Capabilities, Labels},
@@ -22,6 +23,7 @@ pub use self::{address::Address, capacity::Limits};
 use crate::{
     fetch,
     probe::{self, HwAccel},
+    run::SCRATCH_MINIMUM,
 };
 
 /// How long a draining worker waits for what it runs.
@@ -94,6 +96,15 @@ pub struct Options {
     #[arg(long, env = "TVARR_SCRATCH_DIR", value_name = "DIR")]
     pub scratch_dir: Option<PathBuf>,
 
+    /// What files in the making may take together: 500MB, 64GiB. Default: what the file system holds.
+    #[arg(long, env = "TVARR_SCRATCH_LIMIT", value_parser = common::bytes::parse, value_name = "BYTES")]
+    pub scratch_limit: Option<u64>,
+
+    /// What files in the making leave free on their file system. Default: 1GiB, or a twentieth of the file system if
+    /// that is less.
+    #[arg(long, env = "TVARR_SCRATCH_KEEP_FREE", value_parser = common::bytes::parse, value_name = "BYTES")]
+    pub scratch_keep_free: Option<u64>,
+
     /// ffmpeg: a path, or a name to look up in PATH.
     #[arg(long, env = "TVARR_FFMPEG", default_value = "ffmpeg", value_name = "PROGRAM")]
     pub ffmpeg: PathBuf,
@@ -146,6 +157,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// `None`: `scratch` in the state folder.
     pub scratch_dir: Option<PathBuf>,
+    /// Bytes; `None`: what the file system holds.
+    pub scratch_limit: Option<u64>,
+    /// Bytes; `None`: 1 GiB, or a twentieth of the file system if that is less.
+    pub scratch_keep_free: Option<u64>,
     pub ffmpeg: PathBuf,
     pub ffprobe: PathBuf,
     /// Canonical.
@@ -165,6 +180,12 @@ pub enum Error {
     Labels(String),
     #[error("TVARR_MAX_JOBS is 0: this worker would take no work; leave it away or set 1 or more")]
     NoJobs,
+    #[error(
+        "TVARR_SCRATCH_LIMIT is less than {}, which is what one job needs at least: this worker would take no work; leave it \
+         away or set more",
+        bytes::show(SCRATCH_MINIMUM)
+    )]
+    ScratchLimit,
     #[error("TVARR_SHARED_ROOTS: cannot use {}: {source}; mount it here or take it off the list", path.display())]
     SharedRoot { path: PathBuf, source: io::Error },
     #[error("TVARR_SHARED_ROOTS: {} is no folder", path.display())]
@@ -200,6 +221,8 @@ impl Config {
             drain_timeout: Duration::from_secs(60),
             state_dir,
             scratch_dir: None,
+            scratch_limit: None,
+            scratch_keep_free: None,
             ffmpeg: PathBuf::from("ffmpeg"),
             ffprobe: PathBuf::from("ffprobe"),
             shared_roots: Vec::new(),
@@ -241,6 +264,9 @@ impl TryFrom<Options> for Config {
         if options.max_jobs == Some(0) {
             return Err(Error::NoJobs);
         }
+        if options.scratch_limit.is_some_and(|limit| limit < SCRATCH_MINIMUM) {
+            return Err(Error::ScratchLimit);
+        }
         let state_dir = match options.state_dir {
             Some(dir) => dir,
             None => default_state_dir().ok_or(Error::NoStateDir)?,
@@ -263,6 +289,8 @@ impl TryFrom<Options> for Config {
             drain_timeout: options.drain_timeout,
             state_dir,
             scratch_dir: options.scratch_dir,
+            scratch_limit: options.scratch_limit,
+            scratch_keep_free: options.scratch_keep_free,
             ffmpeg: options.ffmpeg,
             ffprobe,
             shared_roots: options
@@ -368,6 +396,8 @@ mod tests {
         for (args, expected) in [
             (["--labels", "gpu"], "key=value"),
             (["--max-jobs", "0"], "would take no work"),
+            (["--scratch-limit", "1MiB"], "64.0 MiB"),
+            (["--scratch-keep-free", "much"], "500MB"),
             (["--drain-timeout", "soon"], "90s"),
             (["--coordinator-url", "ftp://farm"], "http"),
             (["--shared-roots", "/does/not/exist"], "/does/not/exist"),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use common::{
+    bytes,
     media::VideoCodec,
     worker::{Capabilities, Encoder, Gpu},
 };
@@ -63,8 +64,8 @@ fn machine(capabilities: &Capabilities) -> Vec<Vec<String>> {
         row(["host", &machine.hostname]),
         row(["system", &format!("{}, {}", machine.os, machine.arch)]),
         row(["cpu", &format!("{} x {}", machine.cores, machine.cpu)]),
-        row(["memory", &bytes(machine.memory_total_bytes)]),
-        row(["scratch space", &format!("{} free", bytes(machine.scratch_free_bytes))]),
+        row(["memory", &bytes::show(machine.memory_total_bytes)]),
+        row(["scratch space", &format!("{} free", bytes::show(machine.scratch_free_bytes))]),
         row(["ffmpeg", or(&capabilities.ffmpeg_version, "does not work; see below")]),
         row(["", &counts]),
         row(["", &format!("hwaccels compiled in: {}", or(&hwaccels.join(", "), "none"))]),
@@ -74,7 +75,8 @@ fn machine(capabilities: &Capabilities) -> Vec<Vec<String>> {
 
 fn gpus(capabilities: &Capabilities) -> Vec<Vec<String>> {
     let cells = |gpu: &Gpu| {
-        let memory = if gpu.memory_total_bytes > 0 { bytes(gpu.memory_total_bytes) } else { String::new() };
+        let memory =
+            if gpu.memory_total_bytes > 0 { bytes::show(gpu.memory_total_bytes) } else { String::new() };
         let driver = if gpu.driver.is_empty() { String::new() } else { format!("driver {}", gpu.driver) };
         let sessions = match gpu.max_sessions {
             Some(sessions) => format!("{sessions} encode sessions"),
@@ -146,17 +148,6 @@ fn problems(capabilities: &Capabilities) -> Vec<Vec<String>> {
 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
     if text.is_empty() { otherwise } else { text }
-}
-
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 #[cfg(test)]
@@ -250,13 +241,5 @@ mod tests {
     #[test]
     fn a_machine_on_which_nothing_works_says_so() {
         insta::assert_snapshot!(render_table(&Capabilities::default()));
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(
-            [bytes(0), bytes(1023), bytes(1536), bytes(3 << 40)],
-            ["0 B", "1023 B", "1.5 KiB", "3.0 TiB"]
-        );
     }
 }

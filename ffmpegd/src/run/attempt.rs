@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Assignment, Ending, Live, Location, Tools,
     check::{self, MAX_ANSWER, Objection},
-    classify::{Evidence, SourceSeen, Verdict, after_check, after_probe, after_success, classify},
+    classify::{Evidence, SourceSeen, Verdict, after_check, after_probe, after_success, classify, no_room},
     progress::Parser,
-    scratch::Scratch,
+    scratch::{Claim, Growth, Scratch, estimate},
     spawn::{Exit, Process, Program},
     supervise::{Bounds, End, Keep, Stdout, supervise},
     upload,
@@ -33,12 +33,13 @@ use crate::fetch::{self, Mount, Observed, Origin};
 pub(crate) async fn attempt(
     tools: &Tools,
     assignment: Assignment,
+    claim: Claim,
     live: &Live,
     started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
     stop: CancellationToken,
 ) -> Ending {
     let input = assignment.input.clone();
-    let run = AssertUnwindSafe(run(tools, assignment, live, started, stop)).catch_unwind();
+    let run = AssertUnwindSafe(run(tools, assignment, claim, live, started, stop)).catch_unwind();
     run.await.unwrap_or_else(|_| {
         let message = format!("transcoding {input}: the worker made a mistake (a panic; see its log)");
         Failure::new(FailureKind::Crashed, message).into()
@@ -48,6 +49,7 @@ pub(crate) async fn attempt(
 async fn run(
     tools: &Tools,
     assignment: Assignment,
+    claim: Claim,
     live: &Live,
     started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
     stop: CancellationToken,
@@ -62,8 +64,18 @@ async fn run(
         Ok(scratch) => scratch,
         Err(error) => return no_scratch(tools, &assignment, &error).into(),
     };
-    let course =
-        Course { tools, assignment: &assignment, live, stop, scratch: &scratch, begun: Instant::now() };
+    // What is claimed is in use until the files are gone.
+    let claim = Arc::new(claim);
+    let growth = Growth { claim: Arc::clone(&claim), folder: scratch.folder().to_owned() };
+    let course = Course {
+        tools,
+        assignment: &assignment,
+        live,
+        stop,
+        scratch: &scratch,
+        growth,
+        begun: Instant::now(),
+    };
     let ending = match opened {
         Some(Ok(opened)) => course.run(&opened, started).await.unwrap_or_else(|ending| ending),
         Some(Err(failure)) => failure.into(),
@@ -72,6 +84,7 @@ async fn run(
     failpoint::hit("scratch.remove.before");
     scratch.remove().await;
     failpoint::hit("scratch.remove.after");
+    drop(claim);
     ending
 }
 
@@ -123,6 +136,7 @@ struct Course<'a> {
     live: &'a Live,
     stop: CancellationToken,
     scratch: &'a Scratch,
+    growth: Growth,
     begun: Instant,
 }
 
@@ -139,6 +153,7 @@ impl Course<'_> {
 
         let info = self.probe(opened, &url, &bounds).await?;
         let lowered = Arc::new(self.lower(&info, &url)?);
+        self.reserve(&info).await?;
 
         self.live.phase("encoding");
         let program = self.program(&self.tools.ffmpeg, lowered.argv.clone());
@@ -172,6 +187,15 @@ impl Course<'_> {
         self.stop.run_until_cancelled(work).await.ok_or(Ending::Stopped)
     }
 
+    /// What the results will take, as far as one can tell now.
+    async fn reserve(&self, info: &MediaInfo) -> Result<(), Ending> {
+        let bytes = estimate(&self.assignment.spec, info);
+        let raised = self.growth.claim.raise(bytes).await;
+        raised.map_err(|shortage| {
+            Ending::Failed(no_room(&format!("encoding {}", self.assignment.input), shortage))
+        })
+    }
+
     fn bounds(&self, opened: &Opened) -> Bounds {
         Bounds {
             stop: self.stop.clone(),
@@ -181,6 +205,7 @@ impl Course<'_> {
                 Opened::Mount(mount) => Some(Arc::clone(&mount.source)),
                 Opened::Path { .. } => None,
             },
+            growth: Some(self.growth.clone()),
         }
     }
 
@@ -210,13 +235,14 @@ impl Course<'_> {
         let nvenc_preset = self.tools.nvenc_preset;
         let encoder =
             self.assignment.encoder.as_ref().map(|encoder| EncoderChoice { nvenc_preset, ..encoder.clone() });
+        let capabilities = Arc::clone(&self.tools.capabilities.borrow());
         let context = Context {
             spec: &self.assignment.spec,
             input: info,
             input_url: url,
             stem: &safe_stem(&self.assignment.input),
             encoder: encoder.as_ref(),
-            capabilities: &self.tools.capabilities,
+            capabilities: &capabilities,
             output_dir: self.scratch.out(),
         };
         lower(&context).map_err(|failure| {
@@ -291,6 +317,10 @@ impl Course<'_> {
                     "{doing} {input}: the job's time limit of {limit} s ran out; raise it or ask for less"
                 );
                 Failure::new(FailureKind::TimeLimit, message)
+            }
+            End::NoRoom(shortage) => {
+                let shortage = shortage.at(self.live.progress().fraction);
+                return Err(Ending::Failed(no_room(&format!("{doing} {input}"), shortage)));
             }
             End::Lost(error) => {
                 Failure::new(FailureKind::Crashed, format!("{doing} {input}: {program} was lost: {error}"))

@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     Ending, Tools,
+    classify::no_room,
     log::Log,
     spawn::{Exit, Program},
     supervise::{Bounds, End, Keep, supervise},
@@ -98,6 +99,10 @@ async fn look(tools: &Tools, file: &Path, folder: &Path, bounds: &Bounds) -> Res
         End::OutOfTime => {
             let message = format!("checking the result {name}: the job's time limit ran out");
             Err(objection(Failure::new(FailureKind::TimeLimit, message)))
+        }
+        End::NoRoom(shortage) => {
+            let verdict = no_room(&format!("checking the result {name}"), shortage);
+            Err(Objection::Ended(Ending::Failed(verdict)))
         }
         End::Lost(error) => {
             let message = format!("checking the result {name}: ffprobe was lost: {error}");

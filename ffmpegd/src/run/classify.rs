@@ -3,9 +3,12 @@
 //! ffmpeg's exit code tells little (5.1 ends with 1 for everything; a full disk can end with 0), so its own words decide.
 //! They are matched in an order from the surest to the vaguest; the patterns were recorded from ffmpeg 5.1 and 9.0.
 
-use common::failure::{Failure, FailureKind};
+use common::{
+    bytes,
+    failure::{Failure, FailureKind},
+};
 
-use super::spawn::Exit;
+use super::{scratch::Shortage, spawn::Exit};
 use crate::fetch::{Observed, Origin};
 
 /// What is known of a failure.
@@ -38,12 +41,26 @@ pub(crate) struct Verdict {
     pub(crate) failure: Failure,
     pub(crate) missing_filters: Vec<String>,
     pub(crate) missing_encoders: Vec<String>,
+    /// With [`FailureKind::DiskFull`]: scratch that the attempt would need in all. 0: not known.
+    pub(crate) missing_scratch_bytes: u64,
 }
 
 impl From<Failure> for Verdict {
     fn from(failure: Failure) -> Self {
-        Self { failure, missing_filters: Vec::new(), missing_encoders: Vec::new() }
+        Self { failure, missing_filters: Vec::new(), missing_encoders: Vec::new(), missing_scratch_bytes: 0 }
     }
+}
+
+/// Of an attempt that would need more scratch space than there is. `doing`: `encoding clip.mp4`.
+pub(crate) fn no_room(doing: &str, shortage: Shortage) -> Verdict {
+    let message = format!(
+        "{doing}: it needs {} of scratch space, and this worker can give it {}; make room there, or change \
+         TVARR_SCRATCH_LIMIT or TVARR_SCRATCH_DIR",
+        bytes::show(shortage.needed),
+        bytes::show(shortage.available)
+    );
+    let failure = Failure::new(FailureKind::DiskFull, message);
+    Verdict { missing_scratch_bytes: shortage.needed, ..failure.into() }
 }
 
 /// Of a program that ended with an error.

@@ -31,9 +31,9 @@ use tokio::sync::watch;
 pub(crate) use self::{
     assignment::{Assignment, Location, Slot, Unusable, attempt_id},
     attempt::attempt,
-    classify::Verdict,
+    classify::{Verdict, no_room},
     live::Live,
-    scratch::prepare as prepare_scratch,
+    scratch::{MINIMUM as SCRATCH_MINIMUM, Space, prepare as prepare_scratch},
     spawn::Spawner,
     upload::client as upload_client,
 };
@@ -50,7 +50,9 @@ pub(crate) struct Tools {
     pub(crate) scratch: PathBuf,
     /// Canonical.
     pub(crate) shared_roots: Vec<PathBuf>,
-    pub(crate) capabilities: Arc<Capabilities>,
+    pub(crate) space: Space,
+    /// As probed last.
+    pub(crate) capabilities: watch::Receiver<Arc<Capabilities>>,
     pub(crate) coordinator: Address,
     pub(crate) spawner: Spawner,
     pub(crate) proxy: Proxy,
@@ -74,6 +76,12 @@ pub(crate) enum Ending {
     Stopped,
     /// The coordinator says that it belongs to somebody else by now.
     NotCurrent,
+}
+
+impl From<Verdict> for Ending {
+    fn from(verdict: Verdict) -> Self {
+        Self::Failed(verdict)
+    }
 }
 
 impl From<Failure> for Ending {

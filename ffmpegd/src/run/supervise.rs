@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     lines::Lines,
     log::Log,
+    scratch::{Growth, Shortage},
     spawn::{Exit, Process},
     watchdog::{Signs, Watchdog},
 };
@@ -37,6 +38,8 @@ pub(super) struct Bounds {
     pub(super) deadline: Option<Instant>,
     /// The source's bytes are signs of life too.
     pub(super) source: Option<Arc<Source>>,
+    /// The folder that must not outgrow its reservation.
+    pub(super) growth: Option<Growth>,
 }
 
 /// How it went.
@@ -47,6 +50,8 @@ pub(super) enum End {
     Stopped,
     Stalled(Duration),
     OutOfTime,
+    /// Its folder outgrew what could be reserved.
+    NoRoom(Shortage),
     /// It could not be waited for.
     Lost(io::Error),
 }
@@ -93,6 +98,13 @@ pub(super) async fn supervise(
         )
     };
     let mut pipes = std::pin::pin!(pipes);
+    let outgrown = async {
+        match &bounds.growth {
+            Some(growth) => growth.outgrown().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut outgrown = std::pin::pin!(outgrown);
     let mut open = true;
     let mut watchdog = Watchdog::new(bounds.stall, Instant::now());
     let mut look = interval(LOOK);
@@ -103,6 +115,7 @@ pub(super) async fn supervise(
             () = bounds.stop.cancelled() => break Err(End::Stopped),
             _ = &mut pipes, if open => open = false,
             status = process.wait() => break Ok(status),
+            shortage = &mut outgrown => break Err(End::NoRoom(shortage)),
             _ = look.tick() => {
                 let now = Instant::now();
                 let (out_time_us, frames) = stdout.lock().unwrap_or_else(PoisonError::into_inner).signs();
@@ -165,7 +178,7 @@ mod tests {
     use crate::run::spawn::{Program, Spawner};
 
     fn bounds() -> Bounds {
-        Bounds { stop: CancellationToken::new(), stall: None, deadline: None, source: None }
+        Bounds { growth: None, stop: CancellationToken::new(), stall: None, deadline: None, source: None }
     }
 
     async fn run(script: &str, bounds: &Bounds) -> (End, Vec<u8>, Vec<String>) {

@@ -3,6 +3,7 @@
 //! [`state`] decides and knows no I/O. [`link`] dials, for ever, and carries messages. Running attempts do not care whether
 //! a session is open: they go on, within their leases.
 
+mod doubt;
 mod lease;
 mod link;
 mod state;
@@ -16,6 +17,7 @@ use tonic::{
 };
 
 pub(crate) use self::{
+    doubt::Doubt,
     lease::Lease,
     link::{Dial, Link, LinkEvent},
     state::{Effect, Event, State, Terms, Why},

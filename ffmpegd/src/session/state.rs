@@ -34,6 +34,8 @@ pub(crate) struct State {
     attempts: BTreeMap<AttemptId, Attempt>,
     /// The worker is leaving, and why.
     leaving: Option<String>,
+    /// Why no new work is taken for now, in words.
+    not_taking: Option<String>,
     /// The coordinator said that nothing is queued, and nothing happened since that could have changed it.
     idle: bool,
     handed_back: usize,
@@ -119,6 +121,7 @@ impl State {
             lease: None,
             attempts: BTreeMap::new(),
             leaving: None,
+            not_taking: None,
             idle: false,
             handed_back: 0,
         }
@@ -240,7 +243,7 @@ impl State {
     }
 
     /// Why an assignment is handed back.
-    fn why_not(&self, slot: Slot, sent: Instant, now: Instant) -> Option<&'static str> {
+    fn why_not(&self, slot: Slot, sent: Instant, now: Instant) -> Option<&str> {
         if self.leaving.is_some() {
             Some("it is shutting down")
         } else if !self.has_room(slot) {
@@ -248,7 +251,7 @@ impl State {
         } else if self.lease.is_some_and(|lease| lease.is_over(sent, now)) {
             Some("it was held up, and the lease may be over already")
         } else {
-            None
+            self.not_taking.as_deref()
         }
     }
 
@@ -307,9 +310,7 @@ impl State {
         let lost: Vec<AttemptId> = self
             .attempts
             .iter()
-            .filter(|(_, attempt)| {
-                attempt.is_running() && lease.is_over(attempt.renewed, now)
-            })
+            .filter(|(_, attempt)| attempt.is_running() && lease.is_over(attempt.renewed, now))
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
@@ -397,11 +398,19 @@ impl State {
 
     /// What holds a lease.
     pub(crate) fn running(&self) -> Vec<AttemptId> {
-        self.attempts
-            .iter()
-            .filter(|(_, attempt)| attempt.is_running())
-            .map(|(id, _)| *id)
-            .collect()
+        self.attempts.iter().filter(|(_, attempt)| attempt.is_running()).map(|(id, _)| *id).collect()
+    }
+
+    /// Says why no new work can be taken for now, or that it can. Whether that is a change.
+    pub(crate) fn set_not_taking(&mut self, reason: Option<String>) -> bool {
+        let changed = self.not_taking.is_some() != reason.is_some();
+        self.not_taking = reason;
+        changed
+    }
+
+    /// For Hello and heartbeats; empty if work is taken.
+    pub(crate) fn not_taking(&self) -> String {
+        self.not_taking.clone().unwrap_or_default()
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
@@ -484,13 +493,13 @@ fn finished(id: AttemptId, ending: Ending, log_tail: Vec<String>) -> proto::Atte
             final_progress: Some((*progress).into()),
             damage: damage.map(Into::into),
         }),
-        Ending::Failed(Verdict { failure, missing_filters, missing_encoders }) => {
+        Ending::Failed(Verdict { failure, missing_filters, missing_encoders, missing_scratch_bytes }) => {
             Outcome::Failed(proto::Failed {
                 kind: failure.kind.as_str().to_owned(),
                 message: failure.message,
                 missing_filters,
                 missing_encoders,
-                missing_scratch_bytes: 0,
+                missing_scratch_bytes,
             })
         }
         Ending::Stopped | Ending::NotCurrent => Outcome::Failed(proto::Failed {

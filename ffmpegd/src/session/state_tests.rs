@@ -233,6 +233,20 @@ fn an_assignment_that_lay_for_too_long_is_handed_back() {
 }
 
 #[test]
+fn a_worker_that_takes_nothing_hands_back_and_finishes_what_it_has() {
+    let mut bench = bench();
+    let id = bench.running(Slot::Cpu);
+    assert!(bench.state.set_not_taking(Some("no room".to_owned())));
+    assert!(!bench.state.set_not_taking(Some("still no room".to_owned())));
+    assert_eq!(bench.state.not_taking(), "still no room");
+    assert_eq!(told(&bench.assign(Slot::Cpu).1), ["handed_back"]);
+    assert_eq!(told(&bench.end(id, success())), ["ok"]);
+    assert!(bench.state.set_not_taking(None));
+    assert_eq!(bench.state.not_taking(), "");
+    bench.running(Slot::Cpu);
+}
+
+#[test]
 fn a_newer_epoch_ends_the_older_attempt() {
     let mut bench = bench();
     let old = bench.running(Slot::Cpu);

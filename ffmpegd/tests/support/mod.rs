@@ -494,3 +494,12 @@ pub fn film(folder: &Path) -> PathBuf {
     ffmpeg(&["-stream_loop", "299", "-i", second.to_str().unwrap(), "-c", "copy", path.to_str().unwrap()]);
     path
 }
+
+/// A program in the place of ffmpeg. It runs in the attempt's folder, in which `out` is for results.
+pub fn fake(folder: &Path, script: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join("fake-ffmpeg");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -10,13 +11,13 @@ use tokio::fs;
 
 /// An attempt's folder. `out` in it is where results are made. Removed on drop, and better with [`Scratch::remove`].
 #[derive(Debug)]
-pub(super) struct Scratch {
+pub(in crate::run) struct Scratch {
     folder: PathBuf,
     removed: bool,
 }
 
 impl Scratch {
-    pub(super) async fn create(root: &Path, attempt: AttemptId) -> io::Result<Self> {
+    pub(in crate::run) async fn create(root: &Path, attempt: AttemptId) -> io::Result<Self> {
         let scratch =
             Self { folder: root.join(format!("{}-{}", attempt.task, attempt.epoch)), removed: false };
         // In one visit to the blocking threads: an encode waits for it.
@@ -30,15 +31,15 @@ impl Scratch {
         creating.await.map_err(io::Error::other)?
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(in crate::run) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    pub(super) fn out(&self) -> PathBuf {
+    pub(in crate::run) fn out(&self) -> PathBuf {
         self.folder.join("out")
     }
 
-    pub(super) async fn remove(mut self) {
+    pub(in crate::run) async fn remove(mut self) {
         self.removed = true;
         if let Err(error) = fs::remove_dir_all(&self.folder).await
             && error.kind() != io::ErrorKind::NotFound
@@ -88,6 +89,13 @@ pub(crate) fn prepare(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What a folder takes of the disk, in bytes. What vanishes meanwhile does not count.
+pub(super) fn used(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let entries = entries.flatten().filter_map(|entry| Some((entry.metadata().ok()?, entry.path())));
+    entries.map(|(about, path)| if about.is_dir() { used(&path) } else { about.blocks() * 512 }).sum()
+}
+
 /// `{task}-{epoch}`: nothing else in the folder is ours to delete.
 fn is_attempt(name: &str) -> bool {
     name.rsplit_once('-').is_some_and(|(task, epoch)| {
@@ -112,6 +120,16 @@ mod tests {
 
         drop(Scratch::create(root.path(), attempt).await.unwrap());
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_is_measured_with_all_that_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("720p")).unwrap();
+        std::fs::write(dir.path().join("720p/0.m4s"), vec![1; 1 << 20]).unwrap();
+        std::fs::write(dir.path().join("a.m3u8"), "x").unwrap();
+        assert!(((1 << 20) + 1..1 << 21).contains(&used(dir.path())), "{}", used(dir.path()));
+        assert_eq!(used(&dir.path().join("none")), 0);
     }
 
     #[test]
