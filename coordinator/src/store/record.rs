@@ -11,7 +11,7 @@ use common::{
     spec::Spec,
     worker::{Damage, EncoderDevice, Labels, Need, OutputFile, Progress},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{plan::TaskKind, queue::JobInput};
 
@@ -37,6 +37,7 @@ pub struct JobDetails {
     /// Preset name, or `custom`.
     pub preset: String,
     /// Shared by the jobs of a preset that are in memory.
+    #[serde(serialize_with = "spec_itself", deserialize_with = "spec_alone")]
     pub spec: Arc<Spec>,
     pub hardware: HardwarePolicy,
     pub priority: i32,
@@ -47,6 +48,14 @@ pub struct JobDetails {
     /// Wall-clock milliseconds that all attempts of a task may take together; `None`: the coordinator's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_limit_ms: Option<u64>,
+}
+
+fn spec_itself<S: Serializer>(spec: &Arc<Spec>, serializer: S) -> Result<S::Ok, S::Error> {
+    spec.as_ref().serialize(serializer)
+}
+
+fn spec_alone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Spec>, D::Error> {
+    Spec::deserialize(deserializer).map(Arc::new)
 }
 
 /// What came out.
