@@ -182,6 +182,7 @@ pub struct JobView {
 }
 
 /// `POST /v1/jobs/redrive`: which dead letters are queued again. All conditions must hold; none given means all of them.
+/// One call looks at 1000 dead letters at most, newest first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedriveRequest {
@@ -194,6 +195,9 @@ pub struct RedriveRequest {
     /// Name of the worker that had it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
+    /// `next_cursor` of the call before, to go on where it stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// The answer to a redrive.
@@ -202,6 +206,9 @@ pub struct Redriven {
     pub jobs: Vec<JobId>,
     /// Dead letters that could not be queued again, and why.
     pub refused: Vec<RedriveRefusal>,
+    /// There are more: pass it as `cursor` of the next call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -262,6 +269,14 @@ pub enum WorkerState {
     Quarantined,
     /// No stream, or nothing heard for longer than a lease.
     Lost,
+}
+
+/// `POST /v1/workers/{id}/drain`; no body is the same as `{}`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainRequest {
+    /// What the worker runs is taken away at once and goes to others, instead of being finished.
+    pub now: bool,
 }
 
 /// `GET /v1/workers`.

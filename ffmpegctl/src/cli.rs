@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use common::{api::JobState, media::HardwarePolicy};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use common::{api::JobState, failure::FailureKind, media::HardwarePolicy};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -125,8 +128,13 @@ pub enum JobsCommand {
     Logs(OneJob),
     /// Cancel jobs.
     Cancel(SomeJobs),
-    /// Queue failed or cancelled jobs again.
+    /// Queue failed, cancelled or dead jobs again.
     Retry(SomeJobs),
+    /// Queue dead letters again: those that are named, or all that fit.
+    ///
+    /// A dead letter is a job that was given up after failures that may not be its own fault; `jobs show` says why. It
+    /// begins anew, with a fresh budget of tries and with any worker.
+    Redrive(JobsRedrive),
     /// Follow jobs to their end; the exit code is that of the gravest end.
     Watch(SomeJobs),
 }
@@ -139,6 +147,15 @@ pub struct JobsLs {
     /// Only this owner's jobs.
     #[arg(long, value_name = "NAME")]
     pub owner: Option<String>,
+    /// Only jobs that failed in this way.
+    #[arg(long, value_name = "KIND", value_parser = failure_kind())]
+    pub kind: Option<FailureKind>,
+    /// Only jobs with this preset.
+    #[arg(long, value_name = "PRESET")]
+    pub preset: Option<String>,
+    /// Only jobs that this worker has, or had last; its name.
+    #[arg(long, value_name = "WORKER")]
+    pub worker: Option<String>,
     /// At most so many.
     #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
@@ -152,6 +169,30 @@ pub struct JobsLs {
     pub json: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct JobsRedrive {
+    /// The ids of dead letters, or enough of their beginnings or ends.
+    #[arg(value_name = "JOB", conflicts_with_all = ["kind", "preset", "worker", "owner", "all"])]
+    pub jobs: Vec<String>,
+    /// Every dead letter that failed in this way.
+    #[arg(long, value_name = "KIND", value_parser = failure_kind())]
+    pub kind: Option<FailureKind>,
+    /// Every dead letter with this preset.
+    #[arg(long, value_name = "PRESET")]
+    pub preset: Option<String>,
+    /// Every dead letter that this worker had last; its name.
+    #[arg(long, value_name = "WORKER")]
+    pub worker: Option<String>,
+    /// Every dead letter of this owner.
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// Every dead letter.
+    #[arg(long, conflicts_with_all = ["kind", "preset", "worker", "owner"])]
+    pub all: bool,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
 const JSON: &str = "JSON instead of text, as the coordinator's HTTP API writes it";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -161,6 +202,8 @@ pub enum State {
     Succeeded,
     Failed,
     Cancelled,
+    /// Given up after failures that may not be the job's own fault.
+    Dead,
 }
 
 impl From<State> for JobState {
@@ -171,6 +214,7 @@ impl From<State> for JobState {
             State::Succeeded => Self::Succeeded,
             State::Failed => Self::Failed,
             State::Cancelled => Self::Cancelled,
+            State::Dead => Self::Dead,
         }
     }
 }
@@ -199,8 +243,8 @@ pub enum WorkersCommand {
     Ls(AllWorkers),
     /// Everything about one worker: encoders, the rejected ones with the reasons, GPUs, load, what it runs.
     Show(OneWorker),
-    /// Give a worker no more work; what it runs goes on.
-    Drain(OneWorker),
+    /// Give a worker no more work; what it runs goes on, or with --now to other workers.
+    Drain(WorkersDrain),
     /// Give a drained worker work again.
     Resume(OneWorker),
 }
@@ -221,6 +265,15 @@ pub struct OneWorker {
     pub worker: String,
     #[arg(long, help = JSON)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkersDrain {
+    #[command(flatten)]
+    pub worker: OneWorker,
+    /// Take away at once what it runs: other workers begin it anew, and none of its tries is used up.
+    #[arg(long)]
+    pub now: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -249,6 +302,11 @@ pub struct OnePreset {
     pub presets_dir: Option<PathBuf>,
     #[arg(long, help = JSON)]
     pub json: bool,
+}
+
+fn failure_kind() -> impl TypedValueParser<Value = FailureKind> {
+    PossibleValuesParser::new(FailureKind::ALL.map(FailureKind::as_str))
+        .try_map(|word| word.parse::<FailureKind>())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -293,6 +351,23 @@ mod tests {
         .unwrap();
         let Command::Transcode(args) = cli.command else { panic!("not transcode") };
         assert_eq!((args.priority, args.labels.len()), (-5, 1));
+    }
+
+    #[test]
+    fn redriving_takes_jobs_or_conditions_and_not_both() {
+        let parse = |arguments: &[&str]| {
+            let command = ["ffmpegctl", "jobs", "redrive"].iter().chain(arguments);
+            Cli::try_parse_from(command).map_err(|error| error.to_string())
+        };
+        let Command::Jobs(JobsCommand::Redrive(args)) =
+            parse(&["--kind", "out_of_memory", "--worker", "gpu-1"]).unwrap().command
+        else {
+            panic!("not redrive")
+        };
+        assert_eq!((args.kind, args.worker.as_deref()), (Some(FailureKind::OutOfMemory), Some("gpu-1")));
+        assert!(parse(&["3f2a9c4d5e6f", "--all"]).unwrap_err().contains("cannot be used with"));
+        assert!(parse(&["--all", "--owner", "ann"]).unwrap_err().contains("cannot be used with"));
+        assert!(parse(&["--kind", "crash"]).unwrap_err().contains("crashed"));
     }
 
     #[test]

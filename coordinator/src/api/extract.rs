@@ -24,11 +24,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         require_json(request.headers())?;
         let body = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
-        let mut reader = serde_json::Deserializer::from_slice(&body);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
-        reader.end().map_err(|error| syntax(&error))?;
-        Ok(Self(value))
+        parse(&body).map(Self)
     }
+}
+
+/// A JSON body, or none; `null` is none too.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let is_json = require_json(request.headers());
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        is_json?;
+        parse::<Option<T>>(&body).map(|value| Self(value.unwrap_or_default()))
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
+    reader.end().map_err(|error| syntax(&error))?;
+    Ok(value)
 }
 
 fn unread(rejection: &BytesRejection) -> Error {

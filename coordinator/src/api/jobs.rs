@@ -74,15 +74,6 @@ fn filter(query: ListQuery) -> Result<JobFilter, Error> {
             "ask for several pages",
         ));
     }
-    let before = query.cursor.filter(|cursor| !cursor.is_empty()).map(|cursor| {
-        cursor.parse::<JobId>().map_err(|_| {
-            Error::invalid(
-                "cursor",
-                format!("{cursor:?} is no cursor"),
-                "pass next_cursor of the page before as it is",
-            )
-        })
-    });
     let kind = given(query.kind).map(|word| kind(&word));
     Ok(JobFilter {
         states: states.collect::<Result<_, _>>()?,
@@ -90,13 +81,27 @@ fn filter(query: ListQuery) -> Result<JobFilter, Error> {
         kind: kind.transpose()?,
         preset: given(query.preset),
         worker: given(query.worker),
-        before: before.transpose()?,
+        before: cursor(query.cursor)?,
         limit,
     })
 }
 
+/// The job that the page before ended with.
+pub(super) fn cursor(text: Option<String>) -> Result<Option<JobId>, Error> {
+    let parse = |text: String| {
+        text.parse::<JobId>().map_err(|_| {
+            Error::invalid(
+                "cursor",
+                format!("{text:?} is no cursor"),
+                "pass next_cursor of the page before as it is",
+            )
+        })
+    };
+    given(text).map(parse).transpose()
+}
+
 /// An empty parameter is none.
-fn given(text: Option<String>) -> Option<String> {
+pub(super) fn given(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
@@ -127,7 +132,12 @@ pub(super) async fn cancel(State(api): State<Api>, Id(job): Id<JobId>) -> Result
 
 pub(super) async fn retry(State(api): State<Api>, Id(job): Id<JobId>) -> Result<JsonBody<JobView>, Error> {
     let _uploads = api.uploads.read().await;
-    Ok(JsonBody(api.queue.retry(job).await?))
+    Ok(JsonBody(queue_again(&api, job).await?))
+}
+
+/// Queues a job again that is over. The caller holds `api.uploads`.
+pub(super) async fn queue_again(api: &Api, job: JobId) -> Result<JobView, Error> {
+    Ok(api.queue.retry(job).await?)
 }
 
 pub(super) async fn logs(

@@ -8,6 +8,7 @@ mod jobs;
 mod outputs;
 mod presets;
 pub(crate) mod problem;
+mod redrive;
 mod submission;
 mod suggest;
 pub(crate) mod sweep;
@@ -56,6 +57,7 @@ pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
+        .route("/v1/jobs/redrive", post(redrive::redrive))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))

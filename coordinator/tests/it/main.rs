@@ -5,6 +5,7 @@
 
 mod database;
 mod farm;
+mod letters;
 mod lifecycle;
 mod objects;
 mod problems;

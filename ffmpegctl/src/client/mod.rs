@@ -8,7 +8,11 @@ mod transfer;
 use std::{net::SocketAddr, time::Duration};
 
 use common::{
-    api::{AttemptLog, JobRequest, JobState, JobSummary, JobView, Page, PresetView, Upload, WorkerView},
+    api::{
+        AttemptLog, DrainRequest, JobRequest, JobState, JobSummary, JobView, Page, PresetView,
+        RedriveRequest, Redriven, Upload, WorkerView,
+    },
+    failure::FailureKind,
     id::{JobId, UploadId, WorkerId},
 };
 use reqwest::{Method, RequestBuilder, Response, Url};
@@ -44,6 +48,9 @@ pub(crate) struct Client {
 pub(crate) struct JobQuery {
     pub states: Vec<JobState>,
     pub owner: Option<String>,
+    pub kind: Option<FailureKind>,
+    pub preset: Option<String>,
+    pub worker: Option<String>,
 }
 
 impl Client {
@@ -91,6 +98,11 @@ impl Client {
         self.json(self.post(&["v1", "jobs", &job.to_string(), "retry"])).await
     }
 
+    /// A page of dead letters back into the queue; the answer says whether there are more.
+    pub(crate) async fn redrive(&self, request: &RedriveRequest) -> Result<Redriven, Error> {
+        self.json(self.post(&["v1", "jobs", "redrive"]).json(request)).await
+    }
+
     pub(crate) async fn logs(&self, job: JobId) -> Result<Vec<AttemptLog>, Error> {
         self.json(self.get(&["v1", "jobs", &job.to_string(), "logs"])).await
     }
@@ -118,12 +130,15 @@ impl Client {
         limit: u32,
         cursor: Option<&str>,
     ) -> Result<Page<JobSummary>, Error> {
-        let states: Vec<_> = query.states.iter().map(|state| crate::commands::state(*state)).collect();
+        let states: Vec<_> = query.states.iter().map(|state| state.as_str()).collect();
         let mut parameters = vec![("limit", limit.to_string())];
         if !states.is_empty() {
             parameters.push(("state", states.join(",")));
         }
         parameters.extend(query.owner.iter().map(|owner| ("owner", owner.clone())));
+        parameters.extend(query.kind.map(|kind| ("kind", kind.to_string())));
+        parameters.extend(query.preset.iter().map(|preset| ("preset", preset.clone())));
+        parameters.extend(query.worker.iter().map(|worker| ("worker", worker.clone())));
         parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
         self.json(self.get(&["v1", "jobs"]).query(&parameters)).await
     }
@@ -174,8 +189,8 @@ impl Client {
         names::only("worker", piece, found.map(|worker| (worker.id.to_string(), worker.clone())).collect())
     }
 
-    pub(crate) async fn drain(&self, worker: WorkerId) -> Result<WorkerView, Error> {
-        self.json(self.post(&["v1", "workers", &worker.to_string(), "drain"])).await
+    pub(crate) async fn drain(&self, worker: WorkerId, drain: DrainRequest) -> Result<WorkerView, Error> {
+        self.json(self.post(&["v1", "workers", &worker.to_string(), "drain"]).json(&drain)).await
     }
 
     pub(crate) async fn resume(&self, worker: WorkerId) -> Result<WorkerView, Error> {

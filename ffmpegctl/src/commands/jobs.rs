@@ -9,10 +9,10 @@ use common::{
 use futures::future::join_all;
 use jiff::Timestamp;
 
-use super::render;
+use super::{redrive, render};
 use crate::{
     cli::{JobsCommand, JobsLs, OneJob, SomeJobs},
-    client::{self, Client, Events, JobQuery},
+    client::{Client, Events, JobQuery},
     console,
     error::Error,
     exit::Exit,
@@ -33,11 +33,12 @@ pub(crate) async fn run(
             JobsCommand::Show(args) => show(&client, args).await,
             JobsCommand::Logs(args) => logs(&client, args).await,
             JobsCommand::Cancel(args) => {
-                each(&client, args, async |client, job| client.cancel(job).await).await
+                each(&client, &args.jobs, args.json, async |client, job| Ok(client.cancel(job).await?)).await
             }
             JobsCommand::Retry(args) => {
-                each(&client, args, async |client, job| client.retry(job).await).await
+                each(&client, &args.jobs, args.json, async |client, job| Ok(client.retry(job).await?)).await
             }
+            JobsCommand::Redrive(args) => redrive::run(&client, args).await,
             JobsCommand::Watch(args) => watch(&client, args).await,
         }
     };
@@ -45,8 +46,13 @@ pub(crate) async fn run(
 }
 
 async fn list(client: &Client, args: JobsLs) -> Result<Exit, Error> {
-    let query =
-        JobQuery { states: args.states.iter().map(|state| (*state).into()).collect(), owner: args.owner };
+    let query = JobQuery {
+        states: args.states.iter().map(|state| (*state).into()).collect(),
+        owner: args.owner,
+        kind: args.kind,
+        preset: args.preset,
+        worker: args.worker,
+    };
     let limit = if args.all { usize::MAX } else { args.limit as usize };
     let jobs = client.jobs(&query, limit).await?;
     if args.json {
@@ -93,25 +99,25 @@ async fn logs(client: &Client, args: OneJob) -> Result<Exit, Error> {
 }
 
 /// Does the same to every job, and goes on after one that refuses.
-async fn each(
+pub(super) async fn each(
     client: &Client,
-    args: SomeJobs,
-    act: impl AsyncFn(&Client, JobId) -> Result<JobView, client::Error>,
+    jobs: &[String],
+    json: bool,
+    act: impl AsyncFn(&Client, JobId) -> Result<JobView, Error>,
 ) -> Result<Exit, Error> {
     let mut exits = Vec::new();
     let mut changed = Vec::new();
-    for piece in &args.jobs {
-        let result = async { Ok(act(client, client.find_job(piece).await?).await?) };
+    for piece in jobs {
+        let result = async { act(client, client.find_job(piece).await?).await };
         match result.await {
             Ok(job) => {
                 exits.push(Exit::Ok);
-                if !args.json {
-                    console::print(&format!("{}  {}", job.summary.id, super::state(job.summary.state)))?;
+                if !json {
+                    console::print(&format!("{}  {}", job.summary.id, job.summary.state.as_str()))?;
                 }
                 changed.push(job);
             }
             Err(error) => {
-                let error: Error = error;
                 console::complain(&error.message);
                 exits.push(error.exit);
                 if error.exit == Exit::Unreachable {
@@ -120,7 +126,7 @@ async fn each(
             }
         }
     }
-    if args.json {
+    if json {
         console::print_json(&changed)?;
     }
     Ok(Exit::worst(exits))

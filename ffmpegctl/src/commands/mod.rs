@@ -1,12 +1,14 @@
 //! Looking at the farm and steering it.
 
 pub(crate) mod jobs;
+mod letter;
 pub(crate) mod presets;
+mod redrive;
 mod render;
 pub(crate) mod workers;
 
 use comfy_table::{ContentArrangement, Table, presets as looks};
-use common::api::{JobState, WorkerState};
+use common::api::WorkerState;
 
 use crate::{
     client::{Client, DEFAULT_ADDRESS},
@@ -16,18 +18,6 @@ use crate::{
 /// The coordinator that was named, or the one on this machine.
 fn connect(coordinator: Option<&str>) -> Result<Client, Error> {
     Client::new(coordinator.unwrap_or(DEFAULT_ADDRESS))
-}
-
-/// The state as the API and people write it.
-pub(crate) const fn state(state: JobState) -> &'static str {
-    match state {
-        JobState::Queued => "queued",
-        JobState::Running => "running",
-        JobState::Succeeded => "succeeded",
-        JobState::Failed => "failed",
-        JobState::Cancelled => "cancelled",
-        JobState::Dead => "dead",
-    }
 }
 
 const fn worker_state(state: WorkerState) -> &'static str {

@@ -7,7 +7,7 @@ use common::{
 };
 use jiff::Timestamp;
 
-use super::{facts, state, table, worker_state};
+use super::{facts, letter, table, worker_state};
 use crate::{names, text};
 
 /// Columns that an input's or owner's name takes in a list at most.
@@ -20,16 +20,18 @@ fn id(id: &impl ToString, full: bool) -> String {
 // ---- jobs
 
 pub(super) fn jobs(jobs: &[JobSummary], now: Timestamp, full: bool) -> String {
-    let mut table = table(&["ID", "STATE", "PROGRESS", "PRESET", "WORKER", "OWNER", "ELAPSED", "INPUT"]);
+    let mut table =
+        table(&["ID", "STATE", "PROGRESS", "PRESET", "WORKER", "OWNER", "ELAPSED", "FAILURE", "INPUT"]);
     for job in jobs {
         table.add_row([
             id(&job.id, full),
-            state(job.state).to_owned(),
+            job.state.as_str().to_owned(),
             progress(job),
             text::shorten(&text::printable(&job.preset), NAME),
             job.worker.as_ref().map_or_else(dash, |it| text::shorten(&text::printable(&it.name), NAME)),
             job.owner.as_ref().map_or_else(dash, |owner| text::shorten(&text::printable(owner), NAME)),
             elapsed(job, now),
+            job.failure.as_ref().map_or_else(dash, |failure| failure.kind.to_string()),
             text::shorten(&text::printable(&job.input), NAME),
         ]);
     }
@@ -77,7 +79,9 @@ pub(super) fn job(job: &JobView, now: Timestamp) -> String {
         ("elapsed", elapsed(summary, now)),
         ("progress", running_progress(summary)),
     ])];
-    if let Some(failure) = &summary.failure {
+    if summary.state == JobState::Dead {
+        sections.push(letter::explain(job));
+    } else if let Some(failure) = &summary.failure {
         sections.push(format!("failure ({})\n  {}", failure.kind, indented(&failure.message)));
     }
     if !job.warnings.is_empty() {
@@ -101,7 +105,7 @@ pub(super) fn job(job: &JobView, now: Timestamp) -> String {
 fn state_in_words(job: &JobSummary) -> String {
     match (&job.waiting_for, job.state) {
         (Some(reason), JobState::Queued) => format!("queued: {}", text::printable(reason)),
-        (_, state_of_job) => state(state_of_job).to_owned(),
+        (_, state) => state.as_str().to_owned(),
     }
 }
 
@@ -187,7 +191,7 @@ fn labels(labels: &Labels) -> String {
 
 pub(super) fn workers(workers: &[WorkerView], full: bool) -> String {
     let mut table = table(&[
-        "NAME", "ID", "STATE", "JOBS", "GPU JOBS", "CPU JOBS", "LOAD", "HARDWARE", "FFMPEG", "ADDRESS",
+        "NAME", "ID", "STATE", "JOBS", "GPU JOBS", "CPU JOBS", "LOAD", "HARDWARE", "FFMPEG", "ADDRESS", "WHY",
     ]);
     for worker in workers {
         let of = |used: u32, max: u32| format!("{used}/{max}");
@@ -202,6 +206,7 @@ pub(super) fn workers(workers: &[WorkerView], full: bool) -> String {
             hardware(worker),
             text::shorten(&text::printable(&worker.capabilities.ffmpeg_version), 16),
             worker.address.clone(),
+            worker.reason.as_deref().map_or_else(dash, text::printable),
         ]);
     }
     table.trim_fmt()
@@ -409,7 +414,7 @@ mod tests {
         let text = jobs(std::slice::from_ref(&job), at(100), false);
         let row = text.lines().nth(1).unwrap();
         let columns: Vec<_> = row.split_whitespace().collect();
-        assert_eq!(columns[1..], ["running", "42%", "h264", "host-1", "ann", "1m30s", "clip.mp4"]);
+        assert_eq!(columns[1..], ["running", "42%", "h264", "host-1", "ann", "1m30s", "-", "clip.mp4"]);
         assert!(job.id.to_string().ends_with(columns[0]));
         assert!(jobs(std::slice::from_ref(&job), at(100), true).contains(&job.id.to_string()));
     }
@@ -427,10 +432,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_job_shows_how_far_it_came() {
+    fn a_failed_job_shows_how_far_it_came_and_why_it_ended() {
         let failure = Failure::new(FailureKind::Crashed, "ffmpeg crashed");
         let job = JobSummary { state: JobState::Failed, failure: Some(failure), ..summary() };
         assert_eq!(progress(&job), "42%");
+        let text = jobs(std::slice::from_ref(&job), at(100), false);
+        assert!(text.lines().nth(1).unwrap().ends_with("1m30s    crashed  clip.mp4"), "{text}");
     }
 
     #[test]

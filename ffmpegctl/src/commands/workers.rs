@@ -1,6 +1,9 @@
 //! `workers`.
 
-use common::{api::WorkerView, id::WorkerId};
+use common::{
+    api::{DrainRequest, WorkerView},
+    id::WorkerId,
+};
 
 use super::{render, worker_state};
 use crate::{
@@ -36,7 +39,8 @@ pub(crate) async fn run(command: WorkersCommand, coordinator: Option<String>) ->
             }
         }
         WorkersCommand::Drain(args) => {
-            change(&client, args, async |client, id| client.drain(id).await).await?;
+            let drain = DrainRequest { now: args.now };
+            change(&client, args.worker, async |client, id| client.drain(id, drain).await).await?;
         }
         WorkersCommand::Resume(args) => {
             change(&client, args, async |client, id| client.resume(id).await).await?;

@@ -89,7 +89,7 @@ impl Outcome {
             }),
             (state, None) => Some(Trouble {
                 kind: None,
-                message: format!("the job ended as {}", crate::commands::state(state)),
+                message: format!("the job ended as {}", state.as_str()),
                 log: Vec::new(),
             }),
         };
