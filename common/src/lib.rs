@@ -8,6 +8,7 @@ pub mod api;
 pub mod backoff;
 pub mod bytes;
 pub mod config;
+pub mod digest;
 pub mod failpoint;
 pub mod failure;
 pub mod ffmpeg;

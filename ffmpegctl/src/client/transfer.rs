@@ -10,7 +10,12 @@ use std::{
     time::Duration,
 };
 
-use common::{backoff::Backoff, id::JobId};
+use common::{
+    backoff::Backoff,
+    digest::{Digest, Hasher},
+    id::JobId,
+    worker::OutputFile,
+};
 use futures::TryStreamExt;
 use reqwest::{Body, StatusCode, header};
 use tokio::{
@@ -82,30 +87,31 @@ impl Client {
         Ok(unless_stalled(self, sent, sending).await)
     }
 
-    /// Streams an output into `file`, which is there and empty. A broken connection goes on where it broke.
+    /// Streams an output into `file`, which is there and empty, and compares it with what was published. A broken
+    /// connection goes on where it broke.
     pub(crate) async fn download(
         &self,
         job: JobId,
-        output: &str,
-        size: u64,
+        output: &OutputFile,
         file: &Path,
         received: &Counter,
         retrying: impl Fn(&Error),
     ) -> Result<(), crate::Error> {
-        let mut have = 0;
+        let mut have = Have::default();
         let mut retry = 0;
         loop {
-            let before = have;
-            match self.download_rest(job, output, file, &mut have, received).await? {
-                Ok(()) if have == size => return Ok(()),
+            let before = have.bytes;
+            match self.download_rest(job, &output.path, file, &mut have, received).await? {
                 Ok(()) => {
+                    let (bytes, digest) = (have.bytes, have.hasher.finish());
+                    let Some(wrong) = differs(output, bytes, digest) else { return Ok(()) };
                     return Err(crate::Error::failed(format!(
-                        "{output} of job {job} has {have} bytes and should have {size}; it was not kept. Fetch it \
-                         again, or transcode again"
+                        "{} of job {job} {wrong}; it was not kept. Fetch it again, or transcode again",
+                        output.path
                     )));
                 }
                 Err(error) if error.is_transient() => {
-                    retry = if have > before { 0 } else { retry + 1 };
+                    retry = if have.bytes > before { 0 } else { retry + 1 };
                     if retry > RETRIES {
                         return Err(error.into());
                     }
@@ -122,15 +128,15 @@ impl Client {
         job: JobId,
         output: &str,
         path: &Path,
-        have: &mut u64,
+        have: &mut Have,
         received: &Counter,
     ) -> Result<Result<(), Error>, crate::Error> {
         let job = job.to_string();
         let mut segments = vec!["v1", "jobs", &job, "outputs"];
         segments.extend(output.split('/'));
         let mut request = self.get(&segments);
-        if *have > 0 {
-            request = request.header(header::RANGE, format!("bytes={have}-"));
+        if have.bytes > 0 {
+            request = request.header(header::RANGE, format!("bytes={}-", have.bytes));
         }
         let mut response = match self.send(request).await {
             Ok(response) => response,
@@ -139,11 +145,11 @@ impl Client {
         let writing = |error| crate::Error::writing("write to", path, &error);
         let mut file = OpenOptions::new().write(true).open(path).await.map_err(writing)?;
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            received.fetch_sub(*have, Ordering::Relaxed);
-            *have = 0;
+            received.fetch_sub(have.bytes, Ordering::Relaxed);
+            *have = Have::default();
             file.set_len(0).await.map_err(writing)?;
         }
-        file.seek(SeekFrom::Start(*have)).await.map_err(writing)?;
+        file.seek(SeekFrom::Start(have.bytes)).await.map_err(writing)?;
         loop {
             let bytes = match tokio::time::timeout(STALL, response.chunk()).await {
                 Ok(Ok(Some(bytes))) => bytes,
@@ -158,12 +164,30 @@ impl Client {
                 }
             };
             file.write_all(&bytes).await.map_err(writing)?;
-            *have += bytes.len() as u64;
+            have.bytes += bytes.len() as u64;
+            have.hasher.update(&bytes);
             received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         file.flush().await.map_err(writing)?;
         Ok(Ok(()))
     }
+}
+
+/// What a download has written.
+#[derive(Default)]
+struct Have {
+    bytes: u64,
+    hasher: Hasher,
+}
+
+/// What of a file is not as it was published, in words.
+fn differs(output: &OutputFile, bytes: u64, digest: Digest) -> Option<String> {
+    if bytes != output.size {
+        return Some(format!("has {bytes} bytes and should have {}", output.size));
+    }
+    // Published by a farm that kept no digests: the size has to do.
+    let compared = output.sha256.is_empty() || output.sha256 == digest.to_string();
+    (!compared).then(|| format!("came with the SHA-256 {digest} and was published with {}", output.sha256))
 }
 
 /// Runs a transfer until it ends or nothing moved for [`STALL`].
@@ -194,5 +218,26 @@ fn stalled(client: &Client) -> Error {
         address: client.address().to_owned(),
         reason: format!("nothing moved for {} s", STALL.as_secs()),
         unsent: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_compared_with_what_was_published() {
+        let output = |sha256: &str| OutputFile {
+            path: "a.mp4".to_owned(),
+            size: 3,
+            content_type: String::new(),
+            sha256: sha256.to_owned(),
+        };
+        let digest = Digest::of(b"abc");
+        assert_eq!(differs(&output(&digest.to_string()), 3, digest), None);
+        assert_eq!(differs(&output(""), 3, digest), None);
+        assert!(differs(&output(""), 2, digest).unwrap().contains("should have 3"));
+        let other = Digest::of(b"abd").to_string();
+        assert!(differs(&output(&other), 3, digest).unwrap().contains(&other));
     }
 }

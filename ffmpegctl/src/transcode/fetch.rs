@@ -42,7 +42,7 @@ pub(super) struct Fetched {
 /// Fetches every output under a temporary name and gives them their names when all are there.
 ///
 /// # Errors
-/// The connection broke for good, or the folder cannot be written. Nothing of the results is left then.
+/// The connection broke for good, a file is not what was published, or the folder cannot be written. Nothing of the results is left then.
 pub(super) async fn fetch(fetch: Fetch<'_>) -> Result<Fetched, Error> {
     let planned = plan(fetch.outputs, fetch.target, fetch.job)?;
     let staging = folder::staging(fetch.target)?;
@@ -53,10 +53,7 @@ pub(super) async fn fetch(fetch: Fetch<'_>) -> Result<Fetched, Error> {
             let fetch = &fetch;
             async move {
                 fs::File::create_new(&path).map_err(|error| Error::writing("write", &path, &error))?;
-                fetch
-                    .client
-                    .download(fetch.job, &output.path, output.size, &path, fetch.received, fetch.retrying)
-                    .await
+                fetch.client.download(fetch.job, output, &path, fetch.received, fetch.retrying).await
             }
         })
         .await?;
