@@ -550,7 +550,7 @@ fn log_ending(attempt: AttemptId, ending: &Ending) {
             %attempt, kind = %verdict.failure.kind, reason = verdict.failure.message, "attempt failed"
         ),
         Ending::Stopped => tracing::info!(%attempt, "attempt stopped"),
-        Ending::NotCurrent => tracing::warn!(%attempt, "attempt is not current any more"),
+        Ending::NotCurrent => tracing::info!(%attempt, "attempt is not current any more"),
     }
 }
 

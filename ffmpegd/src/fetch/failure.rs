@@ -34,7 +34,7 @@ impl SourceFailure {
     }
 
     /// The failure of an attempt whose source this is. What a user's server refuses for good is the input's fault and is
-    /// tried once; what the coordinator refuses (an address that ran out) may work with a fresh one.
+    /// tried once; what the coordinator refuses may work with the next attempt's address.
     pub(crate) fn failure(&self, shown: &str, origin: Origin) -> Failure {
         let kind = match origin {
             Origin::User if self.is_final() => FailureKind::InvalidInput,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_the_coordinator_that_ran_out_is_tried_again() {
+    fn an_address_that_the_coordinator_refuses_is_tried_again() {
         let failure = SourceFailure::Status(403).failure("clip.mp4", Origin::Coordinator);
         assert_eq!(failure.kind, FailureKind::SourceUnreachable);
     }

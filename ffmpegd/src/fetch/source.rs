@@ -63,6 +63,11 @@ impl Source {
         self.lock().clone()
     }
 
+    /// Whether the coordinator said that the attempt which reads this is not current any more.
+    pub(crate) fn taken_away(&self) -> bool {
+        self.origin == Origin::Coordinator && self.lock().failure == Some(SourceFailure::Status(410))
+    }
+
     pub(super) fn answered(&self, ranges: bool, size: Option<u64>) {
         let mut observed = self.lock();
         observed.ranges = Some(ranges);
@@ -107,6 +112,18 @@ pub(crate) fn shown(url: &Url) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_coordinator_takes_a_source_away() {
+        let seen = |origin, status| {
+            let source = Source::new("http://a/b".parse().unwrap(), origin);
+            source.gave_up(SourceFailure::Status(status), 0);
+            source.taken_away()
+        };
+        assert!(seen(Origin::Coordinator, 410));
+        assert!(!seen(Origin::Coordinator, 403));
+        assert!(!seen(Origin::User, 410));
+    }
 
     #[test]
     fn credentials_are_not_shown() {

@@ -77,7 +77,12 @@ async fn run(
         begun: Instant::now(),
     };
     let ending = match opened {
-        Some(Ok(opened)) => course.run(&opened, started).await.unwrap_or_else(|ending| ending),
+        Some(Ok(opened)) => match course.run(&opened, started).await {
+            Ok(ending) => ending,
+            // The coordinator gave the input to somebody else: what ffmpeg made of that says nothing.
+            Err(Ending::Failed(_)) if opened.taken_away() => Ending::NotCurrent,
+            Err(ending) => ending,
+        },
         Some(Err(failure)) => failure.into(),
         None => Ending::Stopped,
     };
@@ -169,8 +174,8 @@ impl Course<'_> {
 
         self.live.phase("uploading");
         let out = self.scratch.out();
-        let outputs = upload::list(&out).await.map_err(|error| {
-            Failure::new(FailureKind::OutputWrong, format!("cannot list the results: {error}"))
+        let outputs = self.until_stopped(upload::list(&out)).await?.map_err(|error| {
+            Failure::new(FailureKind::OutputWrong, format!("cannot read the results: {error}"))
         });
         let outputs = outputs.map_err(Ending::from)?;
         let uploading = upload::upload(self.tools, self.assignment.attempt, &out, &outputs);
@@ -405,6 +410,14 @@ impl Opened {
         match self {
             Self::Mount(mount) => mount.url.clone(),
             Self::Path { path, .. } => path.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Whether the coordinator answered that the attempt is not current any more.
+    fn taken_away(&self) -> bool {
+        match self {
+            Self::Path { .. } => false,
+            Self::Mount(mount) => mount.source.taken_away(),
         }
     }
 

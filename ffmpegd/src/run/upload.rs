@@ -1,21 +1,23 @@
 //! Brings finished files to where the coordinator says.
 //!
 //! Tried until it works, the attempt is no longer current, or a live coordinator's storage refuses again and again. While
-//! no session is open nothing counts: the lease decides how long that may last.
+//! no session is open nothing counts: the lease decides how long that may last. A coordinator without room is waited for.
 
 use std::{
     collections::BTreeSet,
-    io,
-    path::Path,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use common::{
+    api,
     backoff::Backoff,
+    digest::{Digest, Hasher},
     failpoint,
     failure::{Failure, FailureKind},
     ffmpeg::content_type,
@@ -25,12 +27,12 @@ use common::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::{
-    Body, Client,
+    Body, Client, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use tokio::{
     fs::{self, File},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::io::ReaderStream;
 use tonic::Code;
@@ -48,9 +50,66 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), cap: Durati
 /// A transfer that moves no byte for this long is given up, and so is a server that does not answer after the last one.
 const STALL: Duration = Duration::from_secs(60);
 const READ_BUFFER: usize = 256 * 1024;
+/// How long a coordinator may have no room. Long enough for a person to make some, short enough for the job to be told.
+const NO_ROOM_FOR: Duration = Duration::from_secs(15 * 60);
+/// Files hashed at once: one core keeps up with any disk, a second hides the opening of small files.
+const HASHING: usize = 2;
+/// Bytes hashed between two looks at whether the digest is still wanted.
+const HASH_BUFFER: usize = 1024 * 1024;
 
-/// The files below `folder`, by path.
+/// The files below `folder`, by path, with their digests. Dropped, it stops reading.
 pub(super) async fn list(folder: &Path) -> io::Result<Vec<OutputFile>> {
+    let mut files = names(folder).await?;
+    let unwanted = Unwanted::default();
+    let mut digests = Vec::with_capacity(files.len());
+    for file in &files {
+        digests.push(digest(folder.join(&file.path), file.size, Arc::clone(&unwanted.0)));
+    }
+    let digests: Vec<Digest> = stream::iter(digests).buffered(HASHING).try_collect().await?;
+    for (file, digest) in files.iter_mut().zip(digests) {
+        file.sha256 = digest.to_string();
+    }
+    Ok(files)
+}
+
+/// Set on drop.
+#[derive(Default)]
+struct Unwanted(Arc<AtomicBool>);
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Hashes a file of `size` bytes on a thread of its own.
+async fn digest(path: PathBuf, size: u64, unwanted: Arc<AtomicBool>) -> io::Result<Digest> {
+    let hashing = move || {
+        let about = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let mut file = std::fs::File::open(&path).map_err(about)?;
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; HASH_BUFFER.min(usize::try_from(size).unwrap_or(HASH_BUFFER).max(1))];
+        let mut read = 0;
+        while !unwanted.load(Ordering::Relaxed) {
+            match file.read(&mut buffer) {
+                Ok(0) if read == size => return Ok(hasher.finish()),
+                Ok(0) => break,
+                Ok(count) => {
+                    read += count as u64;
+                    hasher.update(&buffer[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(about(error)),
+            }
+        }
+        Err(about(io::Error::other(format!(
+            "it has {read} bytes instead of {size}: it changed while it was read"
+        ))))
+    };
+    tokio::task::spawn_blocking(hashing).await.map_err(io::Error::other)?
+}
+
+async fn names(folder: &Path) -> io::Result<Vec<OutputFile>> {
     let mut files = Vec::new();
     let mut folders = vec![(folder.to_owned(), String::new())];
     while let Some((folder, prefix)) = folders.pop() {
@@ -83,9 +142,15 @@ pub(super) async fn upload(
 ) -> Result<(), Ending> {
     let mut there = BTreeSet::new();
     let mut rounds = 0;
+    let mut no_room: Option<(Instant, u32)> = None;
     loop {
         let before = there.len();
-        let problem = match round(tools, attempt, folder, files, &mut there).await {
+        let round = round(tools, attempt, folder, files, &mut there).await;
+        let further = there.len() > before;
+        if further {
+            no_room = None;
+        }
+        let problem = match round {
             Ok(()) => return Ok(()),
             Err(Problem::NotCurrent) => return Err(Ending::NotCurrent),
             Err(Problem::Disconnected(problem)) => {
@@ -93,9 +158,26 @@ pub(super) async fn upload(
                 continue_later(rounds).await;
                 continue;
             }
+            Err(Problem::NoRoom(problem)) => {
+                let (since, tries) = *no_room.get_or_insert((Instant::now(), 0));
+                if since.elapsed() >= NO_ROOM_FOR {
+                    let minutes = NO_ROOM_FOR.as_secs() / 60;
+                    let message = format!(
+                        "uploading the results: {problem}; for {minutes} minutes the coordinator had no room: free some \
+                         space below its TVARR_DATA_DIR"
+                    );
+                    return Err(Failure::new(FailureKind::UploadFailed, message).into());
+                }
+                if tries == 0 {
+                    tracing::warn!(problem, "the coordinator has no room for the results: they wait here");
+                }
+                no_room = Some((since, tries + 1));
+                continue_later(tries).await;
+                continue;
+            }
             Err(Problem::Refused(problem)) => problem,
         };
-        rounds = if there.len() > before { 0 } else { rounds + 1 };
+        rounds = if further { 0 } else { rounds + 1 };
         if rounds >= MAX_ROUNDS {
             let message =
                 format!("uploading the results: {problem}; {MAX_ROUNDS} tries in a row did not help");
@@ -114,8 +196,22 @@ enum Problem {
     NotCurrent,
     /// The coordinator cannot be asked now.
     Disconnected(String),
+    /// The coordinator's disk is full, which is none of the attempt's fault.
+    NoRoom(String),
     /// The coordinator or its storage answered that it cannot.
     Refused(String),
+}
+
+impl Problem {
+    /// What an answer to a PUT means, other than that it worked.
+    fn of(status: StatusCode, problem: String) -> Self {
+        match status {
+            StatusCode::GONE => Self::NotCurrent,
+            StatusCode::INSUFFICIENT_STORAGE => Self::NoRoom(problem),
+            StatusCode::SERVICE_UNAVAILABLE => Self::Disconnected(problem),
+            _ => Self::Refused(problem),
+        }
+    }
 }
 
 async fn round(
@@ -152,11 +248,10 @@ async fn connected(tools: &Tools) -> Result<Connection, Problem> {
 }
 
 /// A transfer that broke while the coordinator vanished says nothing about the storage.
-fn unless_gone(tools: &Tools, problem: String) -> Problem {
-    if tools.connection.borrow().is_some() {
-        Problem::Refused(problem)
-    } else {
-        Problem::Disconnected(problem)
+fn unless_gone(tools: &Tools, problem: Problem) -> Problem {
+    match problem {
+        Problem::Refused(problem) if tools.connection.borrow().is_none() => Problem::Disconnected(problem),
+        problem => problem,
     }
 }
 
@@ -197,13 +292,14 @@ async fn addresses(
 }
 
 /// Sends one file; its path when it is there.
-async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Result<String, String> {
+async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Result<String, Problem> {
+    let refused = Problem::Refused;
     failpoint::hit("upload.put.before");
-    let url = tools.coordinator.resolve(&url)?;
+    let url = tools.coordinator.resolve(&url).map_err(refused)?;
     let shown = crate::fetch::shown(&url);
     let open = File::open(folder.join(&file.path))
         .await
-        .map_err(|error| format!("cannot read {}: {error}", file.path))?;
+        .map_err(|error| refused(format!("cannot read {}: {error}", file.path)))?;
     let moved = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&moved);
     let body = ReaderStream::with_capacity(open, READ_BUFFER).inspect_ok(move |bytes| {
@@ -223,18 +319,29 @@ async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Res
             Err(_) => {
                 let now = moved.load(Ordering::Relaxed);
                 if now == last {
-                    return Err(format!("{shown} took nothing of {} for {} s", file.path, STALL.as_secs()));
+                    let stall = STALL.as_secs();
+                    return Err(refused(format!("{shown} took nothing of {} for {stall} s", file.path)));
                 }
                 last = now;
             }
         }
     };
-    let answer = answer.map_err(|error| format!("cannot send {} to {shown}: {}", file.path, cause(error)))?;
+    let answer =
+        answer.map_err(|error| refused(format!("cannot send {} to {shown}: {}", file.path, cause(error))))?;
     if answer.status().is_success() {
         failpoint::hit("upload.put.after");
         return Ok(file.path);
     }
-    Err(format!("{shown} answered {} to {}", answer.status(), file.path))
+    let status = answer.status();
+    let said = words(answer).await;
+    Err(Problem::of(status, format!("{shown} answered {status} to {}{said}", file.path)))
+}
+
+/// What the coordinator says to a refusal, if it does in time.
+async fn words(answer: Response) -> String {
+    let said = async { answer.json::<api::Problem>().await.ok() };
+    let said = timeout(Duration::from_secs(5), said).await.ok().flatten();
+    said.map(|problem| format!(": {}", problem.detail)).unwrap_or_default()
 }
 
 fn cause(error: reqwest::Error) -> String {
@@ -272,5 +379,28 @@ mod tests {
         let files = list(dir.path()).await.unwrap();
         let paths: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.size)).collect();
         assert_eq!(paths, [("720p/seg_0.m4s", 3), ("master.m3u8", 1)]);
+        assert_eq!(files[0].sha256, Digest::of(b"abc").to_string());
+        assert_eq!(files[1].sha256, Digest::of(b"x").to_string());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_while_it_is_hashed_has_no_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        std::fs::write(&path, vec![7; HASH_BUFFER + 1]).unwrap();
+        let hash = |size| digest(path.clone(), size, Arc::default());
+        let whole = hash(HASH_BUFFER as u64 + 1).await.unwrap();
+        assert_eq!(whole, Digest::of(&vec![7; HASH_BUFFER + 1]));
+        assert!(hash(5).await.unwrap_err().to_string().contains("it changed"));
+        assert!(hash(u64::MAX).await.unwrap_err().to_string().contains("it changed"));
+    }
+
+    #[test]
+    fn a_full_coordinator_and_a_lost_attempt_are_told_from_a_refusal() {
+        let of = |status| Problem::of(status, String::new());
+        assert!(matches!(of(StatusCode::GONE), Problem::NotCurrent));
+        assert!(matches!(of(StatusCode::INSUFFICIENT_STORAGE), Problem::NoRoom(_)));
+        assert!(matches!(of(StatusCode::UNPROCESSABLE_ENTITY), Problem::Refused(_)));
+        assert!(matches!(of(StatusCode::SERVICE_UNAVAILABLE), Problem::Disconnected(_)));
     }
 }
