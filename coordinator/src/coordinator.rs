@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use common::{
-    failpoint,
+    id::{AttemptId, JobId},
     preset::{self, Presets},
 };
 use tokio::{
@@ -17,12 +17,13 @@ use crate::{
     fleet::Policy,
     lock::{self, DataLock},
     options::Config,
-    queue::{Handle, Service, Settings, Sweep},
+    queue::{Handle, Service, Settings},
     ready,
     serve::{Stop, serve},
-    session::{self, Sessions},
+    session::{self, Sessions, Uploads},
     storage::{Storage, shared::SharedRoots, sign::Signer},
     store::{self, JobStore, SqliteStore},
+    sweep::{self, Sweeper},
 };
 
 /// How long requests that are under way may take after shutdown began.
@@ -67,6 +68,14 @@ pub struct Coordinator {
     _lock: DataLock,
 }
 
+/// What workers reach by signed URLs.
+struct Media {
+    storage: Storage,
+    shared: SharedRoots,
+    signer: Signer,
+    uploads: Uploads,
+}
+
 impl Coordinator {
     /// Opens the data folder, restores unfinished jobs, binds both ports and serves.
     ///
@@ -81,7 +90,7 @@ impl Coordinator {
             .map_err(|(path, source)| Error::SharedRoot { path, source })?;
         let lock = DataLock::acquire(&config.data_dir)?;
         let objects = config.data_dir.join("objects");
-        let storage = open_storage(objects).await?;
+        let (storage, found) = open_storage(objects).await?;
         let key = config.data_dir.join("signing.key");
         let signer = ready::signing_key(&key).map_err(|source| Error::SigningKey { path: key, source })?;
         let http = bind(config.http, "TVARR_HTTP_PORT").await?;
@@ -105,11 +114,21 @@ impl Coordinator {
             _lock: lock,
         };
         this.queue_tracker.spawn(service.run(this.queue_stop.clone()));
-        this.tracker.spawn(sweep_attempts(storage.clone(), sweeps, this.stop.graceful.clone()));
+        let uploads = Uploads::default();
+        let (lost, left_behind) = mpsc::unbounded_channel();
+        let sweeper = Sweeper::new(storage.clone(), uploads.clone());
+        this.tracker.spawn(sweeper.run(sweeps, left_behind, this.stop.graceful.clone()));
+        this.tracker.spawn(sweep::left_behind(
+            Arc::clone(&this.store),
+            found,
+            lost,
+            this.stop.graceful.clone(),
+        ));
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, presets, &shared);
         this.tracker.spawn(api::sweep::run(api, config.upload_ttl, this.stop.graceful.clone()));
         if let Some((listener, _)) = grpc {
-            this.serve_workers(&config, listener, queue, storage, shared, signer);
+            let media = Media { storage, shared, signer, uploads };
+            this.serve_workers(&config, listener, queue, media);
         }
         if let Some(path) = config.ready_file {
             ready::write(&path, this.http, this.workers)
@@ -158,9 +177,7 @@ impl Coordinator {
         config: &Config,
         listener: TcpListener,
         queue: Handle,
-        storage: Storage,
-        shared: SharedRoots,
-        signer: Signer,
+        Media { storage, shared, signer, uploads }: Media,
     ) {
         let token = config.grpc.as_ref().and_then(|grpc| grpc.token.as_ref());
         if token.is_none() {
@@ -173,6 +190,8 @@ impl Coordinator {
             storage,
             shared,
             signer,
+            uploads,
+            protocols: Arc::default(),
             heartbeat_interval: config.heartbeat_interval,
             lease: config.lease,
             stall_timeout: config.stall_timeout,
@@ -242,9 +261,15 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-async fn open_storage(path: PathBuf) -> Result<Storage, Error> {
+/// The storage, and the attempts that have objects in it: listed before anything new can begin.
+async fn open_storage(path: PathBuf) -> Result<(Storage, Vec<(JobId, AttemptId)>), Error> {
     let folder = path.clone();
-    let opened = tokio::task::spawn_blocking(move || Storage::open_local(&folder)).await;
+    let opening = move || {
+        let storage = Storage::open_local(&folder)?;
+        let found = storage.attempts()?;
+        Ok((storage, found))
+    };
+    let opened = tokio::task::spawn_blocking(opening).await;
     let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
     opened.map_err(|source| Error::Storage { path, source })
 }
@@ -254,26 +279,4 @@ async fn bind(address: SocketAddr, port: &'static str) -> Result<(TcpListener, S
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
-}
-
-/// Removes the objects of attempts that the queue has no use for.
-async fn sweep_attempts(
-    storage: Storage,
-    mut sweeps: mpsc::UnboundedReceiver<Sweep>,
-    stop: CancellationToken,
-) {
-    loop {
-        let sweep = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            sweep = sweeps.recv() => sweep,
-        };
-        let Some(Sweep { job, attempt }) = sweep else { return };
-        failpoint::hit("attempt.sweep.before");
-        match storage.delete_attempt(job, attempt).await {
-            Ok(removed) => tracing::debug!(%job, %attempt, removed, "swept"),
-            Err(error) => tracing::warn!(%job, %attempt, %error, "objects of an attempt stay behind"),
-        }
-        failpoint::hit("attempt.sweep.after");
-    }
 }

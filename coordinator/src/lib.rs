@@ -13,6 +13,7 @@ mod serve;
 mod session;
 pub mod storage;
 pub mod store;
+mod sweep;
 mod text;
 
 mod coordinator;

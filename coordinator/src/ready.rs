@@ -62,6 +62,8 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use common::id::{AttemptId, Epoch, TaskId};
+
     use super::*;
     use crate::storage::sign::{Action, Claim};
 
@@ -69,7 +71,8 @@ mod tests {
     fn the_key_is_made_once_and_for_the_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signing.key");
-        let claim = Claim { action: Action::Read, target: "a", expires: 1, size: 0 };
+        let attempt = AttemptId { task: TaskId::new(), epoch: Epoch(1) };
+        let claim = Claim { action: Action::Read, target: "a", attempt, size: 0, sha256: None };
         let first = signing_key(&path).unwrap().url(claim);
         assert_eq!(signing_key(&path).unwrap().url(claim), first);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -43,6 +43,11 @@ pub(crate) enum Error {
         problem: String,
         remedy: String,
     },
+    /// What the request is about was there, and is over.
+    Gone {
+        problem: String,
+        remedy: String,
+    },
     StorageFull,
     Unavailable {
         problem: String,
@@ -75,9 +80,19 @@ impl Error {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::Gone { .. } => StatusCode::GONE,
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Seconds after which the same request may work.
+    const fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::StorageFull => Some(30),
+            Self::Unavailable { .. } => Some(5),
+            _ => None,
         }
     }
 
@@ -94,15 +109,16 @@ impl Error {
             Self::TooLarge { .. } => ("too-large", "Too large"),
             Self::MediaType { .. } => ("media-type", "Media type not taken"),
             Self::Forbidden { .. } => ("forbidden", "Not allowed from there"),
+            Self::Gone { .. } => ("gone", "Over"),
             Self::StorageFull => ("storage-full", "No space left"),
             Self::Unavailable { .. } => ("unavailable", "Not possible at the moment"),
             Self::Internal { .. } => ("internal", "The coordinator failed"),
         };
         let (detail, field, remedy) = match self {
             Self::Invalid { field, problem, remedy } => (problem, Some(field), Some(remedy)),
-            Self::Malformed { problem, remedy } | Self::Forbidden { problem, remedy } => {
-                (problem, None, Some(remedy))
-            }
+            Self::Malformed { problem, remedy }
+            | Self::Forbidden { problem, remedy }
+            | Self::Gone { problem, remedy } => (problem, None, Some(remedy)),
             Self::NotFound { what } => (what, None, None),
             Self::MethodNotAllowed => (
                 "this resource does not have that method; the Allow header names those it has".to_owned(),
@@ -163,6 +179,9 @@ impl From<storage::Error> for Error {
                 problem: text,
                 remedy: "send the whole file again; nothing of it was kept".to_owned(),
             },
+            storage::Error::Digest { .. } => {
+                Self::invalid("body", text, "send the file again; nothing of it was kept")
+            }
             storage::Error::Full { .. } => Self::StorageFull,
             storage::Error::Store { .. } => Self::Internal { problem: text },
         }
@@ -174,14 +193,14 @@ impl IntoResponse for Error {
         if let Self::Internal { problem } | Self::Unavailable { problem } = &self {
             tracing::warn!(%problem, "a request could not be answered");
         }
-        if self == Self::StorageFull {
-            tracing::error!("no space left for objects");
-        }
+        let retry_after = self.retry_after();
         let status = self.status();
         let mut response = (status, Json(self.into_problem())).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response
     }
 }

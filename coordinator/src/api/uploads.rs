@@ -48,7 +48,8 @@ async fn receive(api: &Api, filename: &str, request: Request) -> Result<Response
     let filename = safe_name(filename);
     let key = Key::upload(id, &filename);
     let expect = announced.map_or(Expect::AtMost(api.max_upload), Expect::Exactly);
-    let size = api.storage.put(&key, expect, Body::into_data_stream(request.into_body())).await?;
+    let mut body = Body::into_data_stream(request.into_body());
+    let size = api.storage.put(&key, expect, &mut body).await?.size;
     if size == 0 {
         api.storage.delete_prefix(&Prefix::upload(id)).await?;
         return Err(empty());

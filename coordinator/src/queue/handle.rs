@@ -225,6 +225,7 @@ pub(super) enum Command {
     Register(Box<Registration>, SessionId, mpsc::Sender<ToWorker>, oneshot::Sender<Welcome>),
     Heartbeat(SessionId, Beat),
     AttemptStarted(SessionId, AttemptId, Vec<String>, Option<MediaInfo>),
+    IsCurrent(AttemptId, oneshot::Sender<bool>),
     UploadGrant(SessionId, AttemptId, oneshot::Sender<Result<UploadGrant, Error>>),
     AttemptFinished(SessionId, AttemptId, AttemptResult, Vec<String>),
     WorkerDraining(SessionId),
@@ -351,6 +352,14 @@ impl Handle {
         Ok(attempt.map(|attempt| (attempt, stored.job.result.outputs)))
     }
 
+    /// Where the input of a job is.
+    ///
+    /// # Errors
+    /// There is no such job, or the store cannot be read.
+    pub async fn input(&self, job: JobId) -> Result<JobInput, Error> {
+        Ok(self.stored(job).await?.job.request.input.clone())
+    }
+
     /// Keys of the objects that are inputs of jobs which have not ended: they must not be removed.
     ///
     /// # Errors
@@ -412,6 +421,15 @@ impl Handle {
         input: Option<MediaInfo>,
     ) {
         self.tell(Command::AttemptStarted(session, attempt, argv, input)).await;
+    }
+
+    /// Whether the attempt is its task's current one: it runs, or waits for its worker to come back within its grace or,
+    /// after a restart of the coordinator, within its lease.
+    ///
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub async fn is_current(&self, attempt: AttemptId) -> Result<bool, Error> {
+        self.ask(|answer| Command::IsCurrent(attempt, answer)).await
     }
 
     /// Who may upload: the job, if the attempt is current and this session's.

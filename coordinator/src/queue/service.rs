@@ -202,6 +202,9 @@ impl Service {
             Command::AttemptStarted(session, attempt, argv, input) => {
                 self.state.attempt_started(session, attempt, argv, input, now);
             }
+            Command::IsCurrent(attempt, answer) => {
+                let _ = answer.send(self.state.current(attempt).is_some());
+            }
             Command::UploadGrant(session, attempt, answer) => {
                 let _ = answer.send(self.state.upload_grant(session, attempt));
             }

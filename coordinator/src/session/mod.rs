@@ -5,13 +5,21 @@
 //! queue is told once.
 
 mod auth;
+mod current;
 mod hello;
 mod objects;
 mod stream;
+mod uploads;
 mod urls;
 mod wire;
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -36,7 +44,8 @@ use tonic::{
 };
 use tracing::Instrument as _;
 
-use self::{auth::Auth, objects::Objects, stream::Session};
+pub(crate) use self::uploads::Uploads;
+use self::{auth::Auth, current::Current, objects::Objects, stream::Session};
 use crate::{
     api::problem,
     queue,
@@ -58,6 +67,9 @@ pub(crate) struct Sessions {
     pub(crate) storage: Storage,
     pub(crate) shared: SharedRoots,
     pub(crate) signer: Signer,
+    pub(crate) uploads: Uploads,
+    /// What each open session has agreed on.
+    pub(crate) protocols: Arc<Mutex<HashMap<SessionId, u32>>>,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) lease: Duration,
     pub(crate) stall_timeout: Duration,
@@ -72,7 +84,10 @@ pub(crate) fn router(sessions: Sessions, token: Option<&Secret>) -> Router {
         storage: sessions.storage.clone(),
         shared: sessions.shared.clone(),
         signer: sessions.signer.clone(),
-        writing: Arc::default(),
+        current: Current::new(sessions.queue.clone()),
+        uploads: sessions.uploads.clone(),
+        stop: sessions.stop.clone(),
+        tracker: sessions.tracker.clone(),
     });
     let service = WorkerServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE);
     let grpc = Routes::new(InterceptedService::new(service, Auth::new(token)));
@@ -129,9 +144,27 @@ impl WorkerService for Sessions {
         let attempt = hello::attempt(&request.task_id, request.epoch)?;
         let files = wire::outputs(request.files).map_err(Status::invalid_argument)?;
         let grant = self.queue.upload_grant(session, attempt).await.map_err(|error| status(&error))?;
-        Ok(Response::new(proto::OpenUploadsResponse {
-            urls: urls::uploads(&self.signer, grant, &files, urls::now()),
-        }))
+        if let Some(problem) = wire::undigested(&files, self.protocol(session)) {
+            return Err(Status::invalid_argument(problem));
+        }
+        self.uploads.grant(grant.job, attempt, &files).map_err(Status::invalid_argument)?;
+        Ok(Response::new(proto::OpenUploadsResponse { urls: urls::uploads(&self.signer, grant, &files) }))
+    }
+}
+
+impl Sessions {
+    fn agreed(&self, session: SessionId, protocol: u32) {
+        self.protocols.lock().unwrap_or_else(PoisonError::into_inner).insert(session, protocol);
+    }
+
+    fn ended(&self, session: SessionId) {
+        self.protocols.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
+    }
+
+    /// What the session has agreed on; the newest when it has just ended.
+    fn protocol(&self, session: SessionId) -> u32 {
+        let protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);
+        protocols.get(&session).copied().unwrap_or(proto::PROTOCOL_MAX)
     }
 }
 

@@ -1,39 +1,46 @@
 //! Bytes for workers: GET, HEAD and PUT of what a signed URL names, and of nothing else.
 
-use std::{
-    collections::HashSet,
-    path::Path as FilePath,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path as FilePath, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{Path, Query, Request, State, rejection::QueryRejection},
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use common::id::AttemptId;
 use futures::StreamExt as _;
 use hyper::{HeaderMap, Method, StatusCode, header};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::urls::now;
+use super::{
+    current::Current,
+    uploads::{Begin, Uploads, Writing},
+};
 use crate::{
     api::problem::Error as Problem,
     storage::{
         Error, Expect, Key, Storage,
         respond::{Presentation, Source, respond},
         shared::{Refused as NotShared, SharedRoots},
-        sign::{Action, Params, Signer},
+        sign::{Action, Leave, Params, Signer},
     },
 };
+
+/// How long the rest of a refused body is taken and thrown away: who is hung up on while sending does not hear the answer.
+const LINGER: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(super) struct Objects {
     pub(super) storage: Storage,
     pub(super) shared: SharedRoots,
     pub(super) signer: Signer,
-    /// Objects that are being written at the moment.
-    pub(super) writing: Arc<Mutex<HashSet<Key>>>,
+    pub(super) current: Current,
+    pub(super) uploads: Uploads,
+    /// Ends what lingers.
+    pub(super) stop: CancellationToken,
+    pub(super) tracker: TaskTracker,
 }
 
 pub(super) fn router(objects: Objects) -> Router {
@@ -46,14 +53,100 @@ pub(super) fn router(objects: Objects) -> Router {
 type Signed = Result<Query<Params>, QueryRejection>;
 
 impl Objects {
-    fn verify(&self, action: Action, target: &str, params: Signed) -> Result<Params, Problem> {
+    fn verify(&self, action: Action, target: &str, params: Signed) -> Result<Leave, Problem> {
         let refused = |problem: String| Problem::Forbidden {
             problem,
             remedy: "use the URL exactly as the coordinator gave it".to_owned(),
         };
         let Query(params) = params.map_err(|_| refused("the URL is not signed".to_owned()))?;
-        self.signer.verify(action, target, &params, now()).map_err(|error| refused(error.to_string()))?;
-        Ok(params)
+        self.signer.verify(action, target, &params).map_err(|error| refused(error.to_string()))
+    }
+
+    async fn may_read(&self, action: Action, target: &str, params: Signed) -> Result<(), Problem> {
+        let Leave { attempt, .. } = self.verify(action, target, params)?;
+        if self.current.lately(attempt).await? { Ok(()) } else { Err(over(attempt)) }
+    }
+
+    /// Writes an object, for as long as its attempt is current: looked at before and after, so that no object of an attempt
+    /// that is over stays. The order is what makes the removal safe: who writes is registered before the first look, and
+    /// files are only counted when nobody writes (see [`Uploads::seal`]), so nothing that was counted is ever removed.
+    async fn bring(&self, leave: Leave, key: &Key, body: &mut BodyDataStream) -> Result<StatusCode, Problem> {
+        let Leave { attempt, size, sha256 } = leave;
+        let writing = match self.uploads.begin(attempt, key, size, sha256) {
+            Begin::Write(writing) => writing,
+            Begin::There => {
+                // The worker did not hear the answer.
+                while let Some(Ok(_)) = body.next().await {}
+                return Ok(StatusCode::NO_CONTENT);
+            }
+            Begin::Sealed => {
+                return Err(Problem::Conflict {
+                    problem: format!("{key}: the attempt has reported its end"),
+                });
+            }
+        };
+        let brought = tokio::select! {
+            biased;
+            () = writing.stopped() => None,
+            brought = self.write(leave, key, body, &writing) => Some(brought),
+        };
+        let brought = match brought {
+            Some(brought) => brought,
+            None if self.current.now(attempt).await? => {
+                return Err(Problem::Conflict {
+                    problem: format!("{key} is being written by another request"),
+                });
+            }
+            None => Err(over(attempt)),
+        };
+        if matches!(brought, Err(Problem::Gone { .. })) {
+            drop(writing);
+            self.uploads.forget(attempt);
+        }
+        brought
+    }
+
+    async fn write(
+        &self,
+        Leave { attempt, size, sha256 }: Leave,
+        key: &Key,
+        body: &mut BodyDataStream,
+        writing: &Writing,
+    ) -> Result<StatusCode, Problem> {
+        if !self.current.now(attempt).await? {
+            return Err(over(attempt));
+        }
+        let written =
+            self.storage.put(key, Expect::File { size, sha256 }, body).await.inspect_err(|error| {
+                if !matches!(error, Error::BrokenOff { .. } | Error::Full { .. }) {
+                    tracing::warn!(%key, %error, "a worker's file could not be stored");
+                }
+            })?;
+        if !self.current.now(attempt).await? {
+            if let Err(error) = self.storage.delete(key).await {
+                tracing::warn!(%key, %error, "a file of a superseded attempt stays until the next start");
+            }
+            return Err(over(attempt));
+        }
+        if let Some(digest) = written.sha256 {
+            writing.stored(written.size, digest);
+        }
+        Ok(StatusCode::CREATED)
+    }
+
+    fn linger(&self, mut body: BodyDataStream) {
+        let rest = async move { while let Some(Ok(_)) = body.next().await {} };
+        let rest = self.stop.clone().run_until_cancelled_owned(tokio::time::timeout(LINGER, rest));
+        self.tracker.spawn(rest);
+    }
+}
+
+fn over(attempt: AttemptId) -> Problem {
+    Problem::Gone {
+        problem: format!(
+            "attempt {attempt} is not current any more: its lease was lost, its job is over, or another took its place"
+        ),
+        remedy: "stop the attempt; nothing that it does counts".to_owned(),
     }
 }
 
@@ -64,7 +157,7 @@ async fn read(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    objects.verify(Action::Read, &target, params)?;
+    objects.may_read(Action::Read, &target, params).await?;
     let key = key(&target)?;
     let object = objects.storage.open(&key).await?;
     send(&method, &headers, Source::Object(Box::new(object)), key.name()).await
@@ -78,7 +171,7 @@ async fn read_shared(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let path = format!("/{target}");
-    objects.verify(Action::ReadShared, &path, params)?;
+    objects.may_read(Action::ReadShared, &path, params).await?;
     let opened = {
         let path = path.clone();
         let open = move || {
@@ -112,58 +205,31 @@ async fn write(
     params: Signed,
     request: Request,
 ) -> Result<Response, Problem> {
-    let size = objects.verify(Action::Write, &target, params)?.size();
+    let leave = objects.verify(Action::Write, &target, params)?;
     let key = key(&target)?;
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    match announced.and_then(|text| text.parse::<u64>().ok()) {
-        Some(announced) if announced == size => {}
-        Some(announced) => {
-            return Err(Problem::Malformed {
-                problem: format!("the body has {announced} bytes and the URL was signed for {size}"),
-                remedy: "ask for new upload URLs when a file has changed".to_owned(),
-            });
-        }
-        None => {
-            return Err(Problem::Malformed {
-                problem: "the body's length is not said".to_owned(),
-                remedy: "send a Content-Length header".to_owned(),
-            });
-        }
-    }
-    let _writing = Writing::begin(&objects.writing, &key)
-        .ok_or_else(|| Problem::Conflict { problem: format!("{key} is being written by another request") })?;
+    let announced = announced(request.headers(), leave.size);
     let mut body = Body::into_data_stream(request.into_body());
-    if objects.storage.size(&key).await? == Some(size) {
-        // Taken and thrown away: who is hung up on while sending does not hear the answer.
-        while let Some(Ok(_)) = body.next().await {}
-        return Ok(StatusCode::NO_CONTENT.into_response());
+    let brought = match announced {
+        Ok(()) => objects.bring(leave, &key, &mut body).await,
+        Err(problem) => Err(problem),
+    };
+    if brought.is_err() {
+        objects.linger(body);
     }
-    match objects.storage.put(&key, Expect::Exactly(size), body).await {
-        Ok(_) => Ok(StatusCode::CREATED.into_response()),
-        Err(error) => {
-            if !matches!(error, Error::BrokenOff { .. }) {
-                tracing::warn!(%key, %error, "a worker's file could not be stored");
-            }
-            Err(error.into())
-        }
-    }
+    brought.map(|status| status.into_response())
 }
 
-/// The right to write an object, until dropped.
-struct Writing {
-    keys: Arc<Mutex<HashSet<Key>>>,
-    key: Key,
-}
-
-impl Writing {
-    fn begin(keys: &Arc<Mutex<HashSet<Key>>>, key: &Key) -> Option<Self> {
-        let free = keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-        free.then(|| Self { keys: Arc::clone(keys), key: key.clone() })
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+fn announced(headers: &HeaderMap, size: u64) -> Result<(), Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match announced.and_then(|text| text.parse::<u64>().ok()) {
+        Some(announced) if announced == size => Ok(()),
+        Some(announced) => Err(Problem::Malformed {
+            problem: format!("the body has {announced} bytes and the URL was signed for {size}"),
+            remedy: "ask for new upload URLs when a file has changed".to_owned(),
+        }),
+        None => Err(Problem::Malformed {
+            problem: "the body's length is not said".to_owned(),
+            remedy: "send a Content-Length header".to_owned(),
+        }),
     }
 }

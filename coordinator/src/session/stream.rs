@@ -8,8 +8,9 @@ use std::{net::SocketAddr, panic::AssertUnwindSafe, time::Duration};
 use common::{
     failpoint,
     failure::FailureKind,
-    id::{AttemptId, SessionId},
+    id::{AttemptId, JobId, SessionId},
     proto::{self, coordinator_message, worker_message::Message},
+    worker::OutputFile,
 };
 use futures::FutureExt as _;
 use tokio::{sync::mpsc, time::timeout};
@@ -17,10 +18,13 @@ use tonic::{Status, Streaming};
 
 use super::{
     Sessions, hello,
-    urls::{self, InputUrls},
+    urls::InputUrls,
     wire::{self, Terms},
 };
-use crate::queue::{AttemptResult, Beat, ToWorker, Welcome};
+use crate::{
+    queue::{AttemptResult, Beat, ToWorker, Welcome},
+    storage,
+};
 
 /// Time for Hello.
 const HELLO: Duration = Duration::from_secs(10);
@@ -89,8 +93,10 @@ impl Session {
             .map_err(|error| super::status(&error))?;
         let session = welcome.session;
         tracing::info!(%worker, %session, name, "worker registered");
+        self.server.agreed(session, accepted.protocol);
         let served = AssertUnwindSafe(self.serve(welcome, accepted.protocol, inbound, messages, &terms));
         let end = served.catch_unwind().await;
+        self.server.ended(session);
         self.server.queue.disconnected(session).await;
         tracing::info!(%worker, %session, name, "worker disconnected");
         end.unwrap_or_else(|_| Err(Status::internal("the session failed; see the coordinator's log")))
@@ -150,7 +156,7 @@ impl Session {
 
     async fn tell(&self, mut messages: mpsc::Receiver<ToWorker>, terms: &Terms) -> End {
         while let Some(message) = messages.recv().await {
-            match wire::to_wire(message, terms, urls::now()) {
+            match wire::to_wire(message, terms) {
                 Ok(message) => self.say(message).await?,
                 Err(reason) => return Err(Status::aborted(reason)),
             }
@@ -221,29 +227,56 @@ impl Session {
 
     async fn finished(&self, session: SessionId, attempt: AttemptId, finished: proto::AttemptFinished) {
         let log_tail = wire::log_lines(&finished.log_tail, wire::MAX_LOG_TAIL);
-        let result = self.check(session, attempt, wire::result(finished.result)).await;
+        let (result, checked) = self.check(session, attempt, wire::result(finished.result)).await;
         failpoint::hit("attempt.checked");
         self.server.queue.attempt_finished(session, attempt, result, log_tail).await;
         failpoint::hit("attempt.queued");
+        if checked {
+            // After the queue was told: what asks the queue from here on hears that the attempt is over.
+            self.server.uploads.forget(attempt);
+        }
     }
 
-    /// A success counts only when its files are in the storage.
-    async fn check(&self, session: SessionId, attempt: AttemptId, result: AttemptResult) -> AttemptResult {
-        let AttemptResult::Succeeded { outputs, .. } = &result else { return result };
-        if outputs.is_empty() {
-            return result;
-        }
-        // A stale attempt is told to the queue as it is, which ignores it.
-        let Ok(grant) = self.server.queue.upload_grant(session, attempt).await else { return result };
-        let failed = |problem: String| {
-            tracing::warn!(job = %grant.job, %attempt, problem, "an attempt's files are not what it reported");
-            wire::failed(FailureKind::UploadFailed, problem)
+    /// A success counts only when its files are in the storage; whether that was looked at.
+    async fn check(
+        &self,
+        session: SessionId,
+        attempt: AttemptId,
+        result: AttemptResult,
+    ) -> (AttemptResult, bool) {
+        let AttemptResult::Succeeded { mut outputs, warnings, progress, damage } = result else {
+            return (result, false);
         };
-        match self.server.storage.check_outputs(grant.job, attempt, outputs).await {
-            Ok(None) => result,
-            Ok(Some(problem)) => failed(problem),
-            Err(error) => failed(format!("the uploaded files could not be checked: {error}")),
+        // A stale attempt is told to the queue as it is, which ignores it.
+        let grant = self.server.queue.upload_grant(session, attempt).await;
+        let (Ok(grant), false) = (grant, outputs.is_empty()) else {
+            return (AttemptResult::Succeeded { outputs, warnings, progress, damage }, false);
+        };
+        let problem = match self.look(grant.job, attempt, session, &mut outputs).await {
+            Ok(None) => return (AttemptResult::Succeeded { outputs, warnings, progress, damage }, true),
+            Ok(Some(problem)) => problem,
+            Err(error) => format!("the uploaded files could not be checked: {error}"),
+        };
+        tracing::warn!(job = %grant.job, %attempt, problem, "an attempt's files are not what it reported");
+        (wire::failed(FailureKind::UploadFailed, problem), true)
+    }
+
+    /// What is wrong with the files, in words.
+    async fn look(
+        &self,
+        job: JobId,
+        attempt: AttemptId,
+        session: SessionId,
+        outputs: &mut [OutputFile],
+    ) -> Result<Option<String>, storage::Error> {
+        let Sessions { uploads, storage, .. } = &self.server;
+        if let Some(problem) = wire::undigested(outputs, self.server.protocol(session)) {
+            return Ok(Some(problem));
         }
+        if let Err(problem) = uploads.seal(job, attempt, outputs) {
+            return Ok(Some(problem));
+        }
+        storage.check_outputs(job, attempt, outputs, |key| uploads.digest(attempt, key)).await
     }
 }
 

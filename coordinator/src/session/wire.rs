@@ -1,6 +1,7 @@
 //! The queue's words and the wire's, one into the other.
 
 use common::{
+    digest::Digest,
     failure::{Failure, FailureKind},
     id::{AttemptId, JobId},
     media::MediaInfo,
@@ -10,7 +11,7 @@ use common::{
 
 use super::{
     hello::{progress, shorten},
-    urls::{InputUrls, Seconds},
+    urls::InputUrls,
 };
 use crate::{
     queue::{Assignment, AttemptResult, InputLocation, JobInput, ToWorker},
@@ -44,9 +45,9 @@ pub(super) struct Terms {
 }
 
 /// A message to the worker; `Err` ends the stream with a reason.
-pub(super) fn to_wire(message: ToWorker, terms: &Terms, now: Seconds) -> Result<Message, String> {
+pub(super) fn to_wire(message: ToWorker, terms: &Terms) -> Result<Message, String> {
     Ok(match message {
-        ToWorker::Assign(assignment) => Message::Assign(assign(*assignment, terms, now)),
+        ToWorker::Assign(assignment) => Message::Assign(assign(*assignment, terms)),
         ToWorker::Stop { attempt, reason } => Message::StopAttempt(proto::StopAttempt {
             task_id: attempt.task.to_string(),
             epoch: attempt.epoch.0,
@@ -70,7 +71,7 @@ pub(super) fn to_wire(message: ToWorker, terms: &Terms, now: Seconds) -> Result<
     })
 }
 
-fn assign(assignment: Assignment, terms: &Terms, now: Seconds) -> proto::Assign {
+fn assign(assignment: Assignment, terms: &Terms) -> proto::Assign {
     let Assignment { job, attempt, preset, spec, input, encoder, device, on_damaged_input, time_limit } =
         assignment;
     proto::Assign {
@@ -81,7 +82,7 @@ fn assign(assignment: Assignment, terms: &Terms, now: Seconds) -> proto::Assign 
         spec_json: serde_json::to_string(&*spec).expect("a spec is JSON"),
         encoder: encoder.unwrap_or_default(),
         device: device.map(Into::into),
-        input: Some(wire_input(job, &input, terms, now)),
+        input: Some(wire_input(job, attempt, &input, terms)),
         stall_timeout_ms: terms.stall_timeout_ms,
         time_limit_ms: time_limit.map_or(0, |limit| limit.as_millis().try_into().unwrap_or(u64::MAX).max(1)),
         on_damaged_input: proto::OnDamagedInput::from(on_damaged_input).into(),
@@ -92,13 +93,13 @@ fn wire_attempt(attempt: AttemptId) -> proto::RunningAttempt {
     proto::RunningAttempt { task_id: attempt.task.to_string(), epoch: attempt.epoch.0 }
 }
 
-fn wire_input(job: JobId, input: &JobInput, terms: &Terms, now: Seconds) -> proto::Input {
+fn wire_input(job: JobId, attempt: AttemptId, input: &JobInput, terms: &Terms) -> proto::Input {
     use proto::input::Location;
     let location = match input.location() {
         InputLocation::Url(url) => Location::Url(url.clone()),
-        InputLocation::Object(key) => Location::Url(terms.urls.object(key, now)),
+        InputLocation::Object(key) => Location::Url(terms.urls.object(attempt, key)),
         InputLocation::Path(path) if shares(&terms.shared_roots, path) => Location::Path(path.clone()),
-        InputLocation::Path(path) => Location::Url(terms.urls.shared(path, now)),
+        InputLocation::Path(path) => Location::Url(terms.urls.shared(attempt, path)),
     };
     tracing::debug!(%job, name = input.name(), "input located");
     proto::Input { location: Some(location), name: input.name().to_owned() }
@@ -191,11 +192,6 @@ fn damage(damage: proto::Damage) -> Damage {
     }
 }
 
-/// 64 lower-case hexadecimal digits.
-fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 pub(super) fn failed(kind: FailureKind, message: String) -> AttemptResult {
     AttemptResult::Failed { failure: Failure::new(kind, message), missing: Need::default() }
 }
@@ -218,12 +214,21 @@ pub(super) fn outputs(files: Vec<proto::OutputFile>) -> Result<Vec<OutputFile>, 
                 return Err(format!("the output {:?} is named twice", file.path));
             }
             let content_type = shorten(&file.content_type, 128);
-            if !(file.sha256.is_empty() || is_sha256(&file.sha256)) {
+            if !file.sha256.is_empty() && file.sha256.parse::<Digest>().is_err() {
                 return Err(format!("the digest of {:?} is no SHA-256", file.path));
             }
             Ok(OutputFile { path: file.path, size: file.size, content_type, sha256: file.sha256 })
         })
         .collect()
+}
+
+/// Why files without a digest are not taken from a worker of this protocol version, if they are not.
+pub(super) fn undigested(files: &[OutputFile], protocol: u32) -> Option<String> {
+    if protocol < proto::DIGESTS_SINCE {
+        return None;
+    }
+    let file = files.iter().find(|file| file.sha256.is_empty())?;
+    Some(format!("{:?} was reported without its SHA-256, which protocol {protocol} asks for", file.path))
 }
 
 #[cfg(test)]
@@ -244,6 +249,17 @@ mod tests {
         assert_eq!(outputs(vec![file("a.mp4"), file("b/a.mp4")]).unwrap().len(), 2);
         assert!(outputs(vec![file("../a.mp4")]).unwrap_err().contains("no relative path"));
         assert!(outputs(vec![file("a.mp4"), file("a.mp4")]).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn only_the_first_protocol_knows_no_digests() {
+        let files = outputs(vec![file("a.mp4")]).unwrap();
+        assert_eq!(undigested(&files, 1), None);
+        assert!(undigested(&files, 2).unwrap().contains("a.mp4"));
+        let digested = proto::OutputFile { sha256: Digest::of(b"x").to_string(), ..file("a.mp4") };
+        assert_eq!(undigested(&outputs(vec![digested.clone()]).unwrap(), 2), None);
+        let wrong = proto::OutputFile { sha256: digested.sha256.to_uppercase(), ..digested };
+        assert!(outputs(vec![wrong]).unwrap_err().contains("no SHA-256"));
     }
 
     #[test]

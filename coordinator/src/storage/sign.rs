@@ -1,11 +1,16 @@
-//! Signed URLs: leave to do one thing to one object until a time, given to whoever holds the URL.
+//! Signed URLs: leave to do one thing to one object for one attempt, given to whoever holds the URL.
 //!
-//! A worker has no other way to any object. The signature covers what is done, to what, until when and how many bytes at
-//! most; checking it takes the same time whatever was wrong with it.
+//! A worker has no other way to any object. The signature covers what is done, to what, for which attempt, and the size and
+//! digest of what is brought; checking it takes the same time whatever was wrong with it. There is no clock in it: a URL
+//! opens for exactly as long as its attempt is current, which is for the queue to say.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use common::{
+    digest::Digest,
+    id::{AttemptId, Epoch, TaskId},
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use sha2::Sha256;
@@ -47,37 +52,39 @@ pub struct Claim<'a> {
     pub action: Action,
     /// Key of the object, or the shared file's absolute path.
     pub target: &'a str,
-    /// Seconds since 1970 at which the URL stops working, by the coordinator's clock.
-    pub expires: u64,
+    /// The URL opens while this is current.
+    pub attempt: AttemptId,
     /// Exact size of the body of a PUT, 0 for reading.
     pub size: u64,
+    /// Digest of the body of a PUT; `None` for reading, and for a worker that does not say.
+    pub sha256: Option<Digest>,
 }
 
 /// The query of a signed URL.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Params {
-    expires: u64,
+    task: TaskId,
+    epoch: Epoch,
     #[serde(default)]
     size: u64,
+    /// As text: an absent digest and none are the same.
+    #[serde(default)]
+    sha256: String,
     signature: String,
 }
 
-impl Params {
-    /// Bytes that a PUT has to bring.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.size
-    }
+/// What a signature was found to cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leave {
+    pub attempt: AttemptId,
+    pub size: u64,
+    pub sha256: Option<Digest>,
 }
 
 /// Why a URL is not honoured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error("the URL's signature does not fit: it was changed, or signed with another key")]
-    Signature,
-    #[error("the URL has expired; ask the coordinator for a new one")]
-    Expired,
-}
+#[error("the URL's signature does not fit: it was changed, or signed with another key")]
+pub struct Refused;
 
 /// Signs and checks.
 #[derive(Clone)]
@@ -102,26 +109,38 @@ impl Signer {
     pub fn url(&self, claim: Claim<'_>) -> String {
         let signature = URL_SAFE_NO_PAD.encode(self.mac_of(claim).finalize().into_bytes());
         let path = encode_path(claim.target.trim_start_matches('/'));
-        let Claim { action, expires, size, .. } = claim;
-        let size = if size > 0 { format!("&size={size}") } else { String::new() };
-        format!("{}{path}?expires={expires}{size}&signature={signature}", action.route())
+        let Claim { action, attempt, size, sha256, .. } = claim;
+        let mut query = format!("task={}&epoch={}", attempt.task, attempt.epoch);
+        if size > 0 {
+            query.push_str(&format!("&size={size}"));
+        }
+        if let Some(sha256) = sha256 {
+            query.push_str(&format!("&sha256={sha256}"));
+        }
+        format!("{}{path}?{query}&signature={signature}", action.route())
     }
 
-    /// Checks what came in against `params`. `now` in seconds since 1970.
+    /// Checks what came in against `params`. Whether the attempt is current is not looked at.
     ///
     /// # Errors
-    /// The signature is not over exactly this, or the time is over.
-    pub fn verify(&self, action: Action, target: &str, params: &Params, now: u64) -> Result<(), Refused> {
-        let claim = Claim { action, target, expires: params.expires, size: params.size };
-        let signature = URL_SAFE_NO_PAD.decode(&params.signature).map_err(|_| Refused::Signature)?;
-        self.mac_of(claim).verify_slice(&signature).map_err(|_| Refused::Signature)?;
-        if now >= params.expires { Err(Refused::Expired) } else { Ok(()) }
+    /// The signature is not over exactly this.
+    pub fn verify(&self, action: Action, target: &str, params: &Params) -> Result<Leave, Refused> {
+        let attempt = AttemptId { task: params.task, epoch: params.epoch };
+        let sha256 = match params.sha256.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| Refused)?),
+        };
+        let claim = Claim { action, target, attempt, size: params.size, sha256 };
+        let signature = URL_SAFE_NO_PAD.decode(&params.signature).map_err(|_| Refused)?;
+        self.mac_of(claim).verify_slice(&signature).map_err(|_| Refused)?;
+        Ok(Leave { attempt, size: params.size, sha256 })
     }
 
     fn mac_of(&self, claim: Claim<'_>) -> Hmac<Sha256> {
         // Targets hold no line feed (they are checked paths), so the fields cannot run into each other.
-        let Claim { action, target, expires, size } = claim;
-        let text = format!("{}\n{expires}\n{size}\n{target}", action.word());
+        let Claim { action, target, attempt: AttemptId { task, epoch }, size, sha256 } = claim;
+        let sha256 = sha256.map(|sha256| sha256.to_string()).unwrap_or_default();
+        let text = format!("{}\n{task}\n{epoch}\n{size}\n{sha256}\n{target}", action.word());
         let mut mac = self.mac.clone();
         mac.update(text.as_bytes());
         mac
@@ -165,24 +184,31 @@ pub fn encode_path(path: &str) -> String {
 mod tests {
     use super::*;
 
-    const NOW: u64 = 1_000;
-
     fn signer() -> Signer {
         Signer::new(&[7; KEY_LENGTH])
     }
 
+    fn attempt() -> AttemptId {
+        let task = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        AttemptId { task, epoch: Epoch(3) }
+    }
+
     fn claim(target: &str) -> Claim<'_> {
-        Claim { action: Action::Write, target, expires: NOW + 10, size: 5 }
+        let sha256 = Some(Digest::of(b"12345"));
+        Claim { action: Action::Write, target, attempt: attempt(), size: 5, sha256 }
     }
 
     fn params(url: &str) -> Params {
-        let mut params = Params { expires: 0, size: 0, signature: String::new() };
+        let AttemptId { task, epoch } = attempt();
+        let mut params = Params { task, epoch, size: 0, sha256: String::new(), signature: String::new() };
         for (name, value) in
             url.split_once('?').unwrap().1.split('&').map(|pair| pair.split_once('=').unwrap())
         {
             match name {
-                "expires" => params.expires = value.parse().unwrap(),
+                "task" => params.task = value.parse().unwrap(),
+                "epoch" => params.epoch = Epoch(value.parse().unwrap()),
                 "size" => params.size = value.parse().unwrap(),
+                "sha256" => value.clone_into(&mut params.sha256),
                 "signature" => value.clone_into(&mut params.signature),
                 _ => panic!("{name}"),
             }
@@ -191,31 +217,40 @@ mod tests {
     }
 
     #[test]
-    fn a_url_opens_what_it_was_signed_for_until_it_expires() {
+    fn a_url_opens_what_it_was_signed_for() {
         let url = signer().url(claim("jobs/a/b c"));
-        assert!(url.starts_with("/objects/jobs/a/b%20c?expires=1010&size=5&signature="), "{url}");
-        let params = params(&url);
-        assert_eq!(signer().verify(Action::Write, "jobs/a/b c", &params, NOW), Ok(()));
-        assert_eq!(signer().verify(Action::Write, "jobs/a/b c", &params, NOW + 9), Ok(()));
-        assert_eq!(signer().verify(Action::Write, "jobs/a/b c", &params, NOW + 10), Err(Refused::Expired));
+        let task = attempt().task;
+        assert!(
+            url.starts_with(&format!("/objects/jobs/a/b%20c?task={task}&epoch=3&size=5&sha256=")),
+            "{url}"
+        );
+        let leave = signer().verify(Action::Write, "jobs/a/b c", &params(&url)).unwrap();
+        assert_eq!(leave, Leave { attempt: attempt(), size: 5, sha256: Some(Digest::of(b"12345")) });
+        let reading = Claim { action: Action::Read, size: 0, sha256: None, ..claim("a") };
+        let leave = signer().verify(Action::Read, "a", &params(&signer().url(reading))).unwrap();
+        assert_eq!(leave, Leave { attempt: attempt(), size: 0, sha256: None });
     }
 
     #[test]
     fn any_change_breaks_the_signature() {
         let good = params(&signer().url(claim("jobs/a")));
-        let refused = Err(Refused::Signature);
-        assert_eq!(signer().verify(Action::Write, "jobs/b", &good, NOW), refused);
-        assert_eq!(signer().verify(Action::Read, "jobs/a", &good, NOW), refused);
-        assert_eq!(signer().verify(Action::ReadShared, "jobs/a", &good, NOW), refused);
-        let later = Params { expires: good.expires + 1, ..good.clone() };
-        assert_eq!(signer().verify(Action::Write, "jobs/a", &later, NOW), refused);
-        let larger = Params { size: 6, ..good.clone() };
-        assert_eq!(signer().verify(Action::Write, "jobs/a", &larger, NOW), refused);
-        for signature in [String::new(), "!".to_owned(), good.signature[1..].to_owned()] {
-            let cut = Params { signature, ..good.clone() };
-            assert_eq!(signer().verify(Action::Write, "jobs/a", &cut, NOW), refused);
+        assert_eq!(signer().verify(Action::Write, "jobs/b", &good), Err(Refused));
+        assert_eq!(signer().verify(Action::Read, "jobs/a", &good), Err(Refused));
+        assert_eq!(signer().verify(Action::ReadShared, "jobs/a", &good), Err(Refused));
+        for changed in [
+            Params { epoch: Epoch(4), ..good.clone() },
+            Params { task: TaskId::new(), ..good.clone() },
+            Params { size: 6, ..good.clone() },
+            Params { sha256: Digest::of(b"x").to_string(), ..good.clone() },
+            Params { sha256: String::new(), ..good.clone() },
+            Params { sha256: "x".to_owned(), ..good.clone() },
+            Params { signature: String::new(), ..good.clone() },
+            Params { signature: "!".to_owned(), ..good.clone() },
+            Params { signature: good.signature[1..].to_owned(), ..good.clone() },
+        ] {
+            assert_eq!(signer().verify(Action::Write, "jobs/a", &changed), Err(Refused), "{changed:?}");
         }
-        assert_eq!(Signer::new(&[8; KEY_LENGTH]).verify(Action::Write, "jobs/a", &good, NOW), refused);
+        assert_eq!(Signer::new(&[8; KEY_LENGTH]).verify(Action::Write, "jobs/a", &good), Err(Refused));
     }
 
     #[test]

@@ -63,7 +63,7 @@ async fn jobs_of_version_1_are_as_they_were_and_the_waiting_one_runs() {
     let mut worker = farm.worker().await;
     let assign = worker.assigned().await;
     assert_eq!(assign.job_id, QUEUED);
-    let files = vec![output("clip.mp4", 6)];
+    let files = vec![output("clip.mp4", "output")];
     let urls = worker.open_uploads(&assign, files.clone()).await.unwrap();
     let put = farm.http.put(farm.worker_url(&urls[0])).body("output").send().await.unwrap();
     assert!(put.status().is_success(), "{}", put.status());

@@ -1,10 +1,14 @@
 //! A coordinator on free ports with a folder of its own, and a worker to play.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use common::{
     api::{JobView, Problem, Upload},
     config::Secret,
+    digest::Digest,
     id::{JobId, WorkerId},
     proto::{
         self, coordinator_message::Message, worker_message::Message as Said,
@@ -54,6 +58,17 @@ impl Farm {
         self.folder.path().join("data")
     }
 
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.data_dir().join("objects")
+    }
+
+    /// Stops the coordinator and starts one on the same folder.
+    pub(crate) async fn restart(self) -> Self {
+        let folder = self.stop().await;
+        let coordinator = Coordinator::start(Self::config(folder.path().join("data"))).await.unwrap();
+        Self { folder, coordinator, http: Client::new() }
+    }
+
     pub(crate) async fn stop(self) -> tempfile::TempDir {
         tokio::time::timeout(PATIENCE, self.coordinator.shutdown()).await.expect("shutdown hangs");
         self.folder
@@ -70,6 +85,11 @@ impl Farm {
     /// What a worker makes of a path and query that it was given.
     pub(crate) fn worker_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.coordinator.worker_addr().unwrap())
+    }
+
+    /// PUTs to a URL that a worker was given.
+    pub(crate) async fn bring(&self, url: &str, body: impl Into<reqwest::Body>) -> Response {
+        self.http.put(self.worker_url(url)).body(body).send().await.unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {
@@ -241,13 +261,21 @@ pub(crate) fn input_url(assign: &proto::Assign) -> &str {
     }
 }
 
-pub(crate) fn output(path: &str, size: u64) -> proto::OutputFile {
+/// The file as a worker reports it.
+pub(crate) fn output(path: &str, content: &str) -> proto::OutputFile {
     proto::OutputFile {
         path: path.to_owned(),
-        size,
+        size: content.len() as u64,
         content_type: "video/mp4".to_owned(),
-        ..Default::default()
+        sha256: Digest::of(content.as_bytes()).to_string(),
     }
+}
+
+/// Files and folders below a folder.
+pub(crate) fn entries(folder: &Path) -> usize {
+    std::fs::read_dir(folder).map_or(0, |found| {
+        found.flatten().map(|entry| 1 + if entry.path().is_dir() { entries(&entry.path()) } else { 0 }).sum()
+    })
 }
 
 /// Asks again until `done` says so.

@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod currency;
 mod database;
+mod disk_full;
 mod farm;
+mod integrity;
 mod letters;
 mod lifecycle;
 mod objects;

@@ -36,7 +36,8 @@ async fn an_input_is_read_whole_and_in_parts_by_its_signed_url_only() {
     assert_eq!(unchanged.status(), StatusCode::NOT_MODIFIED);
 
     let (path, query) = url.split_once('?').unwrap();
-    let later = query.replacen("expires=1", "expires=2", 1);
+    let later = query.replacen("epoch=1", "epoch=2", 1);
+    assert_ne!(later, query);
     let (rest, signature) = query.split_once("signature=").unwrap();
     let other = if signature.starts_with('A') { 'B' } else { 'A' };
     for tampered in [
@@ -65,21 +66,20 @@ async fn outputs_are_published_once_they_are_there_and_served_with_ranges() {
     let assign = worker.assigned().await;
     assert_eq!(farm.get(&format!("/v1/jobs/{job}/outputs")).await.status(), StatusCode::CONFLICT);
 
-    let files = vec![output("a.mp4", 6), output("sub/poster #1.jpg", 3)];
+    let files = vec![output("a.mp4", "output"), output("sub/poster #1.jpg", "jpg")];
     let urls = worker.open_uploads(&assign, files.clone()).await.unwrap();
-    let put = |url: &str, body: &'static str| farm.http.put(farm.worker_url(url)).body(body).send();
-    let longer = put(&urls[0], "1234567").await.unwrap();
-    assert_eq!(problem(longer).await.status, 400);
-    assert_eq!(put(&urls[0], "output").await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(problem(farm.bring(&urls[0], "1234567").await).await.status, 400);
+    assert_eq!(farm.bring(&urls[0], "output").await.status(), StatusCode::CREATED);
     // The answer was lost and the worker tries again: nothing changes.
-    assert_eq!(put(&urls[0], "OUTPUT").await.unwrap().status(), StatusCode::NO_CONTENT);
-    assert_eq!(put(&urls[1], "jpg").await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(farm.bring(&urls[0], "OUTPUT").await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(farm.bring(&urls[1], "jpg").await.status(), StatusCode::CREATED);
     worker.succeed(&assign, files).await;
     assert!(worker.acknowledged().await.accepted);
 
     let view = farm.job(job).await;
     assert_eq!(view.summary.state, JobState::Succeeded);
     assert_eq!(view.outputs.len(), 2);
+    assert_eq!(view.outputs[0].sha256, output("a.mp4", "output").sha256);
     let response = farm.get(&format!("/v1/jobs/{job}/outputs/a.mp4")).await;
     assert_eq!(response.headers()[header::CONTENT_TYPE], "video/mp4");
     assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
@@ -106,7 +106,7 @@ async fn a_success_without_its_files_is_a_failure() {
     let upload = farm.upload("a.mp4", "input").await;
     let job = farm.submit_upload(&upload).await.summary.id;
     let assign = worker.assigned().await;
-    worker.succeed(&assign, vec![output("a.mp4", 6)]).await;
+    worker.succeed(&assign, vec![output("a.mp4", "output")]).await;
     worker.acknowledged().await;
     let view = farm.job(job).await;
     let attempt = &view.tasks[0].attempts[0];
@@ -125,14 +125,14 @@ async fn nobody_writes_for_another_attempt() {
     farm.submit_upload(&upload).await;
     let assign = worker.assigned().await;
     let mut other = farm.worker().await;
-    let status = other.open_uploads(&assign, vec![output("a.mp4", 1)]).await.unwrap_err();
+    let status = other.open_uploads(&assign, vec![output("a.mp4", "x")]).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status}");
     let mut older = assign.clone();
     older.epoch += 1;
-    let status = worker.open_uploads(&older, vec![output("a.mp4", 1)]).await.unwrap_err();
+    let status = worker.open_uploads(&older, vec![output("a.mp4", "x")]).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status}");
     for path in ["../a.mp4", "/a.mp4", "a\\b"] {
-        let status = worker.open_uploads(&assign, vec![output(path, 1)]).await.unwrap_err();
+        let status = worker.open_uploads(&assign, vec![output(path, "x")]).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{path}: {status}");
     }
     farm.stop().await;

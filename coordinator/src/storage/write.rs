@@ -1,0 +1,235 @@
+//! Writing an object: staged beside its place, in parts, hashed on its way; there whole or not at all.
+
+use std::{fmt, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use common::{
+    digest::{Digest, Hasher},
+    failpoint,
+};
+use futures::{Stream, StreamExt as _};
+use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
+use tokio::task::JoinSet;
+
+use super::{Error, Key, Storage, local::Place};
+
+/// Bytes of a part of a streamed put. With [`PARTS_IN_FLIGHT`] it bounds the memory of an upload.
+pub(super) const PART: usize = 4 * 1024 * 1024;
+/// Parts on their way to the store while the next one is filled.
+const PARTS_IN_FLIGHT: usize = 1;
+
+/// What is known about a body before it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    AtMost(u64),
+    Exactly(u64),
+    /// A file of an attempt: it is hashed while it is written, and compared if the digest is known.
+    File {
+        size: u64,
+        sha256: Option<Digest>,
+    },
+}
+
+impl Expect {
+    const fn limit(self) -> u64 {
+        match self {
+            Self::AtMost(size) | Self::Exactly(size) | Self::File { size, .. } => size,
+        }
+    }
+}
+
+/// An object that is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    pub size: u64,
+    /// With [`Expect::File`].
+    pub sha256: Option<Digest>,
+}
+
+impl Storage {
+    /// Writes `body` to `key`. The object appears when the whole body is on disk: file, folder and the folders above it.
+    ///
+    /// # Errors
+    /// The body breaks off or is another than expected, or the store cannot write. Nothing is left then, also when this is
+    /// dropped.
+    pub async fn put<S, E>(&self, key: &Key, expect: Expect, body: &mut S) -> Result<Written, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: fmt::Display,
+    {
+        let written = self.write(key, expect, body).await;
+        match &written {
+            Ok(_) if self.full.swap(false, Ordering::Relaxed) => {
+                tracing::info!("the object storage has room again");
+            }
+            Err(error @ Error::Full { .. }) if !self.full.swap(true, Ordering::Relaxed) => {
+                tracing::error!(%error, "uploads and results wait until there is room");
+            }
+            _ => {}
+        }
+        written
+    }
+
+    async fn write<S, E>(&self, key: &Key, expect: Expect, body: &mut S) -> Result<Written, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: fmt::Display,
+    {
+        failpoint::hit("object.write.before");
+        let place = self.place(key);
+        let upload = match self.store.put_multipart(&key.location()).await {
+            Ok(upload) => upload,
+            Err(error) => {
+                if let Some(place) = place {
+                    place.prune().await;
+                }
+                return Err(Error::store(format!("writing {key}"), &error));
+            }
+        };
+        failpoint::hit("object.staged");
+        let mut staged = Staged::new(upload, place);
+        let written = match staged.take(key, expect, body).await {
+            Ok(written) => staged.finish(key).await.map(|()| written),
+            Err(error) => Err(error),
+        };
+        if written.is_err() {
+            staged.abort().await;
+        }
+        written
+    }
+}
+
+/// A put that is under way. What it wrote so far is removed when it is dropped, unless it was finished.
+struct Staged {
+    /// `None` once it is finished or aborted.
+    upload: Option<Box<dyn MultipartUpload>>,
+    place: Option<Place>,
+    buffered: Vec<Bytes>,
+    length: usize,
+    in_flight: JoinSet<object_store::Result<()>>,
+}
+
+impl Staged {
+    fn new(upload: Box<dyn MultipartUpload>, place: Option<Place>) -> Self {
+        Self { upload: Some(upload), place, buffered: Vec::new(), length: 0, in_flight: JoinSet::new() }
+    }
+
+    /// Reads the body to its end and hands it to the store.
+    async fn take<S, E>(&mut self, key: &Key, expect: Expect, body: &mut S) -> Result<Written, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: fmt::Display,
+    {
+        let failed = |error: object_store::Error| Error::store(format!("writing {key}"), &error);
+        let limit = expect.limit();
+        let mut hasher = matches!(expect, Expect::File { .. }).then(Hasher::default);
+        let mut size = 0_u64;
+        while let Some(chunk) = body.next().await {
+            let mut chunk =
+                chunk.map_err(|error| Error::BrokenOff { key: key.clone(), reason: error.to_string() })?;
+            size += chunk.len() as u64;
+            if size > limit {
+                return Err(Error::TooLarge { key: key.clone(), limit });
+            }
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&chunk);
+            }
+            while self.length + chunk.len() >= PART {
+                let head = chunk.split_to(PART - self.length);
+                self.buffer(head);
+                self.send().await.map_err(failed)?;
+            }
+            self.buffer(chunk);
+        }
+        if self.length > 0 {
+            self.send().await.map_err(failed)?;
+        }
+        let (expected, wanted) = match expect {
+            Expect::AtMost(_) => (size, None),
+            Expect::Exactly(expected) => (expected, None),
+            Expect::File { size, sha256 } => (size, sha256),
+        };
+        if size != expected {
+            return Err(Error::Size { key: key.clone(), expected, got: size });
+        }
+        let sha256 = hasher.map(Hasher::finish);
+        match (wanted, sha256) {
+            (Some(expected), Some(got)) if expected != got => {
+                Err(Error::Digest { key: key.clone(), expected, got })
+            }
+            _ => Ok(Written { size, sha256 }),
+        }
+    }
+
+    fn buffer(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.length += bytes.len();
+            self.buffered.push(bytes);
+        }
+    }
+
+    /// Sends what is buffered on its way, once there is room for a part.
+    async fn send(&mut self) -> object_store::Result<()> {
+        self.landed(PARTS_IN_FLIGHT - 1).await?;
+        self.length = 0;
+        let part = PutPayload::from_iter(self.buffered.drain(..));
+        if let Some(upload) = &mut self.upload {
+            self.in_flight.spawn(upload.put_part(part));
+        }
+        Ok(())
+    }
+
+    /// Waits until at most `left` parts are on their way.
+    async fn landed(&mut self, left: usize) -> object_store::Result<()> {
+        while self.in_flight.len() > left {
+            if let Some(part) = self.in_flight.join_next().await {
+                part.map_err(|error| object_store::Error::JoinError { source: error })??;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, key: &Key) -> Result<(), Error> {
+        let failed = |error: object_store::Error| Error::store(format!("writing {key}"), &error);
+        self.landed(0).await.map_err(failed)?;
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        failpoint::hit("object.finish.before");
+        if let Err(error) = upload.complete().await {
+            // The store has let go of the staged file by then, wherever it failed.
+            if let Some(place) = &self.place {
+                place.remove_staged().await;
+            }
+            return Err(failed(error));
+        }
+        self.upload = None;
+        failpoint::hit("object.finish.after");
+        Ok(())
+    }
+
+    async fn abort(mut self) {
+        self.in_flight.shutdown().await;
+        if let Some(upload) = self.upload.take() {
+            remove(upload, self.place.take()).await;
+        }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(upload) = self.upload.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // The sender hung up. Should the process end before this has, the next start removes it.
+            runtime.spawn(remove(upload, self.place.take()));
+        }
+    }
+}
+
+async fn remove(mut upload: Box<dyn MultipartUpload>, place: Option<Place>) {
+    if let Err(error) = upload.abort().await {
+        tracing::debug!(%error, "a broken-off put was aborted already");
+    }
+    if let Some(place) = place {
+        place.prune().await;
+    }
+}
