@@ -32,6 +32,8 @@ pub struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     /// Which worker a session belongs to; only the newest session of a worker is here.
     sessions: BTreeMap<SessionId, WorkerId>,
+    /// Grows with every change.
+    version: u64,
     pub policy: Policy,
 }
 
@@ -51,8 +53,15 @@ impl Fleet {
         Self { policy, ..Self::default() }
     }
 
+    /// The same number means the same fleet, so that what was found out about it can be kept.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Adds a worker or replaces what was known of it.
     pub fn insert(&mut self, worker: Worker) {
+        self.version += 1;
         if let Some(old) = self.workers.get(&worker.identity.id).and_then(|old| old.session) {
             self.sessions.remove(&old);
         }
@@ -68,6 +77,7 @@ impl Fleet {
     }
 
     pub fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.version += 1;
         self.workers.get_mut(&id)
     }
 
@@ -79,6 +89,7 @@ impl Fleet {
 
     /// Marks the worker of this session as disconnected and returns it; `None` if the session was replaced already.
     pub fn disconnect(&mut self, session: SessionId) -> Option<WorkerId> {
+        self.version += 1;
         let id = self.sessions.remove(&session)?;
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.session = None;
@@ -87,13 +98,10 @@ impl Fleet {
     }
 
     pub fn remove(&mut self, id: WorkerId) {
+        self.version += 1;
         if let Some(session) = self.workers.remove(&id).and_then(|worker| worker.session) {
             self.sessions.remove(&session);
         }
-    }
-
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
-        self.workers.values_mut()
     }
 
     /// By id.

@@ -111,7 +111,7 @@ impl State {
         self.praise(place, &running.record.worker.name, &mishaps, now);
         self.changed.tasks.insert(attempt.task);
         self.changed.attempts.insert(attempt, running.record);
-        self.changed.logs.insert(attempt, running.log.into());
+        self.keep_log(attempt, running.log);
         let Some(known) = self.jobs.get_mut(&job) else { return };
         let result = &mut known.record.result;
         result.outputs.extend(success.outputs);
@@ -209,7 +209,7 @@ impl State {
         let sessions = task.requirement.need.video.as_ref().map_or(0, |video| video.sessions);
 
         self.changed.attempts.insert(attempt, running.record);
-        self.changed.logs.insert(attempt, running.log.into());
+        self.keep_log(attempt, running.log);
         self.changed.tasks.insert(attempt.task);
         self.effects.push(Effect::Sweep(job, attempt));
         match (state, running.session) {

@@ -171,7 +171,7 @@ impl State {
         record.finished_at = Some(now.wall);
         self.effects.push(Effect::Sweep(record.job, attempt));
         self.changed.attempts.insert(attempt, record);
-        self.changed.logs.insert(attempt, running.log.into());
+        self.keep_log(attempt, running.log);
         self.let_stop(attempt, worker, running.session, reason, now);
     }
 

@@ -17,6 +17,7 @@ mod state;
 #[cfg(test)]
 mod state_tests;
 mod view;
+mod waiting;
 mod workers;
 
 pub use handle::{

@@ -24,6 +24,7 @@ use super::{
     handle::ToWorker,
     intern::Pool,
     ready::{Rank, Ready},
+    waiting::Waiting,
 };
 use crate::{
     fleet::{Class, Fleet, Held, Policy, Requirement, Slot},
@@ -136,6 +137,7 @@ pub(crate) struct State {
     /// Sessions that were told that there is nothing for them.
     pub(super) told_idle: BTreeSet<SessionId>,
     pub(super) pool: Pool,
+    pub(super) waiting: Waiting,
     pub(super) changed: Changed,
     pub(super) effects: Vec<Effect>,
 }
@@ -154,6 +156,7 @@ impl State {
             stopping: BTreeMap::new(),
             told_idle: BTreeSet::new(),
             pool: Pool::default(),
+            waiting: Waiting::default(),
             changed: Changed::default(),
             effects: Vec::new(),
         }
@@ -363,6 +366,13 @@ impl State {
                 self.delayed.remove(&(until, id));
             }
             self.ready.remove(&requirement, rank);
+        }
+    }
+
+    /// What ffmpeg wrote in an attempt that is over.
+    pub(super) fn keep_log(&mut self, attempt: AttemptId, log: VecDeque<String>) {
+        if !log.is_empty() {
+            self.changed.logs.insert(attempt, log.into());
         }
     }
 

@@ -12,10 +12,7 @@ use common::{
 use jiff::Timestamp;
 
 use super::state::{Now, State};
-use crate::{
-    fleet::explain,
-    store::{AttemptRecord, JobRecord, StoredJob, TaskRecord},
-};
+use crate::store::{AttemptRecord, JobRecord, StoredJob, TaskRecord};
 
 /// Milliseconds since the Unix epoch as a timestamp; out of range is 1970.
 fn time(milliseconds: i64) -> Timestamp {
@@ -155,7 +152,7 @@ impl State {
                         ))
                     }
                     (common::api::TaskState::Queued, None) => {
-                        explain(&task.requirement, &self.fleet, now.mono)
+                        self.waiting.explain(&task.requirement, &self.fleet, now.mono)
                     }
                     _ => None,
                 })

@@ -216,11 +216,14 @@ impl State {
     /// Workers whose quarantine has lasted long enough are asked to probe themselves. Those that cannot be asked are
     /// believed to be as they said.
     pub(super) fn ask_for_probes(&mut self, now: Now) {
-        let due = |worker: &&mut Worker| {
+        let is_due = |worker: &Worker| {
             worker.session.is_some() && worker.standing.health.next_probe().is_some_and(|at| at <= now.mono)
         };
+        let due: Vec<WorkerId> =
+            self.fleet.iter().filter(|worker| is_due(worker)).map(|worker| worker.identity.id).collect();
         let (mut asked, mut released) = (Vec::new(), Vec::new());
-        for worker in self.fleet.iter_mut().filter(due) {
+        for id in due {
+            let Some(worker) = self.fleet.get_mut(id) else { continue };
             let Some(reason) = worker.standing.health.probe_due(now.mono) else { continue };
             let Some(session) = worker.session else { continue };
             if worker.identity.protocol >= PROBE_AGAIN_SINCE {
