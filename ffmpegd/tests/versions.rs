@@ -6,12 +6,25 @@
 mod recorded;
 mod support;
 
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
 use common::proto::{self, coordinator_message::Message as Told, worker_message::Message as FromWorker};
 use ffmpegd::Outcome;
 use recorded::told;
-use support::{Rig, clip};
+use support::{Coordinator, Rig, TOKEN, clip, eventually};
+
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[tokio::test]
 async fn a_coordinator_of_version_1_gets_its_work_done() {
@@ -55,4 +68,34 @@ async fn a_coordinator_of_version_1_gets_its_work_done() {
     rig.coordinator.send(told(&messages, "idle").remove(0)).await;
     rig.shutdown.drain.cancel();
     assert_eq!(rig.left().await, Outcome::Done);
+}
+
+#[tokio::test]
+async fn a_coordinator_that_is_too_new_is_told_of_and_dialled_again() {
+    let mut coordinator = Coordinator::start().await;
+    let newer = proto::PROTOCOL_MAX + 1;
+    coordinator.speak(newer);
+    let state = tempfile::tempdir().unwrap();
+    let log = state.path().join("log");
+    let daemon = Command::new(env!("CARGO_BIN_EXE_ffmpegd"))
+        .args(["--coordinator-url", &coordinator.address.to_string(), "--hwaccel", "none", "--state-dir"])
+        .arg(state.path())
+        .env("TVARR_AUTH_TOKEN", TOKEN)
+        .stdin(Stdio::null())
+        .stderr(File::create(&log).unwrap())
+        .spawn();
+    let mut daemon = Daemon(daemon.unwrap());
+    coordinator.hello().await;
+    let words = format!("protocol version {newer}, and this worker speaks");
+    eventually("a word about versions", || async {
+        fs::read_to_string(&log).unwrap().contains(&words).then_some(())
+    })
+    .await;
+    // The coordinator is put back to a version that both know; nobody touches the worker.
+    coordinator.speak(proto::PROTOCOL_MAX);
+    coordinator.hello().await;
+    let beats = |message| matches!(message, FromWorker::Heartbeat(_)).then_some(());
+    coordinator.next("Heartbeat", beats).await;
+    assert_eq!(daemon.0.try_wait().unwrap(), None, "it gave up");
+    assert_eq!(fs::read_to_string(&log).unwrap().matches(&words).count(), 1, "it is said once");
 }

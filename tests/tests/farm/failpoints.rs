@@ -7,7 +7,8 @@ use std::{
 };
 
 use common::{
-    api::{AttemptState, InputRef, JobState, JobView, Upload},
+    api::{AttemptState, InputRef, JobState, JobView, Upload, WorkerState},
+    failpoint::NAMES,
     id::{JobId, UploadId},
 };
 use e2e::{
@@ -27,7 +28,9 @@ const REACHED: Duration = seconds(60);
 
 /// What the coordinator passes before it is ready. With the key gone, the first small file is the key, the second says where
 /// the coordinator listens.
-const STARTING: [&str; 10] = [
+const STARTING: [&str; 12] = [
+    "store.create.before",
+    "store.create.after",
     "lock.write.before",
     "lock.write.after",
     "key.write.before",
@@ -68,6 +71,11 @@ const WRITING: [&str; 8] = [
     "object.finish.after:3",
 ];
 
+const SWEEPING: [&str; 2] = ["attempt.sweep.before", "attempt.sweep.after"];
+const FORGETTING: [&str; 2] = ["upload.sweep.before", "upload.sweep.after"];
+const DELETING: [&str; 2] = ["upload.delete.before", "upload.delete.after"];
+const STOPPING: [&str; 2] = ["store.close.before", "store.close.after"];
+
 /// What a worker passes before it dials.
 const WORKER_STARTING: [&str; 6] = [
     "worker.id.before",
@@ -94,6 +102,24 @@ const WORKER_WORKING: [&str; 12] = [
     "report.acknowledged",
 ];
 
+#[test]
+fn every_failpoint_is_tried() {
+    let groups: [&[&str]; 9] = [
+        &STARTING,
+        &COMMITTING,
+        &WRITING,
+        &SWEEPING,
+        &FORGETTING,
+        &DELETING,
+        &STOPPING,
+        &WORKER_STARTING,
+        &WORKER_WORKING,
+    ];
+    let name = |point: &'static str| point.split(':').next().unwrap_or_default();
+    let tried: BTreeSet<&str> = groups.into_iter().flatten().map(|point| name(point)).collect();
+    assert_eq!(tried, NAMES.iter().copied().collect());
+}
+
 #[tokio::test]
 async fn a_coordinator_killed_while_it_starts() {
     let mut siege = Siege::begin(Farm::builder()).await;
@@ -101,6 +127,9 @@ async fn a_coordinator_killed_while_it_starts() {
         siege.farm.stop_coordinator(false).await;
         if point.starts_with("key") || point.starts_with("file") {
             fs::remove_file(siege.data().join("signing.key")).unwrap();
+        }
+        if point.starts_with("store.create") {
+            siege.forget_all();
         }
         siege.coordinator_dies_at(point, &[], async |siege| siege.submit(None).await).await;
     }
@@ -126,10 +155,63 @@ async fn killed_at_work(points: &[&str]) {
         siege
             .coordinator_dies_at(point, &[], async |siege| {
                 siege.submit(None).await;
-                siege.submit(None).await;
+                // For what is reached by the third or fifth of something.
+                if point.contains(':') {
+                    siege.submit(None).await;
+                }
             })
             .await;
     }
+    siege.end().await;
+}
+
+#[tokio::test]
+async fn a_coordinator_killed_while_it_sweeps_or_stops() {
+    let mut siege = Siege::begin(Farm::builder().worker(WorkerSpec::new("b"))).await;
+    // The attempt of a dead worker, which has uploaded a file already: its task goes to another epoch, or is cancelled.
+    for cancelled in [false, true] {
+        for point in SWEEPING {
+            siege.farm.stop_coordinator(false).await;
+            let grace = if cancelled { "60s" } else { "0s" };
+            siege
+                .coordinator_dies_at(point, &[("TVARR_DISCONNECT_GRACE", grace)], async |siege| {
+                    siege.farm.start_worker(pinned().env(VARIABLE, "upload.put.after")).await;
+                    siege.submit(Some("pinned")).await;
+                    siege.worker_dies().await;
+                    if cancelled {
+                        siege.farm.worker_becomes("pinned", WorkerState::Lost).await;
+                        siege.cancel_last().await;
+                    }
+                })
+                .await;
+            siege.farm.start_worker(pinned()).await;
+            siege.all_ended().await;
+            siege.retire_worker().await;
+        }
+    }
+    for point in FORGETTING {
+        siege.farm.stop_coordinator(false).await;
+        siege.coordinator_dies_at(point, &[("TVARR_UPLOAD_TTL", "1s")], async |_| {}).await;
+    }
+    for point in DELETING {
+        siege.farm.stop_coordinator(false).await;
+        siege
+            .coordinator_dies_at(point, &[], async |siege| {
+                let upload = siege.upload().await.expect("nothing is armed for an upload");
+                siege.delete(upload).await;
+            })
+            .await;
+    }
+    for point in STOPPING {
+        siege.farm.stop_coordinator(false).await;
+        siege
+            .coordinator_dies_at(point, &[], async |siege| {
+                siege.submit(None).await;
+                siege.farm.coordinator().signal(Signal::TERM);
+            })
+            .await;
+    }
+    siege.farm.start_worker(pinned()).await;
     siege.end().await;
 }
 
@@ -165,7 +247,7 @@ async fn a_worker_killed_while_it_works() {
         siege.farm.no_ffmpeg().await;
         siege.farm.start_worker(pinned()).await;
         siege.all_ended().await;
-        siege.farm.kill_worker("pinned");
+        siege.retire_worker().await;
     }
     siege.farm.start_worker(pinned()).await;
     siege.end().await;
@@ -230,6 +312,25 @@ impl Siege {
         was_killed("the worker's failpoint", status);
     }
 
+    /// The next one is another worker: one that vanishes time and again is rightly given less.
+    async fn retire_worker(&mut self) {
+        let worker = self.farm.worker("pinned");
+        worker.signal(Signal::TERM);
+        let status = worker.exited(REACHED).await;
+        assert!(status.success(), "{status}");
+        fs::remove_file(self.farm.worker_state("pinned").join("worker-id")).unwrap();
+    }
+
+    /// Takes the job store away, with what was accepted into it.
+    fn forget_all(&mut self) {
+        for file in system::files(&self.data()) {
+            if file.to_string_lossy().starts_with("jobs.sqlite") {
+                fs::remove_file(self.data().join(file)).unwrap();
+            }
+        }
+        self.accepted.clear();
+    }
+
     async fn upload(&self) -> Option<UploadId> {
         let body = fs::read(clip("bikes-2s.mp4")).unwrap();
         let url = format!("{}/v1/uploads?filename=bikes.mp4", self.farm.api.base);
@@ -251,6 +352,19 @@ impl Siege {
             }
             None => self.unanswered += 1,
         }
+    }
+
+    /// The coordinator may die before it answers: then it has committed before.
+    async fn cancel_last(&mut self) {
+        let job = *self.accepted.last().unwrap();
+        self.cancelled.insert(job);
+        let url = format!("{}/v1/jobs/{job}/cancel", self.farm.api.base);
+        answered(self.client.post(url).send().await).await;
+    }
+
+    async fn delete(&self, upload: UploadId) {
+        let url = format!("{}/v1/uploads/{upload}", self.farm.api.base);
+        answered(self.client.delete(url).send().await).await;
     }
 
     async fn all_ended(&self) {
