@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use common::proto::coordinator_message::Message as ToWorker;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Coordinator, SLOW, TOKEN, eventually, film, processes_in};
+use support::{Coordinator, H264, SLOW, TOKEN, clip, eventually, fake, film, processes_in};
 
 struct Daemon(Child);
 
@@ -58,6 +58,28 @@ async fn kill_9_leaves_no_ffmpeg() {
     assert!(!processes_in(state.path()).is_empty());
     daemon.signal(Signal::KILL);
     eventually("the end of ffmpeg", || async { processes_in(state.path()).is_empty().then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn kill_9_leaves_nothing_that_ffmpeg_started() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        "case \"$*\" in *-progress*) trap '' TERM; sleep 600 & wait ;; *) exec ffmpeg \"$@\" ;; esac";
+    let fake = fake(folder.path(), script);
+    let mut coordinator = Coordinator::start().await;
+    let address = coordinator.address.to_string();
+    let (state_dir, ffmpeg) = (state.path().to_str().unwrap(), fake.to_str().unwrap());
+    let args = ["--coordinator-url", &address, "--state-dir", state_dir, "--ffmpeg", ffmpeg];
+    let daemon = Daemon(ffmpegd(&args).spawn().unwrap());
+    coordinator.hello().await;
+    let url = coordinator.offer(&clip(folder.path(), "clip.mp4", &[]));
+    coordinator.send(ToWorker::Assign(coordinator.assign(&url, H264))).await;
+    coordinator.started().await;
+    let both = || async { (processes_in(state.path()).len() >= 2).then_some(()) };
+    eventually("the script and its child", both).await;
+    daemon.signal(Signal::KILL);
+    eventually("their ends", || async { processes_in(state.path()).is_empty().then_some(()) }).await;
 }
 
 #[tokio::test]

@@ -189,6 +189,20 @@ async fn odd_messages_are_survived() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_version_does_not_fit_connects_once_the_coordinator_is_updated() {
+    let mut rig = Rig::start().await;
+    rig.coordinator.refuse_version(true);
+    rig.coordinator.hang_up();
+    eventually("a refusal", || async { (rig.coordinator.refused() > 0).then_some(()) }).await;
+    rig.coordinator.refuse_version(false);
+    rig.coordinator.hello().await;
+    // It waits for seconds in between, however long the coordinator takes.
+    assert_eq!(rig.coordinator.refused(), 1);
+    rig.shutdown.drain.cancel();
+    assert_eq!(rig.left().await, Outcome::Done);
+}
+
+#[tokio::test]
 async fn the_coordinator_comes_back_at_the_same_address() {
     let mut rig = Rig::start().await;
     let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ mod attempt;
 mod check;
 mod classify;
 mod death_signal;
+mod leftovers;
 mod lines;
 mod live;
 mod log;
@@ -15,6 +16,7 @@ mod progress;
 mod scratch;
 mod spawn;
 mod supervise;
+mod survivor;
 mod upload;
 mod watchdog;
 

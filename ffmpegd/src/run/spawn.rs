@@ -2,7 +2,8 @@
 //!
 //! Each child leads a process group of its own, which is killed as a whole. The kernel kills a child whose parent thread
 //! ends (`PR_SET_PDEATHSIG`), so that not even `kill -9` of the worker leaves an ffmpeg. That signal is tied to the thread
-//! that spawned, not to the process, hence one thread that does nothing else and lives as long as the worker.
+//! that spawned, not to the process, hence one thread that does nothing else and lives as long as the worker. What a child
+//! has started itself is ended by [`super::watch`] then.
 
 use std::{
     ffi::OsString,
@@ -21,7 +22,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::death_signal;
+use super::{
+    death_signal,
+    survivor::{self, Watch},
+};
 
 /// What a child may see of the worker's environment: where programs, libraries and drivers are. No token, no proxy.
 const KEPT_ENV: [&str; 11] = [
@@ -62,6 +66,7 @@ struct Request {
 pub(crate) struct Process {
     child: Child,
     group: Option<Pid>,
+    watch: Watch,
 }
 
 impl Spawner {
@@ -70,12 +75,16 @@ impl Spawner {
         let (requests, inbox) = mpsc::channel::<Request>();
         let runtime = Handle::current();
         thread::Builder::new().name("ffmpeg-spawner".to_owned()).spawn(move || {
-            let _runtime = runtime.enter();
+            let (watch, watcher) = survivor::start();
             for mut request in inbox {
-                let process = request.command.spawn().map(Process::new);
+                let runtime = runtime.enter();
+                let process = request.command.spawn().map(|child| Process::new(child, watch.clone()));
+                drop(runtime);
                 // Nobody waits any more: the child is killed with the answer.
                 drop(request.reply.send(process));
             }
+            drop(watch);
+            watcher.join();
         })?;
         Ok(Self(requests))
     }
@@ -110,9 +119,12 @@ impl Spawner {
 }
 
 impl Process {
-    fn new(child: Child) -> Self {
+    fn new(child: Child, watch: Watch) -> Self {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Self { child, group }
+        if let Some(group) = group {
+            watch.add(group);
+        }
+        Self { child, group, watch }
     }
 
     /// Each can be taken once.
@@ -142,6 +154,7 @@ impl Process {
         if let Some(group) = self.group.take() {
             // Fails when the group is empty, which is what is wanted.
             let _ = kill_process_group(group, Signal::KILL);
+            self.watch.remove(group);
         }
     }
 }

@@ -61,6 +61,9 @@ struct Shared {
     uploads: Mutex<HashMap<String, Bytes>>,
     /// In memory: the worker runs on this thread too, and must not wait for the coordinator's reading.
     inputs: Mutex<HashMap<String, Bytes>>,
+    /// Sessions are refused as those of a worker of a version that is too old or too new.
+    refuse_version: AtomicBool,
+    refused: AtomicU64,
     /// Uploads answer 503 this many times.
     refuse_uploads: AtomicU64,
 }
@@ -91,6 +94,8 @@ impl Coordinator {
             protocol: AtomicU32::new(proto::PROTOCOL_MAX),
             uploads: Mutex::default(),
             inputs: Mutex::default(),
+            refuse_version: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
             refuse_uploads: AtomicU64::new(0),
         });
         let service = worker_service_server::WorkerServiceServer::new(Service(Arc::clone(&shared)));
@@ -195,6 +200,16 @@ impl Coordinator {
         self.shared.protocol.store(protocol, Ordering::SeqCst);
     }
 
+    /// Whether no worker's version fits.
+    pub fn refuse_version(&self, refuse: bool) {
+        self.shared.refuse_version.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Sessions that were refused for their version.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::SeqCst)
+    }
+
     pub fn refuse_uploads(&self, times: u64) {
         self.shared.refuse_uploads.store(times, Ordering::SeqCst);
     }
@@ -254,6 +269,10 @@ impl worker_service_server::WorkerService for Service {
         else {
             return Err(Status::invalid_argument("no hello"));
         };
+        if shared.refuse_version.load(Ordering::SeqCst) {
+            shared.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(Status::failed_precondition("this coordinator speaks versions 3 to 4"));
+        }
         let (outbox, stream) = mpsc::channel(64);
         let keep = shared.keep.load(Ordering::SeqCst);
         let welcome = Welcome {

@@ -9,6 +9,8 @@ use std::{
 use common::{failpoint, id::AttemptId};
 use tokio::fs;
 
+use crate::run::leftovers;
+
 /// An attempt's folder. `out` in it is where results are made. Removed on drop, and better with [`Scratch::remove`].
 #[derive(Debug)]
 pub(in crate::run) struct Scratch {
@@ -70,9 +72,14 @@ impl Drop for Scratch {
     }
 }
 
-/// Makes the folder for attempts, and empties it of what an earlier run left there when it was killed.
+/// Makes the folder for attempts, ends the processes that an earlier run left there when it was killed, and removes its
+/// files.
 pub(crate) fn prepare(root: &Path) -> io::Result<()> {
     std::fs::create_dir_all(root)?;
+    let ended = leftovers::end(root);
+    if ended > 0 {
+        tracing::warn!(processes = ended, "ended processes that an earlier run of this worker had left");
+    }
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
         if !is_attempt(&entry.file_name().to_string_lossy()) {
