@@ -19,7 +19,7 @@ use super::{
     problem::Error,
     submission,
 };
-use crate::queue::JobFilter;
+use crate::queue::{InputLocation, JobFilter};
 
 /// Jobs on a page unless the request says otherwise.
 const PAGE: u32 = 50;
@@ -137,6 +137,19 @@ pub(super) async fn retry(State(api): State<Api>, Id(job): Id<JobId>) -> Result<
 
 /// Queues a job again that is over. The caller holds `api.uploads`.
 pub(super) async fn queue_again(api: &Api, job: JobId) -> Result<JobView, Error> {
+    let (state, input) = api.queue.input(job).await?;
+    // Of what may not be queued again anyway, the queue says why.
+    if matches!(state, JobState::Failed | JobState::Cancelled | JobState::Dead)
+        && let InputLocation::Object(key) = input.location()
+        && !api.storage.holds(key).await?
+    {
+        return Err(Error::Conflict {
+            problem: format!(
+                "the input of job {job}, the upload {:?}, was removed: upload the file again and submit a new job",
+                input.name()
+            ),
+        });
+    }
     Ok(api.queue.retry(job).await?)
 }
 

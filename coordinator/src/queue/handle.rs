@@ -352,12 +352,13 @@ impl Handle {
         Ok(attempt.map(|attempt| (attempt, stored.job.result.outputs)))
     }
 
-    /// Where the input of a job is.
+    /// A job's state, and where its input is.
     ///
     /// # Errors
     /// There is no such job, or the store cannot be read.
-    pub async fn input(&self, job: JobId) -> Result<JobInput, Error> {
-        Ok(self.stored(job).await?.job.request.input.clone())
+    pub async fn input(&self, job: JobId) -> Result<(JobState, JobInput), Error> {
+        let stored = self.stored(job).await?.job;
+        Ok((stored.state, stored.request.input.clone()))
     }
 
     /// Keys of the objects that are inputs of jobs which have not ended: they must not be removed.

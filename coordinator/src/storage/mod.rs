@@ -176,6 +176,17 @@ impl Storage {
         }
     }
 
+    /// Whether the object that a job names as its input is still there.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn holds(&self, key: &str) -> Result<bool, Error> {
+        match Key::parse(key) {
+            Ok(key) => Ok(self.size(&key).await?.is_some()),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Removes everything below `prefix` and returns how many objects that were.
     ///
     /// # Errors

@@ -104,3 +104,26 @@ async fn an_old_upload_that_no_job_uses_goes() {
     eventually(async || (files(&objects) == 0).then_some(())).await;
     farm.stop().await;
 }
+
+#[tokio::test]
+async fn a_job_whose_upload_is_gone_is_not_queued_again() {
+    let farm = Farm::start().await;
+    let upload = farm.upload("clip.mp4", "hello").await;
+    let job = farm.submit_upload(&upload).await.summary.id;
+    let again = async || farm.post(&format!("/v1/jobs/{job}/retry"), &().into()).await;
+    let cancelled = async || farm.post(&format!("/v1/jobs/{job}/cancel"), &().into()).await.status();
+    assert!(cancelled().await.is_success());
+    assert!(again().await.status().is_success());
+    assert!(cancelled().await.is_success());
+    let gone = farm.http.delete(farm.url(&format!("/v1/uploads/{}", upload.id))).send().await.unwrap();
+    assert!(gone.status().is_success());
+    let refused = problem(again().await).await;
+    assert_eq!(refused.status, 409);
+    assert!(
+        refused.detail.contains("clip.mp4") && refused.detail.contains("was removed"),
+        "{}",
+        refused.detail
+    );
+    assert_eq!(farm.job(job).await.summary.state, common::api::JobState::Cancelled);
+    farm.stop().await;
+}
