@@ -248,10 +248,13 @@ impl Session {
             return (result, false);
         };
         // A stale attempt is told to the queue as it is, which ignores it.
-        let grant = self.server.queue.upload_grant(session, attempt).await;
-        let (Ok(grant), false) = (grant, outputs.is_empty()) else {
+        let Ok(grant) = self.server.queue.upload_grant(session, attempt).await else {
             return (AttemptResult::Succeeded { outputs, warnings, progress, damage }, false);
         };
+        if outputs.is_empty() {
+            let problem = "the worker reported success without a single file".to_owned();
+            return (wire::failed(FailureKind::OutputWrong, problem), true);
+        }
         let problem = match self.look(grant.job, attempt, session, &mut outputs).await {
             Ok(None) => return (AttemptResult::Succeeded { outputs, warnings, progress, damage }, true),
             Ok(Some(problem)) => problem,

@@ -85,3 +85,17 @@ async fn a_worker_of_the_first_protocol_needs_no_digests_and_its_files_get_them(
     assert_eq!(farm.job(job).await.outputs[0].sha256, sha256);
     farm.stop().await;
 }
+
+#[tokio::test]
+async fn a_success_without_a_file_is_none() {
+    let farm = Farm::start().await;
+    let mut worker = farm.worker().await;
+    let job = farm.submit_upload(&farm.upload("a.mp4", "input").await).await.summary.id;
+    let assign = worker.assigned().await;
+    worker.succeed(&assign, Vec::new()).await;
+    worker.acknowledged().await;
+    let attempt = &farm.job(job).await.tasks[0].attempts[0];
+    let failure = attempt.failure.as_ref().unwrap();
+    assert_eq!((attempt.state, failure.kind), (AttemptState::Failed, FailureKind::OutputWrong), "{failure}");
+    farm.stop().await;
+}
