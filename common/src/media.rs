@@ -168,6 +168,9 @@ pub struct MediaInfo {
     pub format: String,
     /// Seconds; absent when the container does not say.
     pub duration: Option<f64>,
+    /// Seconds at which the first stream starts: what ffmpeg takes for time 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<f64>,
     /// Bytes; absent when the source does not say.
     pub size: Option<u64>,
     /// Bits per second over the whole file.

@@ -45,6 +45,7 @@ fn film() -> MediaInfo {
     };
     let audio = AudioInfo { channels: 2, channel_layout: Some("stereo".to_owned()), sample_rate: 48_000 };
     MediaInfo {
+        start_time: None,
         format: "mov,mp4,m4a,3gp,3g2,mj2".to_owned(),
         duration: Some(60.06),
         size: Some(40_000_000),
@@ -326,6 +327,7 @@ fn input() -> impl Strategy<Value = MediaInfo> {
     let label = proptest::option::of(".{0,12}");
     let streams = proptest::collection::vec((codec, kind(), seconds(), label), 0..6);
     (streams, seconds()).prop_map(|(streams, duration)| MediaInfo {
+        start_time: None,
         format: "matroska,webm".to_owned(),
         duration,
         size: None,

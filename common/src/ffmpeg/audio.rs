@@ -1,6 +1,6 @@
 //! Audio tracks: which are taken, and how each becomes something that its encoder takes.
 
-use super::{Context, args::Args};
+use super::{Context, ExpectedAudio, args::Args};
 use crate::{
     failure::{Failure, FailureKind},
     media::{AudioCodec, AudioInfo, StreamInfo},
@@ -14,6 +14,8 @@ pub(super) struct Track<'a> {
     pub(super) encoder: String,
     pub(super) codec: AudioCodec,
     pub(super) channels: u32,
+    /// Hz.
+    pub(super) sample_rate: u32,
     pub(super) bitrate: Option<u64>,
     filter: String,
 }
@@ -56,6 +58,7 @@ pub(super) fn tracks<'a>(
                 encoder: encoder.clone(),
                 codec: spec.codec,
                 channels,
+                sample_rate,
                 bitrate: spec.bitrate.map(|bitrate| scaled_bitrate(bitrate, channels)),
                 filter: filter(audio, channels, sample_rate),
             }
@@ -154,6 +157,16 @@ fn filter(audio: &AudioInfo, channels: u32, sample_rate: u32) -> String {
         filters.push(format!("aformat=channel_layouts={layout}"));
     }
     filters.join(",")
+}
+
+/// What must come out of a track.
+pub(super) fn expected(track: &Track<'_>) -> ExpectedAudio {
+    ExpectedAudio {
+        codec: track.codec.as_str().to_owned(),
+        channels: track.channels,
+        sample_rate: track.sample_rate,
+        source: track.stream.index,
+    }
 }
 
 /// Options of one audio output stream. `index` counts the audio streams of this output.

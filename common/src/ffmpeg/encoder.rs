@@ -58,8 +58,40 @@ pub(super) fn device_args(choice: &EncoderChoice) -> Vec<String> {
 
 /// The last filters before the encoder: the pixel format that it takes, and the way to its memory.
 pub(super) fn pixel_filters(encode: &Encode<'_>) -> String {
+    let format = pixel_format(encode);
+    match encode.choice.family {
+        EncoderFamily::Vaapi => format!("format={format},hwupload"),
+        // The encoder and the filter hold frames at the same time: without extra ones long GOPs run dry.
+        EncoderFamily::Qsv => format!("format={format},hwupload=extra_hw_frames=64"),
+        EncoderFamily::Software
+        | EncoderFamily::Nvenc
+        | EncoderFamily::Jetson
+        | EncoderFamily::VideoToolbox
+        | EncoderFamily::Amf
+        | EncoderFamily::V4l2m2m => format!("format={format}"),
+    }
+}
+
+/// The pixels that an encoder gets.
+pub(super) fn pixel_format(encode: &Encode<'_>) -> &'static str {
     let ten = encode.bit_depth > 8;
-    let software = match (encode.codec, encode.chroma, ten) {
+    let surface = if ten { "p010le" } else { "nv12" };
+    match encode.choice.family {
+        EncoderFamily::Software => software_pixels(encode),
+        EncoderFamily::Nvenc if !ten => "yuv420p",
+        EncoderFamily::Jetson => "yuv420p",
+        EncoderFamily::VideoToolbox if matches!(encode.codec, VideoCodec::ProRes) => "p210le",
+        EncoderFamily::Nvenc
+        | EncoderFamily::Amf
+        | EncoderFamily::V4l2m2m
+        | EncoderFamily::VideoToolbox
+        | EncoderFamily::Vaapi
+        | EncoderFamily::Qsv => surface,
+    }
+}
+
+fn software_pixels(encode: &Encode<'_>) -> &'static str {
+    match (encode.codec, encode.chroma, encode.bit_depth > 8) {
         (VideoCodec::ProRes, _, _) => "yuv422p10le",
         (VideoCodec::DnxHr, _, _) => match encode.profile {
             Some("dnxhr_hqx") => "yuv422p10le",
@@ -70,19 +102,6 @@ pub(super) fn pixel_filters(encode: &Encode<'_>) -> String {
         (_, Chroma::Yuv420, true) => "yuv420p10le",
         (_, Chroma::Yuv422, false) => "yuv422p",
         (_, Chroma::Yuv422, true) => "yuv422p10le",
-    };
-    let surface = if ten { "p010le" } else { "nv12" };
-    match encode.choice.family {
-        EncoderFamily::Software => format!("format={software}"),
-        EncoderFamily::Nvenc if !ten => "format=yuv420p".to_owned(),
-        EncoderFamily::Jetson => "format=yuv420p".to_owned(),
-        EncoderFamily::VideoToolbox if encode.codec == VideoCodec::ProRes => "format=p210le".to_owned(),
-        EncoderFamily::Nvenc | EncoderFamily::Amf | EncoderFamily::V4l2m2m | EncoderFamily::VideoToolbox => {
-            format!("format={surface}")
-        }
-        EncoderFamily::Vaapi => format!("format={surface},hwupload"),
-        // The encoder and the filter hold frames at the same time: without extra ones long GOPs run dry.
-        EncoderFamily::Qsv => format!("format={surface},hwupload=extra_hw_frames=64"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One media file.
 
 use super::{
-    Context, Expected, ExpectedVideo, Finish, Lowered,
+    Context, Expected, ExpectedVideo, Finish, Frames, Lowered, VideoTiming,
     args::Args,
     audio,
     encoder::{self, Encode, KeyFrames},
@@ -92,10 +92,11 @@ pub(super) fn lower(context: &Context<'_>, spec: &FileSpec) -> Result<Lowered, F
                 codec: video.spec.codec.as_str().to_owned(),
                 width: video.fit.width,
                 height: video.fit.height,
+                pixel_format: Some(encoder::pixel_format(&video.encode).to_owned()),
+                timing: Some(timing(video)),
             }),
-            audio: audio.iter().map(|track| track.codec.as_str().to_owned()).collect(),
+            audio: audio.iter().map(audio::expected).collect(),
             subtitles: subtitles.len(),
-            duration,
         }],
         finish: Finish::Nothing,
         warnings,
@@ -168,6 +169,15 @@ fn plan_video<'a>(
 pub(super) fn effective_fps(info: &VideoInfo, max: Option<f64>) -> f64 {
     let fps = info.fps().filter(|fps| (1.0..=480.0).contains(fps)).unwrap_or(30.0);
     max.map_or(fps, |max| fps.min(max))
+}
+
+fn timing(video: &Video<'_>) -> VideoTiming {
+    let reduced = picture::limit_rate(video.info, video.spec.max_fps).is_some();
+    VideoTiming {
+        source: video.stream.index,
+        frames: if reduced { Frames::Times } else { Frames::Each },
+        frame: 1.0 / video.encode.fps,
+    }
 }
 
 fn video_args(args: &mut Args, video: &Video<'_>, container: Container) {

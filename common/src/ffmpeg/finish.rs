@@ -14,7 +14,7 @@ use super::{
 use crate::failure::{Failure, FailureKind};
 
 /// Name of the master playlist in the output folder.
-const MASTER: &str = "master.m3u8";
+pub(super) const MASTER: &str = "master.m3u8";
 
 /// What is made after ffmpeg has ended.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,7 +11,8 @@
 use std::path::Path;
 
 use super::{
-    AudioGroup, Context, Expected, ExpectedVideo, Finish, HlsMaster, HlsVariant, Lowered,
+    AudioGroup, Context, Expected, ExpectedVideo, Finish, Frames, HlsMaster, HlsVariant, Lowered,
+    VideoTiming,
     args::{Args, number},
     audio, encoder,
     encoder::{Encode, KeyFrames},
@@ -126,27 +127,29 @@ pub(super) fn lower(context: &Context<'_>, spec: &HlsSpec) -> Result<Lowered, Fa
     }
 
     let duration = file::duration(context.input, Some(stream), audio.iter().map(|track| track.stream));
-    let video_duration = file::duration(context.input, Some(stream), std::iter::empty());
+    // A slower source's last frame may be anywhere within its own frame.
+    let frame = info.fps().filter(|source| *source > 0.0).map_or(1.0 / fps, |source| 1.0 / source.min(fps));
     let mut expected: Vec<Expected> = rungs
         .iter()
-        .map(|rung| Expected {
+        .zip(&encodes)
+        .map(|(rung, encode)| Expected {
             path: format!("{}/index.m3u8", rung.spec.name),
             video: Some(ExpectedVideo {
                 codec: spec.codec.as_str().to_owned(),
                 width: rung.fit.width,
                 height: rung.fit.height,
+                pixel_format: Some(encoder::pixel_format(encode).to_owned()),
+                timing: Some(VideoTiming { source: stream.index, frames: Frames::Constant, frame }),
             }),
             audio: Vec::new(),
             subtitles: 0,
-            duration: video_duration,
         })
         .collect();
     expected.extend(groups.iter().zip(&audio).map(|(group, track)| Expected {
         path: group.playlist.clone(),
         video: None,
-        audio: vec![track.codec.as_str().to_owned()],
+        audio: vec![audio::expected(track)],
         subtitles: 0,
-        duration: file::duration(context.input, None, std::iter::once(track.stream)),
     }));
     let variants = rungs
         .iter()

@@ -17,9 +17,12 @@ mod finish;
 mod hls;
 mod name;
 mod picture;
+mod playlist;
 mod probe;
 mod subtitles;
+mod survey;
 mod thumbnails;
+pub mod timing;
 pub mod verify;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -29,6 +32,7 @@ pub use self::{
     finish::{AudioGroup, Finish, HlsMaster, HlsVariant, SpriteTrack, finish},
     name::{content_type, safe_stem},
     probe::{ffprobe_args, ffprobe_output_args, parse_ffprobe},
+    survey::{Packets, Survey, survey_args, survey_output_args},
 };
 use crate::{
     failure::{Failure, FailureKind},
@@ -94,11 +98,17 @@ pub struct Expected {
     /// Relative to the output folder, `/` between parts. A playlist stands for its segments.
     pub path: String,
     pub video: Option<ExpectedVideo>,
-    /// Codecs of the audio tracks, in order.
-    pub audio: Vec<String>,
+    /// In order.
+    pub audio: Vec<ExpectedAudio>,
     pub subtitles: usize,
-    /// Seconds; `None` when it cannot be known.
-    pub duration: Option<f64>,
+}
+
+impl Expected {
+    /// Whether it has packets that follow from the input's: it is no picture and no track of pictures.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        !self.audio.is_empty() || self.video.as_ref().is_some_and(|video| video.timing.is_some())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +118,41 @@ pub struct ExpectedVideo {
     /// Display size in pixels.
     pub width: u32,
     pub height: u32,
+    /// As ffmpeg names it; another name for the same depth and chroma will do. `None` for pictures.
+    pub pixel_format: Option<String>,
+    /// `None` for pictures.
+    pub timing: Option<VideoTiming>,
+}
+
+/// How the frames of a result follow from those of the input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VideoTiming {
+    /// Index of the input's stream.
+    pub source: u32,
+    pub frames: Frames,
+    /// Seconds of a frame, of the input or of the result, whichever is longer.
+    pub frame: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frames {
+    /// One for each of the input's.
+    Each,
+    /// At the input's times, but not all of them.
+    Times,
+    /// At a constant rate from time 0 to the input's end.
+    Constant,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedAudio {
+    /// As ffmpeg names it.
+    pub codec: String,
+    pub channels: u32,
+    /// Hz.
+    pub sample_rate: u32,
+    /// Index of the input's stream.
+    pub source: u32,
 }
 
 /// Lowers a spec to ffmpeg's arguments.

@@ -24,8 +24,12 @@ const ASK: [&str; 8] = [
 /// ffprobe's arguments for an input: a path or a loopback URL. Nothing but that one file is opened.
 #[must_use]
 pub fn ffprobe_args(url: &str) -> Vec<OsString> {
-    let mut args: Vec<OsString> = ASK.iter().map(OsString::from).collect();
-    args.extend(["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS, "-i"].map(OsString::from));
+    ASK.iter().map(OsString::from).chain(input_args(url)).collect()
+}
+
+pub(super) fn input_args(url: &str) -> Vec<OsString> {
+    let mut args =
+        ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS, "-i"].map(OsString::from).to_vec();
     args.push(input_address(url).into());
     args
 }
@@ -33,12 +37,13 @@ pub fn ffprobe_args(url: &str) -> Vec<OsString> {
 /// ffprobe's arguments for something that we made: playlists are allowed, the network is not.
 #[must_use]
 pub fn ffprobe_output_args(path: &std::path::Path) -> Vec<OsString> {
-    let mut args: Vec<OsString> = ASK.iter().map(OsString::from).collect();
-    args.extend(["-protocol_whitelist", "file", "-i"].map(OsString::from));
+    ASK.iter().map(OsString::from).chain(output_args(path)).collect()
+}
+
+pub(super) fn output_args(path: &std::path::Path) -> Vec<OsString> {
     let mut address = OsString::from("file:");
     address.push(path);
-    args.push(address);
-    args
+    ["-protocol_whitelist", "file", "-i"].map(OsString::from).into_iter().chain([address]).collect()
 }
 
 #[derive(Deserialize)]
@@ -60,6 +65,7 @@ struct Format {
     #[serde(default)]
     format_name: String,
     duration: Option<String>,
+    start_time: Option<String>,
     size: Option<String>,
     bit_rate: Option<String>,
 }
@@ -120,6 +126,7 @@ pub fn parse_ffprobe(json: &[u8]) -> Result<MediaInfo, Failure> {
     Ok(MediaInfo {
         format: format.format_name,
         duration: seconds(format.duration.as_deref()).filter(|duration| *duration > 0.0),
+        start_time: seconds(format.start_time.as_deref()),
         size: format.size.and_then(|size| size.parse().ok()),
         bit_rate: format.bit_rate.and_then(|rate| rate.parse().ok()),
         streams: answer.streams.iter().map(stream).collect(),
@@ -245,7 +252,7 @@ fn rotation(stream: &Stream) -> u32 {
 }
 
 /// Bits per component by the pixel format's name; `None` when the name does not say.
-fn bit_depth(pixel_format: &str) -> Option<u8> {
+pub(super) fn bit_depth(pixel_format: &str) -> Option<u8> {
     if pixel_format.is_empty() {
         return None;
     }

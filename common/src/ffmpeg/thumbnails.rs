@@ -75,10 +75,15 @@ pub(super) fn lower(context: &Context<'_>, spec: &ThumbnailsSpec) -> Result<Lowe
 
     let picture = |path: &str, width: u32, height: u32| Expected {
         path: path.to_owned(),
-        video: Some(ExpectedVideo { codec: "mjpeg".to_owned(), width, height }),
+        video: Some(ExpectedVideo {
+            codec: "mjpeg".to_owned(),
+            width,
+            height,
+            pixel_format: None,
+            timing: None,
+        }),
         audio: Vec::new(),
         subtitles: 0,
-        duration: None,
     };
     Ok(Lowered {
         argv: args.into_vec(),
@@ -86,7 +91,7 @@ pub(super) fn lower(context: &Context<'_>, spec: &ThumbnailsSpec) -> Result<Lowe
         expected: vec![
             picture(POSTER, poster.width, poster.height),
             picture("sprite_001.jpg", tile.width * spec.columns, tile.height * spec.rows),
-            Expected { path: TRACK.to_owned(), video: None, audio: Vec::new(), subtitles: 1, duration: None },
+            Expected { path: TRACK.to_owned(), video: None, audio: Vec::new(), subtitles: 1 },
         ],
         finish: Finish::Sprites(SpriteTrack {
             tile: (tile.width, tile.height),

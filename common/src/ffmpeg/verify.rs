@@ -1,16 +1,23 @@
 //! Is what came out what was asked for? ffmpeg exits with 0 on a truncated input and on a full disk, so nothing is
 //! published before it was looked at.
+//!
+//! Three looks, from cheap to dear: which files there are ([`files`]), what ffprobe says of each ([`check`]), and what the
+//! packets in it say ([`super::timing`]).
 
 use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    path::Path,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
 };
 
-use super::{Expected, boxes};
+pub use super::playlist::{Playlist, Segment, playlist};
+use super::{
+    Expected, Finish, Lowered,
+    finish::MASTER,
+    playlist::{aligned, master},
+};
 use crate::{
     failure::{Failure, FailureKind},
-    media::{MediaInfo, StreamKind},
+    media::{MediaInfo, StreamKind, VideoInfo},
 };
 
 /// Checks what ffprobe says about a result against what was expected of it.
@@ -18,70 +25,170 @@ use crate::{
 /// # Errors
 /// [`FailureKind::OutputWrong`], saying what differs.
 pub fn check(expected: &Expected, found: &MediaInfo) -> Result<(), Failure> {
-    let path = &expected.path;
-    let wrong = |what: String| {
-        Err(Failure::new(FailureKind::OutputWrong, format!("checking the result {path}: {what}")))
-    };
-    match (&expected.video, found.video().next()) {
-        (None, None) => {}
+    video(expected, found)
+        .and_then(|()| audio(expected, found))
+        .and_then(|()| subtitles(expected, found))
+        .map_err(|what| about(expected, what))
+}
+
+/// A result that is not what was asked for.
+pub(super) fn about(expected: &Expected, what: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::OutputWrong, format!("checking the result {}: {what}", expected.path))
+}
+
+fn video(expected: &Expected, found: &MediaInfo) -> Result<(), String> {
+    let (wanted, (stream, video)) = match (&expected.video, found.video().next()) {
+        (None, None) => return Ok(()),
         (None, Some((stream, _))) => {
-            return wrong(format!("it holds {} video and should hold none", stream.codec));
+            return Err(format!("it holds {} video and should hold none", stream.codec));
         }
-        (Some(wanted), None) => return wrong(format!("the {} video is missing", wanted.codec)),
-        (Some(wanted), Some((stream, video))) => {
-            if stream.codec != wanted.codec {
-                return wrong(format!("the video is {} instead of {}", stream.codec, wanted.codec));
-            }
-            let (width, height) = video.display_size();
-            if (width, height) != (wanted.width, wanted.height) {
-                return wrong(format!(
-                    "the picture is {width}x{height} instead of {}x{}",
-                    wanted.width, wanted.height
-                ));
-            }
-        }
+        (Some(wanted), None) => return Err(format!("the {} video is missing", wanted.codec)),
+        (Some(wanted), Some(found)) => (wanted, found),
+    };
+    let extra = found.video().count() - 1;
+    if extra > 0 {
+        return Err(format!("it holds {extra} more video streams than the one that it should"));
     }
-    let audio: Vec<&str> = found.audio().map(|(stream, _)| stream.codec.as_str()).collect();
-    if audio != expected.audio {
-        return wrong(format!(
-            "the audio tracks are [{}] instead of [{}]",
-            audio.join(", "),
-            expected.audio.join(", ")
+    if stream.codec != wanted.codec {
+        return Err(format!("the video is {} instead of {}", stream.codec, wanted.codec));
+    }
+    if video.rotation != 0 {
+        return Err(format!(
+            "players would turn the picture by {} degrees, and it was turned already",
+            video.rotation
         ));
     }
-    let subtitles = found.streams.iter().filter(|s| matches!(s.kind, StreamKind::Subtitle { .. })).count();
-    if subtitles != expected.subtitles {
-        return wrong(format!("it holds {subtitles} subtitle tracks instead of {}", expected.subtitles));
+    let (width, height) = video.display_size();
+    if (width, height) != (wanted.width, wanted.height) {
+        return Err(format!("the picture is {width}x{height} instead of {}x{}", wanted.width, wanted.height));
     }
-    if let (Some(wanted), Some(length)) = (expected.duration, found.duration) {
-        let allowed = tolerance(wanted);
-        if (length - wanted).abs() > allowed {
-            return wrong(format!(
-                "it lasts {length:.2} s instead of {wanted:.2} s; the input is cut off or damaged, or the disk was full"
+    match &wanted.pixel_format {
+        Some(pixel_format) => pixels(pixel_format, video),
+        None => Ok(()),
+    }
+}
+
+/// Depth and chroma; the same pixels have several names (`nv12`, `yuv420p`, `yuvj420p`).
+fn pixels(wanted: &str, found: &VideoInfo) -> Result<(), String> {
+    let told = |format: &str| super::probe::bit_depth(format).zip(chroma(format));
+    let (Some(wanted_pixels), Some(found_pixels)) = (told(wanted), told(&found.pixel_format)) else {
+        return Ok(());
+    };
+    if wanted_pixels == found_pixels {
+        return Ok(());
+    }
+    Err(format!("the pixels are {} instead of {wanted}", found.pixel_format))
+}
+
+/// Chroma subsampling by the pixel format's name; `None` when the name does not say.
+fn chroma(pixel_format: &str) -> Option<u16> {
+    let digits = [("420", 420), ("422", 422), ("444", 444), ("nv12", 420), ("p010", 420), ("p210", 422)];
+    digits.into_iter().find(|(name, _)| pixel_format.contains(name)).map(|(_, chroma)| chroma)
+}
+
+fn audio(expected: &Expected, found: &MediaInfo) -> Result<(), String> {
+    let codecs: Vec<&str> = found.audio().map(|(stream, _)| stream.codec.as_str()).collect();
+    let wanted: Vec<&str> = expected.audio.iter().map(|track| track.codec.as_str()).collect();
+    if codecs != wanted {
+        return Err(format!(
+            "the audio tracks are [{}] instead of [{}]",
+            codecs.join(", "),
+            wanted.join(", ")
+        ));
+    }
+    for (index, ((_, audio), wanted)) in found.audio().zip(&expected.audio).enumerate() {
+        if audio.channels != wanted.channels {
+            return Err(format!(
+                "audio track {index} has {} channels instead of {}",
+                audio.channels, wanted.channels
+            ));
+        }
+        if audio.sample_rate != wanted.sample_rate {
+            return Err(format!(
+                "audio track {index} has {} Hz instead of {} Hz",
+                audio.sample_rate, wanted.sample_rate
             ));
         }
     }
     Ok(())
 }
 
-/// Seconds by which a result may be longer or shorter than its input claims: durations in containers are rounded, and
-/// sound ends a frame early or late.
-#[must_use]
-pub fn tolerance(duration: f64) -> f64 {
-    (duration * 0.02).clamp(0.5, 5.0)
+fn subtitles(expected: &Expected, found: &MediaInfo) -> Result<(), String> {
+    let count = found.streams.iter().filter(|s| matches!(s.kind, StreamKind::Subtitle { .. })).count();
+    if count == expected.subtitles {
+        return Ok(());
+    }
+    Err(format!("it holds {count} subtitle tracks instead of {}", expected.subtitles))
 }
 
-/// Checks that every expected file is there and not empty, and that playlists are whole.
+/// Checks that every expected file is there and not empty, that playlists are whole and list what is there, that all
+/// renditions are cut at the same times, and that nothing is left over. Returns the playlist of each expected file that
+/// is one.
 ///
 /// # Errors
 /// [`FailureKind::OutputWrong`], naming the file.
-pub fn files(expected: &[Expected], output_dir: &Path) -> Result<(), Failure> {
-    for file in expected {
-        let path = output_dir.join(&file.path);
+pub fn files(lowered: &Lowered, output_dir: &Path) -> Result<Vec<Option<Playlist>>, Failure> {
+    let mut known: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut lists = Vec::with_capacity(lowered.expected.len());
+    for expected in &lowered.expected {
+        let path = output_dir.join(&expected.path);
         if has_extension(&path, "m3u8") {
-            playlist(&path)?;
+            let list = playlist(&path)?;
+            known.extend(list.files().map(|name| path.with_file_name(name)));
+            lists.push(Some(list));
         } else {
             not_empty(&path)?;
+            lists.push(None);
+        }
+        known.insert(path);
+    }
+    match &lowered.finish {
+        Finish::Nothing => {}
+        Finish::HlsMaster(_) => {
+            let path = output_dir.join(MASTER);
+            master(&path, &lowered.expected.iter().map(|expected| expected.path.as_str()).collect())?;
+            known.insert(path);
+            let renditions: Vec<_> = lowered
+                .expected
+                .iter()
+                .zip(&lists)
+                .filter(|(expected, _)| expected.video.is_some())
+                .filter_map(|(expected, list)| Some((expected.path.as_str(), list.as_ref()?)))
+                .collect();
+            aligned(&renditions).map_err(|what| {
+                Failure::new(FailureKind::OutputWrong, format!("checking the renditions: {what}"))
+            })?;
+        }
+        Finish::Sprites(_) => {
+            let track = output_dir.join(super::thumbnails::TRACK);
+            for sheet in sheets(&track)? {
+                not_empty(&sheet)?;
+                known.insert(sheet);
+            }
+        }
+    }
+    nothing_else(output_dir, &known)?;
+    Ok(lists)
+}
+
+/// The sprite sheets that a WebVTT track points into.
+fn sheets(track: &Path) -> Result<BTreeSet<PathBuf>, Failure> {
+    let text = std::fs::read_to_string(track)
+        .map_err(|error| wrong(track, format_args!("the thumbnail track cannot be read ({error})")))?;
+    let names = text.lines().filter_map(|line| line.split_once("#xywh=")).map(|(name, _)| name);
+    Ok(names.map(|name| track.with_file_name(name)).collect())
+}
+
+/// A file that nothing refers to would be uploaded and published with the rest.
+fn nothing_else(folder: &Path, known: &BTreeSet<PathBuf>) -> Result<(), Failure> {
+    let unreadable = |error: std::io::Error| wrong(folder, format_args!("it cannot be listed ({error})"));
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let path = entry.path();
+        if entry.file_type().map_err(unreadable)?.is_dir() {
+            nothing_else(&path, known)?;
+        } else if !known.contains(&path) {
+            return Err(wrong(&path, "it is left over: nothing refers to it"));
         }
     }
     Ok(())
@@ -91,13 +198,13 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
-fn wrong(path: &Path, what: impl std::fmt::Display) -> Failure {
+pub(super) fn wrong(path: &Path, what: impl std::fmt::Display) -> Failure {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     Failure::new(FailureKind::OutputWrong, format!("checking the result {folder}/{name}: {what}"))
 }
 
-fn not_empty(path: &Path) -> Result<u64, Failure> {
+pub(super) fn not_empty(path: &Path) -> Result<u64, Failure> {
     match path.metadata() {
         Ok(metadata) if metadata.is_file() && metadata.len() > 0 => Ok(metadata.len()),
         Ok(_) => Err(wrong(path, "the file is empty")),
@@ -105,140 +212,16 @@ fn not_empty(path: &Path) -> Result<u64, Failure> {
     }
 }
 
-/// A media playlist that is whole.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Playlist {
-    /// File name of the initialisation segment.
-    pub init: String,
-    pub segments: Vec<Segment>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Segment {
-    /// Relative to the playlist.
-    pub uri: String,
-    /// Seconds.
-    pub duration: f64,
-    /// Bytes.
-    pub size: u64,
-}
-
-/// Reads a media playlist and checks that it ends and that every segment that it lists is there and whole.
-///
-/// # Errors
-/// [`FailureKind::OutputWrong`], naming the playlist or the segment.
-pub fn playlist(path: &Path) -> Result<Playlist, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| wrong(path, format_args!("the playlist cannot be read ({error})")))?;
-    let (init, listed) = parse_playlist(&text).map_err(|problem| wrong(path, problem))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    not_empty(&folder.join(&init))?;
-    let mut segments = Vec::with_capacity(listed.len());
-    for (uri, duration) in listed {
-        let file = folder.join(&uri);
-        let size = not_empty(&file)?;
-        whole_segment(&file, size).map_err(|problem| wrong(&file, problem))?;
-        segments.push(Segment { uri, duration, size });
-    }
-    Ok(Playlist { init, segments })
-}
-
-/// The initialisation segment, and each segment's URI with its seconds.
-fn parse_playlist(text: &str) -> Result<(String, Vec<(String, f64)>), String> {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    if lines.next() != Some("#EXTM3U") {
-        return Err("it is no playlist: #EXTM3U is missing".to_owned());
-    }
-    let (mut init, mut target, mut ended, mut segments) = (None, None, false, Vec::new());
-    let mut pending = None;
-    for line in lines {
-        if let Some(value) = line.strip_prefix("#EXTINF:") {
-            pending = value.split(',').next().and_then(|seconds| seconds.parse::<f64>().ok());
-        } else if let Some(value) = line.strip_prefix("#EXT-X-TARGETDURATION:") {
-            target = value.parse::<f64>().ok();
-        } else if let Some(value) = line.strip_prefix("#EXT-X-MAP:URI=\"") {
-            init = value.split('"').next().map(str::to_owned);
-        } else if line == "#EXT-X-ENDLIST" {
-            ended = true;
-        } else if !line.starts_with('#') {
-            let duration = pending.take().ok_or_else(|| format!("{line} has no #EXTINF"))?;
-            if line.contains('/') || line.contains("..") {
-                return Err(format!("{line} is outside the playlist's folder"));
-            }
-            segments.push((line.to_owned(), duration));
-        }
-    }
-    if !ended {
-        return Err("#EXT-X-ENDLIST is missing: the encode did not come to its end".to_owned());
-    }
-    if segments.is_empty() {
-        return Err("it lists no segments".to_owned());
-    }
-    let target = target.ok_or("#EXT-X-TARGETDURATION is missing")?;
-    // RFC 8216, 4.3.3.1: rounded, no segment is longer than the target duration.
-    if let Some((uri, duration)) = segments.iter().find(|(_, duration)| duration.round() > target) {
-        return Err(format!("{uri} lasts {duration} s, longer than the target duration of {target} s"));
-    }
-    Ok((init.ok_or("#EXT-X-MAP is missing: there is no initialisation segment")?, segments))
-}
-
-/// An fMP4 segment is whole when its boxes fill the file exactly and one of them is `mdat`.
-fn whole_segment(path: &Path, size: u64) -> Result<(), String> {
-    let mut file = File::open(path).map_err(|error| format!("it cannot be read ({error})"))?;
-    let (mut at, mut media) = (0u64, false);
-    while at < size {
-        let mut head = Vec::with_capacity(16);
-        file.seek(SeekFrom::Start(at))
-            .and_then(|_| file.by_ref().take(16).read_to_end(&mut head))
-            .map_err(|error| format!("it cannot be read ({error})"))?;
-        let (kind, length) = boxes::header(&head).ok_or("it ends in the middle of a box")?;
-        media |= &kind == b"mdat";
-        if length < 8 || at + length > size {
-            return Err(
-                "it is cut off: its last box is larger than the file; the disk may have been full".to_owned()
-            );
-        }
-        at += length;
-    }
-    if media { Ok(()) } else { Err("it holds no media".to_owned()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        ffmpeg::ExpectedVideo,
-        media::{AudioInfo, StreamInfo, VideoInfo},
+        ffmpeg::{ExpectedAudio, ExpectedVideo},
+        media::{AudioInfo, StreamInfo},
     };
 
-    const LIST: &str = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:6\n#EXT-X-MAP:URI=\"init.mp4\"\n\
-                        #EXTINF:6.006000,\nsegment_00000.m4s\n#EXT-X-ENDLIST\n";
-
-    #[test]
-    fn a_playlist_must_end_and_keep_to_its_target() {
-        assert_eq!(
-            parse_playlist(LIST),
-            Ok(("init.mp4".to_owned(), vec![("segment_00000.m4s".to_owned(), 6.006)]))
-        );
-        assert!(parse_playlist(&LIST.replace("#EXT-X-ENDLIST", "")).unwrap_err().contains("ENDLIST"));
-        assert!(parse_playlist(&LIST.replace("6.006", "7.5")).unwrap_err().contains("longer"));
-        assert!(parse_playlist("hello").unwrap_err().contains("#EXTM3U"));
-    }
-
-    #[test]
-    fn a_cut_off_segment_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("segment_00000.m4s");
-        let whole = [&[0, 0, 0, 8][..], b"moof", &[0, 0, 0, 12], b"mdat", &[1, 2, 3, 4]].concat();
-        std::fs::write(&path, &whole).unwrap();
-        assert_eq!(whole_segment(&path, whole.len() as u64), Ok(()));
-        std::fs::write(&path, &whole[..18]).unwrap();
-        assert!(whole_segment(&path, 18).unwrap_err().contains("cut off"));
-    }
-
-    #[test]
-    fn a_result_that_differs_is_named() {
-        let stream = |index, codec: &str, kind| StreamInfo {
+    fn stream(index: u32, codec: &str, kind: StreamKind) -> StreamInfo {
+        StreamInfo {
             index,
             codec: codec.to_owned(),
             language: None,
@@ -247,38 +230,96 @@ mod tests {
             duration: None,
             start_time: None,
             kind,
+        }
+    }
+
+    fn film() -> (Expected, MediaInfo) {
+        let video = VideoInfo {
+            width: 64,
+            height: 46,
+            sample_aspect_ratio: (1, 1),
+            pixel_format: "yuvj420p".to_owned(),
+            ..VideoInfo::default()
         };
+        let audio = AudioInfo { channels: 2, channel_layout: None, sample_rate: 48_000 };
         let found = MediaInfo {
-            duration: Some(10.0),
             streams: vec![
-                stream(
-                    0,
-                    "h264",
-                    StreamKind::Video(VideoInfo {
-                        width: 64,
-                        height: 46,
-                        sample_aspect_ratio: (1, 1),
-                        ..VideoInfo::default()
-                    }),
-                ),
-                stream(1, "aac", StreamKind::Audio(AudioInfo::default())),
+                stream(0, "h264", StreamKind::Video(video)),
+                stream(1, "aac", StreamKind::Audio(audio)),
             ],
             ..MediaInfo::default()
         };
         let expected = Expected {
             path: "a.mp4".to_owned(),
-            video: Some(ExpectedVideo { codec: "h264".to_owned(), width: 64, height: 46 }),
-            audio: vec!["aac".to_owned()],
+            video: Some(ExpectedVideo {
+                codec: "h264".to_owned(),
+                width: 64,
+                height: 46,
+                pixel_format: Some("yuv420p".to_owned()),
+                timing: None,
+            }),
+            audio: vec![ExpectedAudio {
+                codec: "aac".to_owned(),
+                channels: 2,
+                sample_rate: 48_000,
+                source: 1,
+            }],
             subtitles: 0,
-            duration: Some(10.3),
         };
+        (expected, found)
+    }
+
+    #[test]
+    fn a_result_that_differs_is_named() {
+        let (expected, found) = film();
         assert_eq!(check(&expected, &found), Ok(()));
-        let message = |expected: &Expected| check(expected, &found).unwrap_err().message;
-        assert!(
-            message(&Expected { duration: Some(20.0), ..expected.clone() })
-                .contains("10.00 s instead of 20.00 s")
-        );
-        assert!(message(&Expected { audio: Vec::new(), ..expected.clone() }).contains("audio"));
-        assert!(message(&Expected { subtitles: 1, ..expected }).contains("subtitle"));
+        let objection = |change: fn(&mut Expected, &mut MediaInfo)| {
+            let (mut expected, mut found) = film();
+            change(&mut expected, &mut found);
+            check(&expected, &found).unwrap_err().message
+        };
+        let with_video = |found: &mut MediaInfo, change: fn(&mut VideoInfo)| {
+            if let StreamKind::Video(video) = &mut found.streams[0].kind {
+                change(video);
+            }
+        };
+        assert!(objection(|expected, _| expected.audio.clear()).contains("[aac] instead of []"));
+        assert!(objection(|expected, _| expected.subtitles = 1).contains("subtitle"));
+        assert!(objection(|expected, _| expected.audio[0].channels = 6).contains("2 channels instead of 6"));
+        assert!(objection(|expected, _| expected.audio[0].sample_rate = 44_100).contains("48000 Hz"));
+        assert!(objection(|expected, _| expected.video = None).contains("should hold none"));
+        let turned = {
+            let (expected, mut found) = film();
+            with_video(&mut found, |video| video.rotation = 180);
+            check(&expected, &found).unwrap_err().message
+        };
+        assert!(turned.contains("turn the picture by 180"), "{turned}");
+        let deep = {
+            let (expected, mut found) = film();
+            with_video(&mut found, |video| video.pixel_format = "yuv420p10le".to_owned());
+            check(&expected, &found).unwrap_err().message
+        };
+        assert!(deep.contains("yuv420p10le instead of yuv420p"), "{deep}");
+    }
+
+    #[test]
+    fn what_nothing_refers_to_is_left_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let lowered = Lowered {
+            argv: Vec::new(),
+            duration: None,
+            expected: vec![film().0],
+            finish: Finish::Nothing,
+            warnings: Vec::new(),
+        };
+        assert!(files(&lowered, folder.path()).unwrap_err().message.contains("did not write it"));
+        std::fs::write(folder.path().join("a.mp4"), "").unwrap();
+        assert!(files(&lowered, folder.path()).unwrap_err().message.contains("empty"));
+        std::fs::write(folder.path().join("a.mp4"), "x").unwrap();
+        assert_eq!(files(&lowered, folder.path()), Ok(vec![None]));
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        std::fs::write(folder.path().join("sub/b.tmp"), "x").unwrap();
+        let left = files(&lowered, folder.path()).unwrap_err().message;
+        assert!(left.contains("sub/b.tmp") && left.contains("left over"), "{left}");
     }
 }

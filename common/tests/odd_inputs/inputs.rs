@@ -24,6 +24,30 @@ pub(crate) enum Input {
     LateSound,
     /// 4 s of 29.97 fps; not in the matrix.
     Long,
+    // Odd in their times; in a matrix of their own.
+    /// The picture starts half a second after the sound.
+    LatePicture,
+    /// The sound goes on after the picture.
+    LongSound,
+    /// VP9 and Opus at 23.976 fps.
+    FilmRate,
+    /// Pictures that stand for seconds.
+    Slides,
+    /// An edit list that begins within a GOP.
+    Edited,
+    /// Every codec's own padding, no container to tell it.
+    Mp3,
+    Adts,
+    /// Starts late and within a GOP, as a recording of a broadcast.
+    Recording,
+    /// Two recordings in one file: the clock starts again.
+    Joined,
+    Flv,
+    Avi,
+    /// An index in each fragment.
+    Fragmented,
+    /// 4 s of 60 fps.
+    Fast,
 }
 
 impl Input {
@@ -44,6 +68,27 @@ impl Input {
         Self::Rgb,
         Self::LateSound,
     ];
+
+    pub(crate) const TIMES: [Self; 14] = [
+        Self::Long,
+        Self::LatePicture,
+        Self::LongSound,
+        Self::FilmRate,
+        Self::Slides,
+        Self::Edited,
+        Self::Mp3,
+        Self::Adts,
+        Self::Recording,
+        Self::Joined,
+        Self::Flv,
+        Self::Avi,
+        Self::Fragmented,
+        Self::Fast,
+    ];
+
+    pub(crate) fn has_video(self) -> bool {
+        !matches!(self, Self::AudioOnly | Self::Mp3 | Self::Adts)
+    }
 
     pub(crate) fn has_audio(self) -> bool {
         !matches!(self, Self::NoAudio | Self::Rotated | Self::Rgb)
@@ -67,12 +112,25 @@ impl Input {
             Self::Rgb => "rgb.mov",
             Self::LateSound => "late-sound.mkv",
             Self::Long => "long.mp4",
+            Self::LatePicture => "late-picture.mp4",
+            Self::LongSound => "long-sound.mkv",
+            Self::FilmRate => "film-rate.webm",
+            Self::Slides => "slides.mp4",
+            Self::Edited => "edited.mp4",
+            Self::Mp3 => "sound.mp3",
+            Self::Adts => "sound.aac",
+            Self::Recording => "recording.ts",
+            Self::Joined => "joined.ts",
+            Self::Flv => "film.flv",
+            Self::Avi => "film.avi",
+            Self::Fragmented => "fragmented.mp4",
+            Self::Fast => "fast.mp4",
         }
     }
 
     /// Makes it if it is not there. Several tests may do so at once: the last rename wins, with the same content.
     pub(crate) fn path(self) -> PathBuf {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("odd-inputs-2");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("odd-inputs-3");
         let path = folder.join(self.name());
         if path.exists() {
             return path;
@@ -160,6 +218,62 @@ impl Input {
             Self::Long => format!(
                 "-f lavfi -i testsrc2=size=284x160:rate=30000/1001:duration=4 \
                  -f lavfi -i sine=sample_rate=48000:duration=4 {x264} -pix_fmt yuv420p -c:a aac"
+            ),
+            Self::LatePicture => format!(
+                "-itsoffset 0.5 {} -f lavfi -i sine=sample_rate=48000:duration=2 {x264} -pix_fmt yuv420p -c:a aac",
+                bars("96x64", 25)
+            ),
+            Self::LongSound => format!(
+                "{} -f lavfi -i sine=sample_rate=44100:duration=2.3 {x264} -pix_fmt yuv420p -c:a libopus",
+                bars("96x64", 25)
+            ),
+            Self::FilmRate => "-f lavfi -i testsrc2=size=96x64:rate=24000/1001:duration=3 \
+                 -f lavfi -i sine=sample_rate=48000:duration=3 -c:v libvpx-vp9 -deadline realtime -cpu-used 8 \
+                 -pix_fmt yuv420p -c:a libopus"
+                .to_owned(),
+            Self::Slides => format!(
+                "-f lavfi -i testsrc2=size=96x64:rate=25:duration=9 {sine} -vf select='eq(n,0)+eq(n,70)+eq(n,150)' \
+                 -fps_mode vfr -enc_time_base 1:90000 {x264} -pix_fmt yuv420p -c:a aac"
+            ),
+            Self::Edited => {
+                format!("-ss 1.3 -i {} -c copy", Self::Long.path().display())
+            }
+            Self::Mp3 => format!("{sine} -c:a libmp3lame"),
+            Self::Adts => format!("{sine} -c:a aac -f adts"),
+            Self::Recording => {
+                let whole = scratch.join("whole.ts");
+                ffmpeg(&format!(
+                    "-f lavfi -i testsrc2=size=96x64:rate=25:duration=4 -f lavfi -i sine=duration=4 {x264} -bf 2 -g 25 \
+                     -pix_fmt yuv420p -c:a mp2 -output_ts_offset 5000 {}",
+                    whole.display()
+                ));
+                let bytes = std::fs::read(&whole).unwrap();
+                // From the middle, on the packet grid of a transport stream, with its tables in front.
+                let middle = bytes.len() / 3 / 188 * 188;
+                std::fs::write(to, [&bytes[..188 * 3], &bytes[middle..]].concat()).unwrap();
+                return;
+            }
+            Self::Joined => {
+                let part = scratch.join("part.ts");
+                ffmpeg(&format!("{} {sine} {x264} -pix_fmt yuv420p -c:a mp2 {}", bars("96x64", 25), part.display()));
+                let later = scratch.join("later.ts");
+                ffmpeg(&format!("-i {} -c copy -output_ts_offset 700 {}", part.display(), later.display()));
+                let both = [std::fs::read(&later).unwrap(), std::fs::read(&part).unwrap()].concat();
+                std::fs::write(to, both).unwrap();
+                return;
+            }
+            Self::Flv => format!(
+                "{} -f lavfi -i sine=sample_rate=44100:duration=1 {x264} -pix_fmt yuv420p -c:a aac",
+                bars("96x64", 25)
+            ),
+            Self::Avi => format!("{} {sine} -c:v mpeg4 -bf 2 -c:a libmp3lame", bars("96x64", 25)),
+            Self::Fragmented => format!(
+                "{} {sine} {x264} -g 10 -pix_fmt yuv420p -c:a aac -movflags frag_keyframe+empty_moov",
+                bars("96x64", 25)
+            ),
+            Self::Fast => format!(
+                "-f lavfi -i testsrc2=size=96x64:rate=60:duration=4 -f lavfi -i sine=duration=4 {x264} \
+                 -pix_fmt yuv420p -c:a libmp3lame"
             ),
         };
         if self == Self::Rotated {

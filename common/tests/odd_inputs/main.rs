@@ -18,13 +18,17 @@ use run::{Ffmpeg, Outcome, transcode};
 
 /// Runs a preset over every input, with every software encoder of its codec.
 fn preset(name: &str) {
+    all(name, &Input::ALL);
+}
+
+fn all(name: &str, inputs: &[Input]) {
     let presets = Presets::builtin();
     let mut spec = presets.get(name).unwrap().spec.clone();
     hurry(&mut spec);
     let spec = &spec;
     let mut failures = Vec::new();
     for ffmpeg in Ffmpeg::all() {
-        for input in Input::ALL {
+        for &input in inputs {
             for encoder in run::encoders(spec) {
                 let what = format!("{name} x {input:?} x {encoder:?} x {ffmpeg}");
                 match (transcode(&ffmpeg, spec, input, encoder), may_refuse(spec, input)) {
@@ -52,7 +56,7 @@ fn hurry(spec: &mut Spec) {
 fn may_refuse(spec: &Spec, input: Input) -> bool {
     match spec {
         Spec::File(file) if file.video.is_none() => !input.has_audio(),
-        Spec::File(_) | Spec::Hls(_) | Spec::Thumbnails(_) => input == Input::AudioOnly,
+        Spec::File(_) | Spec::Hls(_) | Spec::Thumbnails(_) => !input.has_video(),
     }
 }
 
@@ -86,6 +90,13 @@ presets!(
     thumbnails = "thumbnails",
     vp9 = "vp9",
 );
+
+#[test]
+fn a_result_is_as_long_as_its_input_whatever_the_input_does_with_time() {
+    for name in ["h264", "hls-ladder", "vp9", "audio-only"] {
+        all(name, &Input::TIMES);
+    }
+}
 
 fn outcome(name: &str, input: Input) -> Outcome {
     let presets = Presets::builtin();

@@ -11,7 +11,9 @@ use std::{
 use common::{
     failure::{Failure, FailureKind},
     ffmpeg::{
-        Context, EncoderChoice, Lowered, ffprobe_args, ffprobe_output_args, finish, lower, parse_ffprobe,
+        Context, EncoderChoice, Lowered, Survey, ffprobe_args, ffprobe_output_args, finish, lower,
+        parse_ffprobe, survey_args, survey_output_args,
+        timing::{self, Extents},
         verify::{self, Playlist},
     },
     media::MediaInfo,
@@ -91,11 +93,30 @@ pub(crate) fn transcode(
         return Err(failed(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr))));
     }
     finish(&lowered.finish, folder.path())?;
-    verify::files(&lowered.expected, folder.path())?;
+    let lists = verify::files(&lowered, folder.path())?;
     let mut probes = Vec::new();
-    for expected in &lowered.expected {
-        let found = ask(&ffprobe_output_args(&folder.path().join(&expected.path)));
+    let last = |key: &str| -> Option<u64> {
+        let progress = String::from_utf8_lossy(&output.stdout).into_owned();
+        progress.lines().rev().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+    };
+    let frames = last("frame=");
+    let unseen =
+        last("drop_frames=").unwrap_or(0).cast_signed() - last("dup_frames=").unwrap_or(0).cast_signed();
+    for (expected, list) in lowered.expected.iter().zip(&lists) {
+        let path = folder.path().join(&expected.path);
+        let found = ask(&ffprobe_output_args(&path));
         verify::check(expected, &found).map_err(|failure| failed(failure.message))?;
+        let made = survey(&survey_output_args(&path));
+        timing::written(expected, &found, &made, frames).map_err(|failure| failed(failure.message))?;
+        if let Some(list) = list {
+            timing::listed(expected, list, &made).map_err(|failure| failed(failure.message))?;
+        }
+        if let Err(deviation) = timing::complete(expected, &found, &made, &Extents::claimed(&info), unseen) {
+            eprintln!("not as claimed: {input:?} {ffmpeg} {}", deviation.failure.message);
+        }
+        let there = Extents::surveyed(&info, &survey_once(&source));
+        timing::complete(expected, &found, &made, &there, unseen)
+            .map_err(|deviation| failed(deviation.failure.message))?;
         probes.push(found);
     }
     Ok(Outcome { folder, lowered, probes })
@@ -105,6 +126,20 @@ pub(crate) fn transcode(
 fn probe_once(path: &Path) -> MediaInfo {
     static KNOWN: Mutex<BTreeMap<PathBuf, MediaInfo>> = Mutex::new(BTreeMap::new());
     KNOWN.lock().unwrap().entry(path.to_owned()).or_insert_with(|| probe(path)).clone()
+}
+
+/// Looks at the packets of each input once.
+fn survey_once(path: &Path) -> Survey {
+    static KNOWN: Mutex<BTreeMap<PathBuf, Survey>> = Mutex::new(BTreeMap::new());
+    let args = survey_args(path.to_str().unwrap());
+    KNOWN.lock().unwrap().entry(path.to_owned()).or_insert_with(|| survey(&args)).clone()
+}
+
+fn survey(arguments: &[std::ffi::OsString]) -> Survey {
+    let output = Command::new("ffprobe").args(arguments).output().expect("ffprobe is installed");
+    let mut survey = Survey::default();
+    String::from_utf8_lossy(&output.stdout).lines().for_each(|line| survey.line(line));
+    survey
 }
 
 pub(crate) fn probe(path: &Path) -> MediaInfo {

@@ -3,6 +3,7 @@
 use std::{io, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Instant};
 
 use common::{
+    api::OnDamagedInput,
     failpoint,
     failure::{Failure, FailureKind},
     ffmpeg::{
@@ -11,6 +12,7 @@ use common::{
     id::AttemptId,
     media::MediaInfo,
     proto,
+    worker::Damage,
 };
 use futures::FutureExt;
 use tokio::sync::mpsc;
@@ -18,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Assignment, Ending, Live, Location, Tools,
-    check::{self, MAX_ANSWER, Objection},
+    check::{Check, MAX_ANSWER, Objection},
     classify::{Evidence, SourceSeen, Verdict, after_check, after_probe, after_success, classify, no_room},
-    progress::Parser,
+    damage::{self, Complaints},
+    progress::{Encoded, Parser},
     scratch::{Claim, Growth, Scratch, estimate},
     spawn::{Exit, Process, Program},
     supervise::{Bounds, End, Keep, Stdout, supervise},
@@ -166,11 +169,23 @@ impl Course<'_> {
         let process = self.spawn(&program).await?;
         // Nobody listens only when the worker ends, which ends this too.
         let _ = started.send((self.assignment.attempt, self.started(&program, &info))).await;
-        self.encode(process, &lowered, opened, &bounds).await?;
+        let (encoded, complaints) = self.encode(process, &lowered, opened, &bounds).await?;
         failpoint::hit("encode.after");
 
         self.live.phase("checking");
-        self.check(&lowered, opened, &bounds).await?;
+        let check = Check {
+            tools: self.tools,
+            lowered: &lowered,
+            out: &self.scratch.out(),
+            bounds: &bounds,
+            input: &info,
+            input_url: &url,
+            encoded,
+            complaints: &complaints,
+        };
+        let damage = self.check(&check, opened).await?;
+        let mut warnings = lowered.warnings.clone();
+        warnings.extend(damage.iter().flat_map(|damage| damage::words(damage, &complaints)));
 
         self.live.phase("uploading");
         let out = self.scratch.out();
@@ -180,12 +195,7 @@ impl Course<'_> {
         let outputs = outputs.map_err(Ending::from)?;
         let uploading = upload::upload(self.tools, self.assignment.attempt, &out, &outputs);
         self.until_stopped(uploading).await??;
-        Ok(Ending::Succeeded {
-            outputs,
-            warnings: lowered.warnings.clone(),
-            progress: Box::new(self.live.progress()),
-            damage: None,
-        })
+        Ok(Ending::Succeeded { outputs, warnings, progress: Box::new(self.live.progress()), damage })
     }
 
     async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Ending> {
@@ -274,32 +284,57 @@ impl Course<'_> {
         lowered: &Lowered,
         opened: &Opened,
         bounds: &Bounds,
-    ) -> Result<(), Ending> {
+    ) -> Result<(Encoded, Complaints), Ending> {
         let mut reports = Reports {
             live: self.live,
             lines: super::lines::Lines::default(),
             parser: Parser::new(lowered.duration),
             last: (0, 0),
         };
+        self.live.start_tally();
         let end = supervise(process, &mut reports, &self.live.log, bounds).await;
+        let complaints = self.live.take_tally().complaints();
         let exit = self.exited(end, "encoding", "ffmpeg", opened)?;
         let failed = self.with_evidence("encoding", "ffmpeg", exit, opened, |evidence| match exit {
             Exit::Code(0) => after_success(evidence).map(Verdict::from),
             Exit::Code(_) | Exit::Signal(_) => Some(classify(evidence)),
         });
-        failed.map_or(Ok(()), |verdict| Err(Ending::Failed(verdict)))
+        match failed {
+            Some(verdict) => Err(Ending::Failed(verdict)),
+            None => Ok((reports.parser.encoded(), complaints)),
+        }
     }
 
-    async fn check(&self, lowered: &Arc<Lowered>, opened: &Opened, bounds: &Bounds) -> Result<(), Ending> {
-        match check::check(self.tools, lowered, &self.scratch.out(), bounds).await {
-            Ok(()) => Ok(()),
-            Err(Objection::Ended(ending)) => Err(ending),
+    /// Checks the result, and says what was wrong with the input if anything was.
+    async fn check(&self, check: &Check<'_>, opened: &Opened) -> Result<Option<Damage>, Ending> {
+        let survey = match check.run().await {
+            Ok(survey) => survey,
+            Err(Objection::Ended(ending)) => return Err(ending),
             Err(Objection::Wrong(wrong)) => {
                 let failure = self.with_evidence("checking", "ffmpeg", Exit::Code(0), opened, |evidence| {
-                    after_check(evidence, &wrong)
+                    after_check(evidence, &wrong, check.encoded, check.complaints)
                 });
-                Err(failure.into())
+                return Err(failure.into());
             }
+        };
+        // A transfer that broke off while the input was looked at again says nothing about the input.
+        if survey.is_some()
+            && let Some(failure) = opened.failure()
+        {
+            return Err(failure.into());
+        }
+        let damage = damage::damage(check.complaints, check.input, survey.as_ref());
+        match (damage, self.assignment.on_damaged_input) {
+            (Some(damage), OnDamagedInput::Fail) => {
+                let words = damage::words(&damage, check.complaints).join("; ");
+                let message = format!(
+                    "{} is damaged: {words}; give a whole file, or take what there is with on_damaged_input = warn",
+                    self.assignment.input
+                );
+                Err(Failure::new(FailureKind::InvalidInput, message).into())
+            }
+            (damage, OnDamagedInput::Warn) => Ok(damage),
+            (None, OnDamagedInput::Fail) => Ok(None),
         }
     }
 

@@ -8,7 +8,7 @@ use common::{
     failure::{Failure, FailureKind},
 };
 
-use super::{scratch::Shortage, spawn::Exit};
+use super::{damage::Complaints, progress::Encoded, scratch::Shortage, spawn::Exit};
 use crate::fetch::{Observed, Origin};
 
 /// What is known of a failure.
@@ -80,30 +80,33 @@ pub(super) fn after_success(evidence: &Evidence<'_>) -> Option<Failure> {
     full.map(|_| disk_full(evidence)).or_else(|| source(evidence))
 }
 
-/// Of an output that is not what was asked for. `wrong`: in what, in words. An input that ends early is to blame itself.
-pub(super) fn after_check(evidence: &Evidence<'_>, wrong: &str) -> Failure {
-    let words = Words(evidence.stderr);
-    if let Some(moov) = moov_behind(evidence, &words) {
-        return moov;
+/// Of an output that is not what was asked for. `wrong`: in what, in words. An input of which nothing can be decoded is to
+/// blame itself.
+pub(super) fn after_check(
+    evidence: &Evidence<'_>,
+    wrong: &str,
+    encoded: Encoded,
+    complaints: &Complaints,
+) -> Failure {
+    if let Some(failure) = moov_behind(evidence, &Words(evidence.stderr)).or_else(|| source(evidence)) {
+        return failure;
     }
-    let cut = [
-        "partial file",
-        "File ended prematurely",
-        "Packet corrupt",
-        "Truncating packet",
-        "corrupt input packet",
-    ];
-    if words.find_any(&cut).is_some() {
-        let message = format!(
-            "{} is damaged or ends early (an upload that broke off?): {wrong}; give the complete file",
-            evidence.input
-        );
-        return Failure::new(FailureKind::InvalidInput, message);
+    let doing = format!("encoding {}: ffmpeg reported success", evidence.input);
+    if !encoded.is_nothing() {
+        return Failure::new(FailureKind::OutputWrong, format!("{doing}, but {wrong}"));
     }
-    Failure::new(
-        FailureKind::OutputWrong,
-        format!("encoding {}: ffmpeg reported success, but {wrong}", evidence.input),
-    )
+    match &complaints.first {
+        Some(first) => undecodable(evidence.input, first),
+        None => Failure::new(
+            FailureKind::OutputWrong,
+            format!("{doing} and encoded nothing ({wrong}); another worker's ffmpeg may do better"),
+        ),
+    }
+}
+
+fn undecodable(input: &str, line: &str) -> Failure {
+    let message = format!("{input} is damaged beyond use: next to nothing in it can be decoded ({line})");
+    Failure::new(FailureKind::InvalidInput, message)
 }
 
 /// Of ffprobe that ended with 0: an index that cannot be reached makes every attempt end in nothing.
@@ -202,14 +205,18 @@ fn input(evidence: &Evidence<'_>, words: &Words<'_>) -> Option<Failure> {
              give a single media file"
         ));
     }
+    // 69: more than two thirds of a stream could not be decoded (`-max_error_rate`); 5.1 does not say so.
+    let hopeless = words.find_any(&["Cannot determine format of input", "ecode error rate"]);
+    if hopeless.is_some() || (evidence.exit == Exit::Code(69) && evidence.program == "ffmpeg") {
+        let first = words.first_error().or(hopeless);
+        return Some(undecodable(input, first.as_deref().unwrap_or("ffmpeg does not say why")));
+    }
     let damaged = words.find_any(&[
         "Error opening input: Invalid data found",
         "Error opening input: End of file",
         ": Invalid data found when processing input",
         "EBML header parsing failed",
         ": End of file",
-        "decode error rate",
-        "Cannot determine format of input",
         "does not contain any stream",
     ]);
     // A line about one packet among many is no verdict on the file unless nothing came out of it.
@@ -299,7 +306,7 @@ impl Words<'_> {
 }
 
 /// Without the `[h264 @ 0x55d2] [error]` in front.
-fn bare(line: &str) -> String {
+pub(super) fn bare(line: &str) -> String {
     let mut rest = line.trim();
     while let Some((prefix, after)) = rest.strip_prefix('[').and_then(|inner| inner.split_once("] ")) {
         if !(prefix.contains(" @ 0x") || matches!(prefix, "error" | "fatal" | "warning" | "panic" | "info")) {
@@ -501,19 +508,29 @@ mod tests {
     }
 
     #[test]
-    fn a_short_output_of_an_input_that_ends_early_is_the_inputs_fault() {
-        let wrong = "o.mp4 is 4.0 s long instead of 8.0 s";
-        for line in [
-            "[matroska,webm @ 0x55561fb1da00] [error] File ended prematurely",
-            "[mov,mp4,m4a,3gp,3g2,mj2 @ 0x5595be7f1a00] [error] stream 1, offset 0x1bb73: partial file",
-        ] {
-            let lines = [line.to_owned()];
-            let failure = after_check(&evidence(Exit::Code(0), "checking", &lines, None), wrong);
-            assert_eq!(failure.kind, FailureKind::InvalidInput, "{failure}");
-            assert!(failure.message.contains("ends early") && failure.message.contains(wrong), "{failure}");
-        }
-        let failure = after_check(&evidence(Exit::Code(0), "checking", &[], None), wrong);
-        assert_eq!(failure.kind, FailureKind::OutputWrong);
+    fn an_output_that_is_wrong_is_ffmpegs_fault_unless_nothing_could_be_decoded() {
+        let judge = |frames: u64, first: Option<&str>| {
+            let encoded = Encoded { frames: Some(frames), ..Encoded::default() };
+            let complaints = Complaints { first: first.map(str::to_owned), ..Complaints::default() };
+            after_check(
+                &evidence(Exit::Code(0), "checking", &[], None),
+                "o.mp4 is empty",
+                encoded,
+                &complaints,
+            )
+        };
+        let garbage = judge(0, Some("Invalid NAL unit size"));
+        assert_eq!(garbage.kind, FailureKind::InvalidInput, "{garbage}");
+        assert!(
+            garbage.message.contains("clip.mp4") && garbage.message.contains("nothing in it can be decoded"),
+            "{garbage}"
+        );
+        let silent = judge(0, None);
+        assert_eq!(silent.kind, FailureKind::OutputWrong, "{silent}");
+        assert!(silent.message.contains("encoded nothing (o.mp4 is empty)"), "{silent}");
+        let wrong = judge(48, Some("error while decoding MB"));
+        assert_eq!(wrong.kind, FailureKind::OutputWrong, "{wrong}");
+        assert!(wrong.message.contains("reported success, but o.mp4 is empty"), "{wrong}");
     }
 
     #[test]

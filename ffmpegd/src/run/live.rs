@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use common::worker::Progress;
 
-use super::log::Log;
+use super::{damage::Tally, log::Log};
 
 /// Written by the attempt, read by the heartbeat.
 #[derive(Debug, Default)]
@@ -29,6 +29,15 @@ impl Live {
 
     pub(super) fn rename(&self, name: &str, shown: &str) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).rename(name, shown);
+    }
+
+    /// Counts what ffmpeg says from now on.
+    pub(super) fn start_tally(&self) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).start_tally();
+    }
+
+    pub(super) fn take_tally(&self) -> Tally {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).take_tally()
     }
 
     pub(super) fn phase(&self, phase: &str) {

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::damage::Tally;
+
 /// For the end of an attempt, in bytes; the contract's limit.
 const TAIL_BYTES: usize = 16 * 1024;
 /// Between two heartbeats, in bytes; the contract's limit.
@@ -14,6 +16,8 @@ pub(crate) struct Log {
     fresh: Bounded,
     /// What people know by another name: the proxy's address, the scratch folder.
     names: Vec<(String, String)>,
+    /// While ffmpeg runs.
+    tally: Option<Tally>,
 }
 
 #[derive(Debug)]
@@ -25,7 +29,12 @@ struct Bounded {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { tail: Bounded::new(TAIL_BYTES), fresh: Bounded::new(FRESH_BYTES), names: Vec::new() }
+        Self {
+            tail: Bounded::new(TAIL_BYTES),
+            fresh: Bounded::new(FRESH_BYTES),
+            names: Vec::new(),
+            tally: None,
+        }
     }
 }
 
@@ -35,12 +44,25 @@ impl Log {
         self.names.push((name.into(), shown.into()));
     }
 
+    /// From now on every line is counted.
+    pub(super) fn start_tally(&mut self) {
+        self.tally = Some(Tally::default());
+    }
+
+    /// What was counted; nothing is from now on.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        self.tally.take().unwrap_or_default()
+    }
+
     pub(crate) fn push(&mut self, line: &str) {
         let mut line = line.to_owned();
         for (name, shown) in &self.names {
             if line.contains(name.as_str()) {
                 line = line.replace(name.as_str(), shown);
             }
+        }
+        if let Some(tally) = &mut self.tally {
+            tally.line(&line);
         }
         self.tail.push(line.clone());
         self.fresh.push(line);
@@ -88,6 +110,20 @@ mod tests {
         assert!(tail.iter().map(|line| line.len() + 1).sum::<usize>() <= TAIL_BYTES);
         assert!(log.take_fresh().iter().map(|line| line.len() + 1).sum::<usize>() <= FRESH_BYTES);
         assert!(log.take_fresh().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_longer_kept_is_still_counted() {
+        let mut log = Log::default();
+        log.push("[h264 @ 0x1] [error] of the probe");
+        log.start_tally();
+        for number in 0..5000 {
+            log.push(&format!("[h264 @ 0x1] [error] error while decoding MB {number} 13"));
+        }
+        assert!(log.tail().len() < 1000);
+        let complaints = log.take_tally().complaints();
+        assert_eq!(complaints.errors, 5000);
+        assert_eq!(complaints.first.as_deref(), Some("error while decoding MB 0 13"));
     }
 
     #[test]

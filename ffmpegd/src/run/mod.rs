@@ -7,6 +7,7 @@ mod assignment;
 mod attempt;
 mod check;
 mod classify;
+mod damage;
 mod death_signal;
 mod leftovers;
 mod lines;

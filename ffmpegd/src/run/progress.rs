@@ -7,6 +7,31 @@ use common::worker::Progress;
 pub(super) struct Parser {
     next: Progress,
     duration: Option<f64>,
+    encoded: Encoded,
+}
+
+/// What ffmpeg says that it encoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Encoded {
+    /// Frames of the first video output; `None` without video.
+    pub(super) frames: Option<u64>,
+    /// Frames dropped to keep to the output's clock.
+    pub(super) dropped: u64,
+    /// Frames shown twice for the same reason.
+    pub(super) doubled: u64,
+    /// Microseconds.
+    pub(super) out_time_us: u64,
+}
+
+impl Encoded {
+    pub(super) fn is_nothing(&self) -> bool {
+        self.frames.unwrap_or(0) == 0 && self.out_time_us == 0
+    }
+
+    /// Frames of the input that are not in the output.
+    pub(super) fn unseen(&self) -> i64 {
+        self.dropped.cast_signed().saturating_sub(self.doubled.cast_signed())
+    }
 }
 
 impl Parser {
@@ -23,7 +48,13 @@ impl Parser {
                 phase: String::new(),
             },
             duration,
+            encoded: Encoded { frames: None, dropped: 0, doubled: 0, out_time_us: 0 },
         }
+    }
+
+    /// As of the last report.
+    pub(super) const fn encoded(&self) -> Encoded {
+        self.encoded
     }
 
     /// Takes one line; a whole report when the line ends one. What is no number (`N/A`) leaves the last value.
@@ -31,7 +62,12 @@ impl Parser {
         let (key, value) = line.split_once('=')?;
         let value = value.trim();
         match key.trim() {
-            "frame" => set(&mut self.next.frames, value.parse().ok()),
+            "frame" => {
+                set(&mut self.next.frames, value.parse().ok());
+                self.encoded.frames = Some(self.next.frames);
+            }
+            "drop_frames" => set(&mut self.encoded.dropped, value.parse().ok()),
+            "dup_frames" => set(&mut self.encoded.doubled, value.parse().ok()),
             "fps" => set(&mut self.next.fps, finite(value)),
             "speed" => set(&mut self.next.speed, finite(value.trim_end_matches('x'))),
             "bitrate" => set(&mut self.next.bitrate, bits_per_second(value)),
@@ -41,6 +77,7 @@ impl Parser {
                 value.parse::<i64>().ok().map(|time| u64::try_from(time).unwrap_or(0)),
             ),
             "progress" => {
+                self.encoded.out_time_us = self.next.out_time_us;
                 self.next.fraction = fraction(self.next.out_time_us, self.duration);
                 return Some(self.next.clone());
             }
@@ -97,6 +134,18 @@ mod tests {
                 phase: String::new()
             }]
         );
+    }
+
+    #[test]
+    fn what_was_encoded_is_known_at_the_end() {
+        let mut parser = Parser::new(None);
+        let text = "frame=48\nout_time_us=2000000\ndup_frames=1\ndrop_frames=3\nprogress=end";
+        text.lines().for_each(|line| drop(parser.line(line)));
+        let encoded = parser.encoded();
+        assert_eq!((encoded.frames, encoded.unseen(), encoded.is_nothing()), (Some(48), 2, false));
+        let mut silent = Parser::new(None);
+        "out_time_us=N/A\ndup_frames=0\nprogress=end".lines().for_each(|line| drop(silent.line(line)));
+        assert_eq!((silent.encoded().frames, silent.encoded().is_nothing()), (None, true));
     }
 
     #[test]
