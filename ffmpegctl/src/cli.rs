@@ -6,7 +6,12 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use common::{api::JobState, failure::FailureKind, media::HardwarePolicy};
+use common::{
+    api::{JobState, OnDamagedInput},
+    failure::FailureKind,
+    media::HardwarePolicy,
+};
+use jiff::SignedDuration;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -77,6 +82,12 @@ pub struct TranscodeArgs {
     /// In whose name, for `jobs ls --owner`.
     #[arg(long, value_name = "NAME")]
     pub owner: Option<String>,
+    /// What becomes of an input that decodes with errors or ends early.
+    #[arg(long, default_value = "warn", value_name = "POLICY")]
+    pub on_damaged_input: OnDamage,
+    /// How long ffmpeg may take for one input, all attempts together: 90s, 2h, 1h30m. Default: what the farm allows.
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub time_limit: Option<u64>,
     /// Inputs at the same time. Default: 2 or more here, depending on the cores; 16 on a farm.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub jobs: Option<u32>,
@@ -117,6 +128,36 @@ impl From<Hardware> for HardwarePolicy {
         }
     }
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnDamage {
+    /// Make what can be made of it, and say what is missing.
+    Warn,
+    /// Make nothing.
+    Fail,
+}
+
+impl From<OnDamage> for OnDamagedInput {
+    fn from(policy: OnDamage) -> Self {
+        match policy {
+            OnDamage::Warn => Self::Warn,
+            OnDamage::Fail => Self::Fail,
+        }
+    }
+}
+
+/// `90s`, `2h`, `1h30m`; a bare number means seconds. Rounded up to whole seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let duration = match text.parse() {
+        Ok(seconds) => SignedDuration::from_secs(seconds),
+        Err(_) => text.parse::<SignedDuration>().map_err(|_| WRITE_A_DURATION.to_owned())?,
+    };
+    let whole = duration.as_secs() + i64::from(duration.subsec_nanos() > 0);
+    u64::try_from(whole).ok().filter(|seconds| *seconds > 0).ok_or_else(|| WRITE_A_DURATION.to_owned())
+}
+
+const WRITE_A_DURATION: &str = "write a duration such as 90s, 2h or 1h30m";
 
 #[derive(Debug, Subcommand)]
 pub enum JobsCommand {
@@ -368,6 +409,16 @@ mod tests {
         assert!(parse(&["3f2a9c4d5e6f", "--all"]).unwrap_err().contains("cannot be used with"));
         assert!(parse(&["--all", "--owner", "ann"]).unwrap_err().contains("cannot be used with"));
         assert!(parse(&["--kind", "crash"]).unwrap_err().contains("crashed"));
+    }
+
+    #[test]
+    fn a_time_limit_is_a_duration() {
+        for (text, limit) in [("90s", 90), ("2h", 7200), ("1h30m", 5400), ("45", 45), ("1500ms", 2)] {
+            assert_eq!(seconds(text), Ok(limit), "{text}");
+        }
+        for text in ["0", "0s", "-5s", "soon", ""] {
+            assert!(seconds(text).unwrap_err().contains("90s"), "{text}");
+        }
     }
 
     #[test]

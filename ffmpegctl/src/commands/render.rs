@@ -1,9 +1,9 @@
 //! Jobs and workers as text.
 
 use common::{
-    api::{AttemptState, AttemptView, JobState, JobSummary, JobView, TaskView, WorkerView},
+    api::{AttemptState, AttemptView, JobState, JobSummary, JobView, OnDamagedInput, TaskView, WorkerView},
     media::{MediaInfo, StreamKind},
-    worker::{Gpu, Labels},
+    worker::{Damage, Gpu, Labels},
 };
 use jiff::Timestamp;
 
@@ -36,6 +36,29 @@ pub(super) fn jobs(jobs: &[JobSummary], now: Timestamp, full: bool) -> String {
         ]);
     }
     table.trim_fmt()
+}
+
+/// The policy, where it is not the usual one.
+const fn on_damage(policy: OnDamagedInput) -> &'static str {
+    match policy {
+        OnDamagedInput::Warn => "",
+        OnDamagedInput::Fail => "fail",
+    }
+}
+
+/// `ends at 36.0 s of 60.0 s, 214 errors while decoding`
+fn damage(damage: &Damage) -> String {
+    let ends = match (damage.ends_at_seconds, damage.claimed_seconds) {
+        (Some(there), Some(claimed)) => Some(format!("ends at {there:.1} s of {claimed:.1} s")),
+        (Some(there), None) => Some(format!("ends at {there:.1} s")),
+        (None, _) => None,
+    };
+    let errors = match damage.errors {
+        0 => None,
+        1 => Some("1 error while decoding".to_owned()),
+        errors => Some(format!("{errors} errors while decoding")),
+    };
+    ends.into_iter().chain(errors).collect::<Vec<_>>().join(", ")
 }
 
 fn dash() -> String {
@@ -78,6 +101,8 @@ pub(super) fn job(job: &JobView, now: Timestamp) -> String {
         ("finished", summary.finished_at.map(text::time).unwrap_or_default()),
         ("elapsed", elapsed(summary, now)),
         ("progress", running_progress(summary)),
+        ("on damage", on_damage(job.on_damaged_input).to_owned()),
+        ("damage", job.damage.as_ref().map(damage).unwrap_or_default()),
     ])];
     if summary.state == JobState::Dead {
         sections.push(letter::explain(job));

@@ -6,6 +6,7 @@ use common::{
     api::{JobState, JobView},
     failure::FailureKind,
     id::JobId,
+    worker::Damage,
 };
 use serde::Serialize;
 
@@ -25,6 +26,9 @@ pub(crate) struct Outcome {
     pub outputs: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Of the input, when there is a result nevertheless.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Trouble>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +61,7 @@ impl Outcome {
             exit_code: Exit::Ok,
             outputs: Vec::new(),
             warnings: Vec::new(),
+            damage: None,
             error: None,
             worker: None,
             encoder: None,
@@ -74,6 +79,7 @@ impl Outcome {
         self.job = Some(job.summary.id);
         self.exit_code = Exit::of_job(job);
         self.warnings.clone_from(&job.warnings);
+        self.damage = job.damage;
         let last = job.tasks.iter().flat_map(|task| &task.attempts).last();
         self.encoder = last.and_then(|attempt| attempt.encoder.clone());
         self.worker = last

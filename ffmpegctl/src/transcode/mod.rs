@@ -12,10 +12,7 @@ mod stuck;
 
 use std::{fs, num::NonZero, path::Path};
 
-use common::{
-    api::{JobRequest, OnDamagedInput},
-    spec::Spec,
-};
+use common::{api::JobRequest, spec::Spec};
 use futures::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
@@ -237,8 +234,8 @@ impl Run<'_> {
             priority: self.args.priority,
             labels: self.args.labels.iter().cloned().collect(),
             owner: self.args.owner.clone(),
-            on_damaged_input: OnDamagedInput::default(),
-            time_limit_seconds: None,
+            on_damaged_input: self.args.on_damaged_input.into(),
+            time_limit_seconds: self.args.time_limit,
         };
         let pipeline = Pipeline {
             client,
