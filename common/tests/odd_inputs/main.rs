@@ -91,12 +91,19 @@ presets!(
     vp9 = "vp9",
 );
 
-#[test]
-fn a_result_is_as_long_as_its_input_whatever_the_input_does_with_time() {
-    for name in ["h264", "hls-ladder", "vp9", "audio-only"] {
-        all(name, &Input::TIMES);
-    }
+/// A result is as long as its input, whatever the input does with time.
+macro_rules! times {
+    ($($test:ident = $name:literal),+ $(,)?) => {
+        $(#[test] fn $test() { all($name, &Input::TIMES); })+
+    };
 }
+
+times!(
+    odd_times_in_a_file = "h264",
+    odd_times_in_hls = "hls-ladder",
+    odd_times_in_webm = "vp9",
+    odd_times_in_sound = "audio-only",
+);
 
 fn outcome(name: &str, input: Input) -> Outcome {
     let presets = Presets::builtin();

@@ -23,6 +23,7 @@ use super::{
     check::{Check, MAX_ANSWER, Objection},
     classify::{Evidence, SourceSeen, Verdict, after_check, after_probe, after_success, classify, no_room},
     damage::{self, Complaints},
+    machine::OomKills,
     progress::{Encoded, Parser},
     scratch::{Claim, Growth, Scratch, estimate},
     spawn::{Exit, Process, Program},
@@ -78,6 +79,7 @@ async fn run(
         scratch: &scratch,
         growth,
         begun: Instant::now(),
+        oom_kills: OomKills::read(),
     };
     let ending = match opened {
         Some(Ok(opened)) => match course.run(&opened, started).await {
@@ -146,6 +148,8 @@ struct Course<'a> {
     scratch: &'a Scratch,
     growth: Growth,
     begun: Instant,
+    /// At the beginning.
+    oom_kills: OomKills,
 }
 
 impl Course<'_> {
@@ -403,6 +407,7 @@ impl Course<'_> {
             stderr: &stderr,
             source,
             head,
+            oom_killed: OomKills::read().since(self.oom_kills),
         })
     }
 

@@ -8,7 +8,13 @@ use common::{
     failure::{Failure, FailureKind},
 };
 
-use super::{damage::Complaints, progress::Encoded, scratch::Shortage, spawn::Exit};
+use super::{
+    damage::Complaints,
+    machine::{disk, machine},
+    progress::Encoded,
+    scratch::Shortage,
+    spawn::Exit,
+};
 use crate::fetch::{Observed, Origin};
 
 /// What is known of a failure.
@@ -25,6 +31,8 @@ pub(super) struct Evidence<'a> {
     pub(super) source: Option<SourceSeen<'a>>,
     /// The input's first bytes, as far as they are known.
     pub(super) head: &'a [u8],
+    /// Whether the kernel has killed for memory meanwhile, where it says so.
+    pub(super) oom_killed: Option<bool>,
 }
 
 /// What the proxy saw.
@@ -76,8 +84,7 @@ pub(super) fn classify(evidence: &Evidence<'_>) -> Verdict {
 
 /// Of ffmpeg that ended with 0: what nevertheless went wrong, whatever the output looks like.
 pub(super) fn after_success(evidence: &Evidence<'_>) -> Option<Failure> {
-    let full = Words(evidence.stderr).find("No space left on device");
-    full.map(|_| disk_full(evidence)).or_else(|| source(evidence))
+    disk(evidence, &Words(evidence.stderr)).or_else(|| source(evidence))
 }
 
 /// Of an output that is not what was asked for. `wrong`: in what, in words. An input of which nothing can be decoded is to
@@ -112,41 +119,6 @@ fn undecodable(input: &str, line: &str) -> Failure {
 /// Of ffprobe that ended with 0: an index that cannot be reached makes every attempt end in nothing.
 pub(super) fn after_probe(evidence: &Evidence<'_>) -> Option<Failure> {
     moov_behind(evidence, &Words(evidence.stderr))
-}
-
-fn machine(evidence: &Evidence<'_>, words: &Words<'_>) -> Option<Failure> {
-    let doing = format!("{} {}", evidence.doing, evidence.input);
-    if let Some(line) = words.find_any(&[
-        "OpenEncodeSessionEx failed: out of memory (10)",
-        "OpenEncodeSessionEx failed: incompatible client key (21)",
-    ]) {
-        let message = format!("{doing}: the GPU has no free encode session ({line})");
-        return Some(Failure::new(FailureKind::SessionLimit, message));
-    }
-    if words.find("No space left on device").is_some() {
-        return Some(disk_full(evidence));
-    }
-    let memory = words.find_any(&["Cannot allocate memory", "CUDA_ERROR_OUT_OF_MEMORY", "std::bad_alloc"]);
-    if let Some(line) = memory {
-        return Some(Failure::new(FailureKind::OutOfMemory, format!("{doing}: memory ran out ({line})")));
-    }
-    if evidence.exit == Exit::Signal(9) {
-        let message = format!(
-            "{doing}: {} was killed by the system, most likely because memory ran out; \
-             give the worker more memory or fewer jobs",
-            evidence.program
-        );
-        return Some(Failure::new(FailureKind::OutOfMemory, message));
-    }
-    None
-}
-
-fn disk_full(evidence: &Evidence<'_>) -> Failure {
-    let message = format!(
-        "{} {}: no space left in this worker's scratch folder; make room or set TVARR_SCRATCH_DIR",
-        evidence.doing, evidence.input
-    );
-    Failure::new(FailureKind::DiskFull, message)
 }
 
 fn source(evidence: &Evidence<'_>) -> Option<Failure> {
@@ -253,7 +225,10 @@ fn crashed(evidence: &Evidence<'_>, words: &Words<'_>) -> Failure {
         Exit::Code(code) => format!("ended with code {code}"),
         Exit::Signal(signal) => format!("was ended by signal {signal}{}", signal_name(signal)),
     };
-    let said = words.first_error().map_or_else(String::new, |line| format!(": {line}"));
+    // It ends in good order then, and says why at level info.
+    let told_to = evidence.stderr.iter().find(|line| line.contains("received signal"));
+    let said = told_to.map(|line| bare(line)).or_else(|| words.first_error());
+    let said = said.map_or_else(String::new, |line| format!(": {line}"));
     Failure::new(
         FailureKind::Crashed,
         format!("{} {}: {} {ended}{said}", evidence.doing, evidence.input, evidence.program),
@@ -268,24 +243,33 @@ const fn signal_name(signal: i32) -> &'static str {
         8 => " (floating point exception)",
         11 => " (segmentation fault)",
         15 => " (terminated from outside)",
+        24 => " (its limit of CPU time)",
+        31 => " (a system call that is not allowed)",
         _ => "",
     }
 }
 
 /// ffmpeg's lines, with `-loglevel level+...`. What it says at level info is for people: it quotes the input's own
 /// titles and names, and no verdict is made from it.
-struct Words<'a>(&'a [String]);
+pub(super) struct Words<'a>(&'a [String]);
 
 impl Words<'_> {
     fn verdicts(&self) -> impl DoubleEndedIterator<Item = &String> {
         self.0.iter().filter(|line| !line.contains("[info]"))
     }
 
-    fn find(&self, pattern: &str) -> Option<String> {
-        self.verdicts().find(|line| line.contains(pattern)).map(|line| bare(line))
+    /// The first line with these words; `.*` stands for anything between two of them.
+    pub(super) fn find(&self, pattern: &str) -> Option<String> {
+        let matches = |line: &str| {
+            pattern
+                .split(".*")
+                .try_fold(line, |rest, word| rest.split_once(word).map(|(_, rest)| rest))
+                .is_some()
+        };
+        self.verdicts().find(|line| matches(line)).map(|line| bare(line))
     }
 
-    fn find_any(&self, patterns: &[&str]) -> Option<String> {
+    pub(super) fn find_any(&self, patterns: &[&str]) -> Option<String> {
         patterns.iter().find_map(|pattern| self.find(pattern))
     }
 
@@ -340,6 +324,7 @@ mod tests {
             exit,
             stderr,
             head: &[],
+            oom_killed: None,
             source: source.map(|observed| SourceSeen {
                 shown: "https://a/clip.mp4",
                 origin: Origin::User,
@@ -406,7 +391,110 @@ mod tests {
             "[h264_nvenc @ 0x55c87e5c1bc0] [error] Cannot load libcuda.so.1
              [error] Error initializing output stream 0:0 -- Error while opening encoder for output stream #0:0 - maybe incorrect parameters such as bit_rate, rate, width or height",
             FailureKind::Crashed,
-            "ffmpeg ended with code 1: Cannot load libcuda.so.1",
+            "device on this worker does not work (Cannot load libcuda.so.1)",
+        ),
+        (
+            "encoding",
+            Exit::Code(255),
+            "[h264_nvenc @ 0x1] [error] Cannot load libcuda.so.1
+             [vf#0:0 @ 0x1] [error] Task finished with error code: -1 (Operation not permitted)
+             [vost#0:0/h264_nvenc @ 0x1] [enc:h264_nvenc @ 0x1] [error] Could not open encoder before EOF
+             [out#0/mp4 @ 0x1] [error] Nothing was written into output file, because at least one of its streams received no packets.",
+            FailureKind::Crashed,
+            "`ffmpegd detect`",
+        ),
+        (
+            "encoding",
+            Exit::Code(234),
+            "[VAAPI @ 0x1] [error] No VA display found for device /dev/dri/renderD128.
+             [error] Device creation failed: -22.
+             [error] Failed to set value 'vaapi=hw:/dev/dri/renderD128' for option 'init_hw_device': Invalid argument",
+            FailureKind::Crashed,
+            "No VA display found for device /dev/dri/renderD128.",
+        ),
+        (
+            "encoding",
+            Exit::Code(1),
+            "[h264_v4l2m2m @ 0x1] [error] Could not find a valid device
+             [h264_v4l2m2m @ 0x1] [error] can't configure encoder",
+            FailureKind::Crashed,
+            "device on this worker does not work",
+        ),
+        (
+            "encoding",
+            Exit::Code(1),
+            "[h264_nvenc @ 0x1] [error] EncodePicture failed!: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered",
+            FailureKind::Crashed,
+            "CUDA_ERROR_ILLEGAL_ADDRESS",
+        ),
+        (
+            "encoding",
+            Exit::Code(1),
+            "[h264_nvenc @ 0x1] [error] InitializeEncoder failed: out of memory (10): (no details)",
+            FailureKind::OutOfMemory,
+            "GPU's memory ran out",
+        ),
+        (
+            "encoding",
+            Exit::Code(1),
+            "[h264_v4l2m2m @ 0x1] [error] VIDIOC_STREAMON failed on output context: Device or resource busy",
+            FailureKind::SessionLimit,
+            "no free encode session",
+        ),
+        ("encoding", Exit::Signal(25), "", FailureKind::DiskFull, "ulimit -f"),
+        (
+            "encoding",
+            Exit::Code(229),
+            "[vost#0:0/libx264 @ 0x1] [error] Error submitting a packet to the muxer: File too large
+             [out#0/mp4 @ 0x1] [error] Error muxing a packet",
+            FailureKind::DiskFull,
+            "larger than a file may be",
+        ),
+        (
+            "encoding",
+            Exit::Code(1),
+            "[error] av_interleaved_write_frame(): Disk quota exceeded",
+            FailureKind::DiskFull,
+            "quota",
+        ),
+        (
+            "encoding",
+            Exit::Code(1),
+            "[error] /scratch/720p/segment_00003.m4s: Too many open files",
+            FailureKind::Crashed,
+            "ulimit -n",
+        ),
+        (
+            "encoding",
+            Exit::Code(1),
+            "[libx264 @ 0x1] [error] thread creation failed: Resource temporarily unavailable",
+            FailureKind::Crashed,
+            "pids.max",
+        ),
+        (
+            "encoding",
+            Exit::Code(255),
+            "[out#0/mp4 @ 0x1] [error] Error writing trailer: Immediate exit requested
+             [info] Exiting normally, received signal 15.",
+            FailureKind::Crashed,
+            "Exiting normally, received signal 15.",
+        ),
+        (
+            "encoding",
+            Exit::Code(69),
+            "[vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [error] Decoding error: Invalid data found when processing input
+             [vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] [fatal] Decode error rate 1 exceeds maximum 0.666667",
+            FailureKind::InvalidInput,
+            "damaged beyond use",
+        ),
+        (
+            "encoding",
+            Exit::Code(1),
+            "[error] Error while decoding stream #0:0: Invalid data found when processing input
+             [error] Cannot determine format of input stream 0:0 after EOF
+             [fatal] Error marking filters as finished",
+            FailureKind::InvalidInput,
+            "damaged beyond use",
         ),
         (
             "encoding",
@@ -457,6 +545,19 @@ mod tests {
             assert!(verdict.failure.message.contains(words), "{stderr}\n{}", verdict.failure);
             assert!(verdict.failure.message.contains("clip.mp4"), "{}", verdict.failure);
         }
+    }
+
+    #[test]
+    fn a_kill_is_blamed_on_memory_only_where_the_kernel_does_not_say_otherwise() {
+        let killed = |oom_killed| {
+            let known = evidence(Exit::Signal(9), "encoding", &[], None);
+            classify(&Evidence { oom_killed, ..known }).failure
+        };
+        assert_eq!(killed(Some(true)).kind, FailureKind::OutOfMemory);
+        assert!(killed(None).message.contains("most likely"));
+        let somebody = killed(Some(false));
+        assert_eq!(somebody.kind, FailureKind::Crashed);
+        assert!(somebody.message.contains("from outside"), "{somebody}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod leftovers;
 mod lines;
 mod live;
 mod log;
+mod machine;
 mod progress;
 mod scratch;
 mod spawn;
