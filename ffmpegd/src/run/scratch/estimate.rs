@@ -193,6 +193,7 @@ mod tests {
         };
         let audio = AudioInfo { channels: 2, channel_layout: None, sample_rate: 48_000 };
         MediaInfo {
+            start_time: None,
             format: "mov".to_owned(),
             duration: Some(3600.0),
             size: Some(4096 * MIB),
