@@ -1,10 +1,10 @@
-//! A small disk that can be filled up: a tmpfs.
+//! A disk that can be filled up: a tmpfs.
 
 use std::{
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use crate::binaries;
@@ -13,6 +13,7 @@ use crate::binaries;
 #[derive(Debug)]
 pub struct SmallDisk {
     path: PathBuf,
+    bytes: u64,
 }
 
 impl SmallDisk {
@@ -36,33 +37,47 @@ impl SmallDisk {
             );
             return None;
         }
-        Some(Self { path: path.to_owned() })
+        Some(Self { path: path.to_owned(), bytes })
     }
 
     fn ballast(&self) -> PathBuf {
         self.path.join("ballast")
     }
 
-    /// Writes until nothing more fits.
+    /// Nothing more fits on it from now on. It shrinks to what is on it, so that filling a large disk takes no memory.
     ///
     /// # Panics
-    /// The file cannot be made.
+    /// It cannot be shrunk.
     pub fn fill(&self) {
-        let mut file = File::options().create(true).append(true).open(self.ballast()).unwrap();
-        for size in [1 << 20, 4096, 1] {
-            let block = vec![0xa5; size];
-            while file.write_all(&block).is_ok() {}
+        // What is written between the two steps makes the second fail.
+        for _ in 0..1000 {
+            let about = rustix::fs::statvfs(&self.path).unwrap();
+            let used = (about.f_blocks - about.f_bfree) * about.f_frsize;
+            if self.resize(used.max(about.f_frsize)) {
+                let mut file = File::options().create(true).append(true).open(self.ballast()).unwrap();
+                while file.write_all(&[0xa5; 512]).is_ok() {}
+                return;
+            }
         }
+        panic!("{} cannot be shrunk", self.path.display());
     }
 
     /// Makes room again.
     ///
     /// # Panics
-    /// The ballast cannot be removed.
+    /// It cannot grow again.
     pub fn free(&self) {
+        assert!(self.resize(self.bytes), "{} cannot grow again", self.path.display());
         if let Err(error) = fs::remove_file(self.ballast()) {
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
         }
+    }
+
+    fn resize(&self, bytes: u64) -> bool {
+        let options = format!("remount,size={bytes}");
+        let mut mount = Command::new(binaries::system("mount"));
+        mount.args(["-o", &options]).arg(&self.path).stderr(Stdio::null());
+        mount.status().unwrap().success()
     }
 }
 
@@ -73,5 +88,26 @@ impl Drop for SmallDisk {
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("{} stays mounted: umount it by hand", self.path.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_takes_nothing_and_a_freed_one_takes_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let Some(disk) = SmallDisk::mount(&path, 1 << 30) else { return };
+        fs::write(path.join("before"), vec![1; 100_000]).unwrap();
+        disk.fill();
+        let error = fs::write(path.join("more"), b"x").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        disk.free();
+        fs::write(path.join("more"), vec![1; 10_000_000]).unwrap();
+        assert_eq!(fs::read(path.join("before")).unwrap().len(), 100_000);
+        drop(disk);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
     }
 }

@@ -98,7 +98,9 @@ impl Media {
 #[must_use]
 pub fn decode_errors(path: &Path) -> String {
     let output = Command::new(binaries::system("ffmpeg"))
-        .args(["-nostdin", "-v", "error", "-xerror", "-i"])
+        .args(["-nostdin", "-v", "error", "-xerror"])
+        .args(["-allowed_extensions", "ALL"].iter().filter(|_| path.extension() == Some("m3u8".as_ref())))
+        .arg("-i")
         .arg(path)
         .args(["-map", "0:v?", "-map", "0:a?", "-f", "null", "-"])
         .output()

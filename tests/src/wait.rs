@@ -45,3 +45,8 @@ where
 pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
+
+/// Lets a fault last. For nothing else: what a test waits for has a condition.
+pub async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod broken_ffmpeg;
 mod command_line;
+mod course;
 mod drain;
 mod failpoints;
 #[path = "../../fakes/mod.rs"]
@@ -12,7 +14,9 @@ mod fakes;
 mod faults;
 mod gpus;
 mod jobs;
+mod network;
 mod placement;
 mod presets;
 mod slots;
+mod stopped;
 mod versions;
