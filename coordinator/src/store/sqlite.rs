@@ -78,28 +78,12 @@ impl SqliteStore {
 
     async fn write(&self, changes: &Changes) -> Result<(), Error> {
         let mut writer = self.writer.lock().await;
-        let failed = |source| Error::Database { doing: "write to the job store", source };
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        failpoint::hit("store.commit.begun");
-        let batches = [
-            (UPSERT_JOBS, changes.jobs.iter().map(rows::job).collect::<Vec<Value>>()),
-            (UPSERT_TASKS, changes.tasks.iter().map(rows::task).collect()),
-            (UPSERT_ATTEMPTS, changes.attempts.iter().map(rows::attempt).collect()),
-            (UPSERT_LOGS, changes.logs.iter().map(rows::log).collect()),
-        ];
-        for (statement, rows) in batches {
-            if !rows.is_empty() {
-                sqlx::query(statement)
-                    .bind(json!(rows).to_string())
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(failed)?;
-            }
+        let written = transact(&mut writer, changes).await;
+        if written.is_err() {
+            // After a full disk SQLite has rolled back already and says so; either way there is no transaction now.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *writer).await;
         }
-        failpoint::hit("store.commit.before");
-        transaction.commit().await.map_err(failed)?;
-        failpoint::hit("store.commit.after");
-        Ok(())
+        written.map_err(|source| Error::Database { doing: "write to the job store", source })
     }
 
     async fn read_jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, Error> {
@@ -184,6 +168,28 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(std::time::Duration::from_secs(5))
+}
+
+/// All of the changes or none, once this returns. In plain SQL: a transaction of sqlx counts its begins and ends, and counts
+/// wrongly ever after SQLite ended one by itself, as it does on a full disk.
+async fn transact(writer: &mut SqliteConnection, changes: &Changes) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *writer).await?;
+    failpoint::hit("store.commit.begun");
+    let batches = [
+        (UPSERT_JOBS, changes.jobs.iter().map(rows::job).collect::<Vec<Value>>()),
+        (UPSERT_TASKS, changes.tasks.iter().map(rows::task).collect()),
+        (UPSERT_ATTEMPTS, changes.attempts.iter().map(rows::attempt).collect()),
+        (UPSERT_LOGS, changes.logs.iter().map(rows::log).collect()),
+    ];
+    for (statement, rows) in batches {
+        if !rows.is_empty() {
+            sqlx::query(statement).bind(json!(rows).to_string()).execute(&mut *writer).await?;
+        }
+    }
+    failpoint::hit("store.commit.before");
+    sqlx::raw_sql("COMMIT").execute(&mut *writer).await?;
+    failpoint::hit("store.commit.after");
+    Ok(())
 }
 
 /// Each migration is one transaction: should one fail, the file is as the one before left it.
