@@ -12,6 +12,7 @@ mod failpoints;
 #[path = "../../fakes/mod.rs"]
 mod fakes;
 mod faults;
+mod full_disk;
 mod gpus;
 mod jobs;
 mod network;
