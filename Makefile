@@ -1,9 +1,11 @@
 # What a person types here. Everything else is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint setup footage
+.PHONY: help demo test soak bench lint setup footage
 SHELL := bash
 
 NEXTEST_PROFILE ?= default
+MINUTES ?= 10
+WORKERS ?= 4
 # A newer ffmpeg than the distribution's, where scripts/footage.sh has fetched it: presets must work with both.
 FFMPEG_NEXT = $(wildcard $(CURDIR)/.tools/ffmpeg-n9)
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -21,6 +23,12 @@ test: ## Run every test: in-file, property and end-to-end
 	@scripts/footage.sh
 	cargo build --locked --workspace --all-targets
 	TVARR_TEST_FFMPEG_NEXT=$(FFMPEG_NEXT) cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
+
+soak: ## Break a farm at random under load, then look for what is lost, wrong or left over: MINUTES=10 SEED= WORKERS=4
+	@scripts/setup.sh --tests
+	@scripts/footage.sh
+	cargo build --locked --workspace --bins
+	target/debug/soak --minutes $(MINUTES) --workers $(WORKERS) $(if $(SEED),--seed $(SEED))
 
 bench: ## Measure, beside plain ffmpeg, Celery, BullMQ and PostgreSQL (sets up what it needs)
 	@scripts/setup.sh --tests

@@ -22,6 +22,7 @@ pub mod footage;
 pub mod liar;
 pub mod media;
 pub mod proxy;
+pub mod soak;
 pub mod system;
 pub mod wait;
 pub mod web;

@@ -168,6 +168,8 @@ impl FarmBuilder {
             killed: Vec::new(),
             proxies: BTreeMap::new(),
             stopped: false,
+            told: false,
+            failed: false,
             keep: self.keep,
             disks,
             folder,
