@@ -344,6 +344,8 @@ impl Floor<'_> {
         let (mut draining, mut stopping) = (false, false);
         let mut drain_ends = None;
         let mut farewell = None;
+        // For the first Hello.
+        self.state.set_not_taking(self.tools.space.not_taking());
         let mut pulse = Pulse::new(Instant::now());
         let mut beats = every(PULSE);
         loop {

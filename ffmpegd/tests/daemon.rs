@@ -103,6 +103,25 @@ async fn the_second_signal_stops_at_once() {
 }
 
 #[tokio::test]
+async fn a_drain_past_its_deadline_hands_back_and_exits_with_4() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let address = coordinator.address.to_string();
+    let state_dir = state.path().to_str().unwrap();
+    let args = ["--coordinator-url", &address, "--state-dir", state_dir, "--drain-timeout", "100ms"];
+    let mut daemon = Daemon(ffmpegd(&args).spawn().unwrap());
+    coordinator.hello().await;
+    let url = coordinator.offer(&film(folder.path()));
+    coordinator.send(ToWorker::Assign(coordinator.assign(&url, SLOW))).await;
+    coordinator.started().await;
+    daemon.signal(Signal::TERM);
+    assert_eq!(coordinator.failed().await.kind, "handed_back");
+    assert_eq!(daemon.exit_code().await, Some(4));
+    assert!(processes_in(state.path()).is_empty());
+}
+
+#[tokio::test]
 async fn a_drained_worker_without_work_exits_with_0() {
     let state = tempfile::tempdir().unwrap();
     let (_coordinator, mut daemon) = connected(state.path()).await;

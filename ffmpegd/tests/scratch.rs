@@ -96,6 +96,12 @@ async fn a_worker_without_room_hands_back_until_it_has_some() {
 }
 
 #[tokio::test]
+async fn a_worker_that_starts_without_room_says_so_in_its_hello() {
+    let rig = Rig::with(|config| config.scratch_keep_free = Some(u64::MAX)).await;
+    assert!(rig.hello.not_taking.contains("TVARR_SCRATCH_KEEP_FREE"), "{}", rig.hello.not_taking);
+}
+
+#[tokio::test]
 async fn a_full_disk_makes_a_worker_take_nothing_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
     let full = fake(

@@ -391,6 +391,8 @@ async fn upload(
 
 pub struct Rig {
     pub coordinator: Coordinator,
+    /// The worker's first.
+    pub hello: Hello,
     pub shutdown: Shutdown,
     pub worker: JoinHandle<Result<Outcome, ffmpegd::Error>>,
     pub state: tempfile::TempDir,
@@ -417,8 +419,8 @@ impl Rig {
         let shutdown = Shutdown::default();
         let worker = Worker::prepare(config).await.unwrap();
         let worker = TaskTracker::new().spawn(worker.run(shutdown.clone()));
-        coordinator.hello().await;
-        Self { coordinator, shutdown, worker, state }
+        let hello = coordinator.hello().await;
+        Self { coordinator, hello, shutdown, worker, state }
     }
 
     pub fn scratch(&self) -> PathBuf {
