@@ -69,6 +69,11 @@ impl Farm {
         Self { folder, coordinator, http: Client::new() }
     }
 
+    /// On a data folder of somebody else's.
+    pub(crate) async fn start_at(data: PathBuf) -> Self {
+        Self::start_with(|config| config.data_dir = data).await
+    }
+
     pub(crate) async fn stop(self) -> tempfile::TempDir {
         tokio::time::timeout(PATIENCE, self.coordinator.shutdown()).await.expect("shutdown hangs");
         self.folder

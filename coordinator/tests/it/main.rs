@@ -7,6 +7,7 @@ mod currency;
 mod database;
 mod disk_full;
 mod farm;
+mod full_disk;
 mod integrity;
 mod letters;
 mod lifecycle;

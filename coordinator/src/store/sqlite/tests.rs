@@ -246,3 +246,32 @@ async fn inputs_of_unfinished_jobs_are_in_use() {
     let used = store.objects_in_use().await.unwrap();
     assert_eq!(used, HashSet::from(["uploads/1/a".to_owned()]));
 }
+
+#[tokio::test]
+async fn a_commit_on_a_full_disk_leaves_nothing_and_the_next_one_goes_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let limit = async |pages: u32| {
+        let pragma = format!("PRAGMA max_page_count = {pages}");
+        let mut writer = store.writer.lock().await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(pragma)).execute(&mut *writer).await.unwrap();
+    };
+    let kept = job(None);
+    store.commit(&Changes { jobs: vec![kept.clone()], ..Changes::default() }).await.unwrap();
+    let (task, _) = with_task(&kept);
+    let lines = (0..5_000).map(|line| format!("line {line} of a log that needs room")).collect();
+    let mut many = Changes { jobs: vec![job(None)], tasks: vec![task], ..Changes::default() };
+    many.logs.push(LogRecord { id: AttemptId { task: many.tasks[0].id, epoch: Epoch(1) }, lines });
+
+    // What SQLite says then is what it says when the disk is full.
+    limit(1).await;
+    for _ in 0..2 {
+        let error = store.commit(&many).await.unwrap_err().to_string();
+        assert!(error.contains("cannot write to the job store") && error.contains("full"), "{error}");
+        let listed = store.jobs(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+        assert_eq!(listed, std::slice::from_ref(&kept), "reading goes on, and nothing of the batch is there");
+    }
+    limit(u32::MAX >> 1).await;
+    store.commit(&many).await.unwrap();
+    assert_eq!(store.job(many.jobs[0].id).await.unwrap().unwrap().job, many.jobs[0]);
+}
