@@ -58,6 +58,11 @@ impl Api {
             .with_context(|| format!("reading job {id}"))
     }
 
+    pub(crate) async fn cancel(&self, id: JobId) -> Result<JobView> {
+        let request = self.http.post(self.url(&format!("/v1/jobs/{id}/cancel")));
+        read(request).await.with_context(|| format!("cancelling job {id}"))
+    }
+
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>> {
         let page: Page<WorkerView> =
             read(self.http.get(self.url("/v1/workers"))).await.context("listing workers")?;

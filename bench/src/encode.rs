@@ -56,7 +56,7 @@ pub(crate) struct Measured {
 /// Runs pairs, the farm first in every other one.
 pub(crate) async fn measure(site: &Site, plan: &Plan) -> Result<Measured> {
     let coordinator = site.coordinator("encode", &[]).await?;
-    let worker = site.worker(&coordinator, &[]).await?;
+    let worker = site.worker(&coordinator, "bench", &[]).await?;
     let outputs = site.folder.join("plain");
     // The first job tells the command line; it is not counted, and leaves the clip in the page cache for both.
     let (_, first) = farm_run(&coordinator, plan).await?;

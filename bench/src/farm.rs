@@ -83,19 +83,24 @@ impl Site {
     }
 
     /// Starts a worker that runs one job at a time and waits until it may be given work.
-    pub(crate) async fn worker(&self, coordinator: &Coordinator, env: &[(&str, &Path)]) -> Result<Running> {
-        let state = self.folder.join("worker");
+    pub(crate) async fn worker(
+        &self,
+        coordinator: &Coordinator,
+        name: &str,
+        env: &[(&str, &Path)],
+    ) -> Result<Running> {
+        let state = self.folder.join(format!("worker-{name}"));
         fs::create_dir_all(&state).with_context(|| format!("making {}", state.display()))?;
         let mut command = self.daemon("ffmpegd");
         command
             .env("TVARR_COORDINATOR_URL", &coordinator.grpc)
-            .env("TVARR_WORKER_NAME", "bench")
+            .env("TVARR_WORKER_NAME", name)
             .env("TVARR_STATE_DIR", state)
             .env("TVARR_MAX_JOBS", "1")
             .env("TVARR_MAX_CPU_JOBS", "1")
             .envs(env.iter().copied());
-        let mut running = process::start("ffmpegd", &self.folder, command)?;
-        running.wait_until(START_LIMIT, async || coordinator.online().await >= 1).await?;
+        let mut running = process::start(&format!("ffmpegd-{name}"), &self.folder, command)?;
+        running.wait_until(START_LIMIT, async || coordinator.has_online(name).await).await?;
         Ok(running)
     }
 
@@ -119,10 +124,10 @@ fn url(address: &str) -> String {
 }
 
 impl Coordinator {
-    /// Workers that may be given work.
-    pub(crate) async fn online(&self) -> usize {
+    /// Whether the worker of that name may be given work.
+    async fn has_online(&self, name: &str) -> bool {
         let workers = self.api.workers().await.unwrap_or_default();
-        workers.iter().filter(|worker| worker.state == WorkerState::Online).count()
+        workers.iter().any(|worker| worker.name == name && worker.state == WorkerState::Online)
     }
 
     /// Looks at a job until it has succeeded.

@@ -31,6 +31,9 @@ const JOB_LIMIT: Duration = Duration::from_secs(60);
 /// submission: long enough that the worker is idle.
 const IDLE: Duration = Duration::from_millis(200);
 
+/// What the stamp program stands in for.
+const FFPROBE: &str = "ffprobe";
+
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) clip: PathBuf,
@@ -68,9 +71,9 @@ struct Systems {
 }
 
 pub(crate) async fn measure(site: &Site, installed: &Installed, plan: &Plan) -> Result<Measured> {
-    let stamps = Stamps::new(&plan.stamp, &plan.ffprobe, &site.folder.join("stamp"))?;
+    let stamps = Stamps::new(&plan.stamp, &[(FFPROBE, &plan.ffprobe)], &site.folder.join("stamp"))?;
     let coordinator = site.coordinator("latency", &[]).await?;
-    let worker = site.worker(&coordinator, &[("TVARR_FFPROBE", &stamps.program)]).await?;
+    let worker = site.worker(&coordinator, "bench", &[("TVARR_FFPROBE", &stamps.program(FFPROBE))]).await?;
     let folder = site.folder.join("peers");
     fs::create_dir_all(&folder)?;
     let celery = Celery::start(installed, &folder, 1).await?;
@@ -90,7 +93,7 @@ impl Systems {
     async fn measure(&mut self, plan: &Plan) -> Result<Measured> {
         let arguments = self.farm_start().await?.arguments;
         let argv: Vec<String> =
-            std::iter::once(path(&self.stamps.program)).chain(arguments.iter().cloned()).collect();
+            std::iter::once(path(&self.stamps.program(FFPROBE))).chain(arguments.iter().cloned()).collect();
         for _ in 0..plan.warm_up {
             self.farm_start().await?;
             peer_start(&self.stamps, &mut self.celery.client, &argv).await?;

@@ -7,6 +7,7 @@ mod claims;
 mod clock;
 mod durability;
 mod encode;
+mod failover;
 mod farm;
 mod fleet;
 mod flood;
@@ -76,6 +77,9 @@ async fn measure(options: &Options) -> Result<Report> {
                 results.throughput = Some(throughput::measure(&site, &installed, &plan).await?);
             }
             Part::Encode => results.encode = Some(encode::measure(&site, &options.encode()).await?),
+            Part::Failover => {
+                results.failover = Some(failover::measure(&site, &options.failover()?).await?);
+            }
             Part::Queue => {
                 results.queue = Some(queue::measure(&site, &installed, &options.queue()).await?);
             }

@@ -1,12 +1,16 @@
 //! What `bench` is told. The paths have the defaults of `scripts/bench.sh`, relative to the repository's root.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
 use crate::{
     encode::{self, Input},
+    failover,
     farm::Site,
     latency, memory,
     peers::Installed,
@@ -97,6 +101,22 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 200, value_name = "N")]
     slots: u32,
 
+    /// Workers that are killed while they run a task.
+    #[arg(long, default_value_t = 40, value_name = "N")]
+    failover_kills: usize,
+
+    /// Workers that are stopped (SIGSTOP) while they run a task.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    failover_stops: usize,
+
+    /// Lease of the workers that are stopped.
+    #[arg(long, default_value_t = 2000, value_name = "MILLISECONDS")]
+    failover_lease: u64,
+
+    /// Heartbeat interval of the workers that are stopped.
+    #[arg(long, default_value_t = 500, value_name = "MILLISECONDS")]
+    failover_heartbeat: u64,
+
     /// Rounds of farm, BullMQ and PostgreSQL.
     #[arg(long, default_value_t = 3, value_name = "N")]
     queue_rounds: usize,
@@ -142,6 +162,8 @@ pub(crate) enum Part {
     Throughput,
     /// Wall time of an encode over plain ffmpeg.
     Encode,
+    /// From the death of a worker to its task's start elsewhere.
+    Failover,
     /// Durable submissions, and claims with completions, beside BullMQ and PostgreSQL.
     Queue,
     /// The coordinator's memory for each job that waits or runs.
@@ -185,8 +207,8 @@ impl Options {
             samples: self.latency_samples,
             round: self.latency_round,
             warm_up: self.latency_warm_up,
-            stamp: absolute(&self.binaries.join("stamp")),
-            ffprobe: in_path("ffprobe").context("ffprobe is not in PATH: install ffmpeg")?,
+            stamp: self.stamp(),
+            ffprobe: installed("ffprobe")?,
         })
     }
 
@@ -201,6 +223,24 @@ impl Options {
             slots: self.slots,
             fsync_count: absolute(&self.setup.join("fsync_count.so")),
         }
+    }
+
+    pub(crate) fn failover(&self) -> Result<failover::Plan> {
+        Ok(failover::Plan {
+            clip: absolute(&self.short_clip),
+            preset: self.preset.clone(),
+            kills: self.failover_kills,
+            stops: self.failover_stops,
+            lease: Duration::from_millis(self.failover_lease),
+            heartbeat: Duration::from_millis(self.failover_heartbeat),
+            stamp: self.stamp(),
+            ffmpeg: installed("ffmpeg")?,
+            ffprobe: installed("ffprobe")?,
+        })
+    }
+
+    fn stamp(&self) -> PathBuf {
+        absolute(&self.binaries.join("stamp"))
     }
 
     pub(crate) fn queue(&self) -> queue::Plan {
@@ -232,9 +272,13 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn in_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+/// A program of ffmpeg's.
+fn installed(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+        .with_context(|| format!("{program} is not in PATH: install ffmpeg"))
 }
 
 #[cfg(test)]

@@ -121,6 +121,14 @@ impl Running {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
+    /// Sends the process a signal; what it has started gets none.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.group, signal).with_context(|| format!("sending a signal to {}", self.name))
+    }
+
     /// Ends the process in order: SIGTERM, then the group is killed.
     pub(crate) async fn stop(mut self) {
         let _ = kill_process(self.group, Signal::TERM);

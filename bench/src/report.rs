@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{encode, latency, memory, queue, stats::Spread, throughput};
+use crate::{encode, failover, latency, memory, queue, stats::Spread, throughput};
 
 /// Farm over plain ffmpeg, wall clock: at most.
 const ENCODE_RATIO: f64 = 1.03;
@@ -37,6 +37,8 @@ pub(crate) struct Results {
     pub(crate) latency: Option<latency::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) throughput: Option<throughput::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failover: Option<failover::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) queue: Option<queue::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,7 +209,9 @@ impl Report {
             let met = if verdict.met { "met" } else { "MISSED" };
             table.add_row([&verdict.what, &verdict.farm, &verdict.other, &verdict.target, met]);
         }
-        println!("{table}");
+        if !self.verdicts.is_empty() {
+            println!("{table}");
+        }
         let mut table = new_table(&["milliseconds", "n", "min", "p50", "p90", "p99", "max"]);
         for (name, spread) in self.spreads() {
             let number = |value: f64| format!("{value:.2}");
@@ -248,6 +252,17 @@ impl Report {
                 ("one submission, under load: farm", throughput.farm_submit),
                 ("one submission, under load: Celery", throughput.celery_submit),
             ]);
+        }
+        if let Some(failover) = &self.results.failover {
+            spreads.extend([
+                ("kill -9 of a worker to the first process elsewhere", failover.kill_to_first_process),
+                ("kill -9 of a worker to ffmpeg elsewhere", failover.kill_to_ffmpeg),
+                ("SIGSTOP of a worker to ffmpeg elsewhere", failover.stop_to_ffmpeg),
+                ("the same without the lease", failover.stop_beyond_lease),
+            ]);
+        }
+        if let Some(queue) = &self.results.queue {
+            spreads.push(("one submission, no worker: farm", queue.submit.farm_milliseconds));
         }
         spreads
     }

@@ -22,20 +22,26 @@ pub(crate) struct Stamp {
 #[derive(Debug)]
 pub(crate) struct Stamps {
     socket: UnixDatagram,
-    /// What to start in place of ffprobe.
-    pub(crate) program: PathBuf,
+    folder: PathBuf,
 }
 
 impl Stamps {
-    /// Lays out the folder `bench/src/bin/stamp.rs` describes.
-    pub(crate) fn new(stamp: &Path, ffprobe: &Path, folder: &Path) -> Result<Self> {
+    /// Lays out the folder that `bench/src/bin/stamp.rs` describes, with a stand-in for each of the programs.
+    pub(crate) fn new(stamp: &Path, programs: &[(&str, &Path)], folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let program = folder.join("ffprobe");
-        fs::copy(stamp, &program).with_context(|| format!("copying {}", stamp.display()))?;
-        symlink(ffprobe, folder.join("ffprobe.real"))?;
+        for (name, real) in programs {
+            fs::copy(stamp, folder.join(name)).with_context(|| format!("copying {}", stamp.display()))?;
+            symlink(real, folder.join(format!("{name}.real")))?;
+        }
         let socket = UnixDatagram::bind(folder.join("stamp.sock"))
             .with_context(|| format!("binding a socket in {}", folder.display()))?;
-        Ok(Self { socket, program })
+        Ok(Self { socket, folder: folder.to_owned() })
+    }
+
+    /// What to start in place of that program.
+    #[must_use]
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// The next process that was started.

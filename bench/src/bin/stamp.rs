@@ -1,7 +1,7 @@
-//! The command that every system is told to start: says when it started, then becomes the real ffprobe.
+//! The command that every system is told to start: says when it started, then becomes the real program.
 //!
-//! It lies in a folder of its own, with `stamp.sock` (a datagram socket of the benchmark's) and `ffprobe.real` beside it,
-//! so that it needs no environment: a worker may give its children any. The datagram is the CLOCK_MONOTONIC time at the
+//! It lies in a folder of its own under the name of what it stands in for, with `stamp.sock` (a datagram socket of the
+//! benchmark's) and `NAME.real` beside it, so that it needs no environment: a worker may give its children any. The datagram is the CLOCK_MONOTONIC time at the
 //! first line of `main` in nanoseconds, 8 bytes little endian, and then the arguments, each ended by a zero byte.
 
 use std::{
@@ -22,10 +22,12 @@ fn main() -> ExitCode {
         eprintln!("stamp: cannot tell where this program lies (/proc/self/exe)");
         return ExitCode::FAILURE;
     };
-    // Nobody listens between measurements; the command goes on all the same.
-    let _ = UnixDatagram::unbound()
-        .and_then(|socket| socket.send_to(&stamp, program.with_file_name("stamp.sock")));
-    let real = program.with_file_name("ffprobe.real");
+    // Nobody listens between measurements, and the socket takes a few datagrams only: the command goes on all the same.
+    let _ = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.send_to(&stamp, program.with_file_name("stamp.sock"))
+    });
+    let real = program.with_extension("real");
     let error = Command::new(&real).args(env::args_os().skip(1)).exec();
     eprintln!("stamp: cannot run {}: {error}", real.display());
     ExitCode::FAILURE
