@@ -1,7 +1,8 @@
 //! The rules of epoch, lease and publishing, apart from everything that they are applied to.
 //!
 //! `State` decides by them, and the model in `model_tests` explores what follows from them: each of them is needed, for
-//! without any one of them the model finds two published results, or a job that never ends.
+//! without any one of them the model finds two published results, two attempts that write to one place, a lease given away
+//! under its holder, or a task that never ends.
 
 use std::time::Duration;
 

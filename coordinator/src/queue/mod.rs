@@ -9,6 +9,8 @@ mod handle;
 mod intern;
 mod invariants;
 mod jobs;
+#[cfg(test)]
+mod model_tests;
 mod ready;
 mod remedy;
 mod schedule;
