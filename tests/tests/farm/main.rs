@@ -7,6 +7,7 @@ mod bad_input;
 mod broken_ffmpeg;
 mod command_line;
 mod course;
+mod damaged;
 mod drain;
 mod failpoints;
 #[path = "../../fakes/mod.rs"]
