@@ -1,6 +1,6 @@
 //! How fast the farm takes jobs in, and how fast it gives them out and takes the results back.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tokio::sync::watch;
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     fleet::{Fleet, Size},
     flood::{Flood, Flooded},
     memory::job,
+    null_worker::FINAL,
 };
 
 /// Jobs that are submitted before the clock runs: connections, prepared statements and the store's file are there then.
@@ -54,6 +55,8 @@ pub(crate) async fn claim(
     let before = crate::clock::monotonic_ns();
     open.send(true)?;
     let after = fleet.finished(held + jobs).await?;
+    let ended = coordinator.api.count(FINAL).await?;
+    ensure!(ended == held + jobs, "{ended} of {} jobs ended with their first attempt", held + jobs);
     drop(fleet);
     coordinator.kill().await;
     #[allow(clippy::cast_precision_loss)]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use crate::{
     farm::Coordinator,
@@ -12,6 +12,8 @@ use crate::{
 
 /// For all workers of a run to connect.
 const REGISTER_LIMIT: Duration = Duration::from_secs(60);
+/// Workers that connect at the same time: a thousand at once overflow what a listener lets wait.
+const CONNECTING: usize = 64;
 /// For all jobs of one run.
 const RUN_LIMIT: Duration = Duration::from_secs(300);
 
@@ -32,6 +34,7 @@ impl Fleet {
     /// Connects the workers, each over a connection of its own, and waits until all are registered.
     pub(crate) async fn start(coordinator: &Coordinator, size: Size, gate: &Gate) -> Result<Self> {
         let (mut workers, tally) = (JoinSet::new(), Arc::new(Tally::default()));
+        let connecting = Arc::new(Semaphore::new(CONNECTING));
         for index in 0..size.workers {
             workers.spawn(null_worker::run(
                 coordinator.grpc.clone(),
@@ -39,6 +42,7 @@ impl Fleet {
                 size.slots,
                 gate.clone(),
                 Arc::clone(&tally),
+                Arc::clone(&connecting),
             ));
         }
         let mut this = Self { workers, tally };

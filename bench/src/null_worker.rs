@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use common::{
+    api::JobState,
     failure::FailureKind,
     id::WorkerId,
     media::EncoderFamily,
@@ -24,7 +25,7 @@ use common::{
     worker::{Capabilities, Capacity, Encoder},
 };
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     time::interval,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -58,6 +59,9 @@ pub(crate) struct Tally {
     last_ns: AtomicU64,
     changed: Notify,
 }
+
+/// How a job ends that a null worker had.
+pub(crate) const FINAL: JobState = JobState::Failed;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy)]
@@ -108,14 +112,16 @@ impl Tally {
     }
 }
 
-/// Connects and works until the coordinator ends the stream.
+/// Connects, with a permit of `connecting` until it is registered, and works until the coordinator ends the stream.
 pub(crate) async fn run(
     coordinator: String,
     name: String,
     jobs: u32,
     mut gate: Gate,
     tally: Arc<Tally>,
+    connecting: Arc<Semaphore>,
 ) -> Result<()> {
+    let mut permit = Some(connecting.acquire().await?);
     let mut client = WorkerServiceClient::connect(coordinator.clone())
         .await
         .with_context(|| format!("connecting {name} to {coordinator}"))?;
@@ -134,6 +140,7 @@ pub(crate) async fn run(
                 Some(Some(Order::Welcome(welcome))) => {
                     heartbeat = interval(Duration::from_millis(welcome.heartbeat_interval_ms.max(1).into()));
                     tally.add(Count::Registered);
+                    drop(permit.take());
                 }
                 Some(Some(Order::Assign(assign))) => {
                     outbox.send(said(Said::AttemptStarted(started(&assign)))).await?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::api::{InputRef, JobRequest, JobState};
+use common::api::{InputRef, JobRequest};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -20,7 +20,7 @@ use crate::{
     durability,
     farm::Site,
     fleet::{Fleet, Size},
-    null_worker::open_gate,
+    null_worker::{FINAL, open_gate},
     peers::{Celery, Installed},
     stats::{Paired, Spread},
 };
@@ -133,7 +133,7 @@ async fn farm_run(site: &Site, data: &str, job: &JobRequest, plan: &Plan) -> Res
     coordinator.kill().await;
     drop(fleet);
     let again = site.coordinator(data, &[]).await?;
-    let found = again.api.count(JobState::Failed).await?;
+    let found = again.api.count(FINAL).await?;
     again.stop().await;
     #[allow(clippy::cast_precision_loss)]
     let per_second = plan.jobs as f64 / seconds(before, after);
