@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod broken_ffmpeg;
+mod clocks;
 mod command_line;
 mod course;
 mod damaged;
@@ -13,9 +14,11 @@ mod failpoints;
 #[path = "../../fakes/mod.rs"]
 mod fakes;
 mod faults;
+mod flapping;
 mod full_disk;
 mod gpus;
 mod jobs;
+mod lies;
 mod network;
 mod placement;
 mod presets;
