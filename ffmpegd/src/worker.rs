@@ -530,10 +530,13 @@ impl Floor<'_> {
     fn heartbeat(&mut self, now: Instant) -> proto::Heartbeat {
         let (mut load, gpus) = self.load.borrow().clone();
         load.scratch_available_bytes = Some(self.tools.space.available());
-        let attempts = self.state.heartbeat(now).into_iter().filter_map(|id| {
+        let running = self.state.heartbeat(now).into_iter().filter_map(|id| {
             let live = &self.running.get(&id)?.live;
             Some(attempt_progress(id, live.progress(), live.take_log()))
         });
+        let reported = self.state.reported().into_iter();
+        let attempts =
+            running.chain(reported.map(|(id, progress)| attempt_progress(id, progress, Vec::new())));
         proto::Heartbeat {
             load: Some(load.into()),
             gpus: gpus.into_iter().map(Into::into).collect(),

@@ -1,9 +1,10 @@
 //! The shell around the queue's decisions: one task, one writer.
 //!
 //! It takes what has happened in batches, lets [`State`] decide, makes the outcome durable in one commit and only then
-//! answers and tells. One thing goes out before the commit: an assignment. Should the commit not happen, the attempt that
-//! it began is unknown after the restart, is told to stop when its worker connects, and its epoch is never used again
-//! (see `State::restore`), so nothing of it can be published.
+//! answers and tells. Two things go out before the commit. An assignment: should the commit not happen, the attempt that it
+//! began is unknown after the restart, is told to stop when its worker connects, and its epoch is never used again (see
+//! `State::restore`), so nothing of it can be published. And the renewal of leases, which are not durable: while the disk
+//! is full, what runs goes on.
 
 use std::{
     collections::HashMap,
@@ -243,7 +244,9 @@ impl Service {
         }
         for effect in self.state.take_effects() {
             match effect {
-                Effect::Send(session, assign @ ToWorker::Assign(_)) => self.send(session, assign),
+                Effect::Send(session, message @ (ToWorker::Assign(_) | ToWorker::LeasesRenewed(_))) => {
+                    self.send(session, message);
+                }
                 effect => self.outgoing.push(effect),
             }
         }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 use crate::{
     fleet::{Policy, testing},
-    queue::{InputLocation, JobFilter, JobInput, Registration},
+    queue::{Beat, InputLocation, JobFilter, JobInput, Registration},
     store::{Changes, JobDetails, JobRecord, LogRecord, StoredJob},
 };
 
@@ -106,14 +106,29 @@ async fn a_full_disk_refuses_jobs_and_takes_them_again_when_there_is_room() {
     store.full.store(true, Ordering::SeqCst);
     let refused = queue.submit(job()).await.unwrap_err();
     assert!(matches!(refused, Error::Store(_)), "{refused}");
-    queue.register(worker(), outbox).await.unwrap();
+    let welcome = queue.register(worker(), outbox).await.unwrap();
 
     store.full.store(false, Ordering::SeqCst);
     let accepted = queue.submit(job()).await.unwrap();
     let committed = store.committed.lock().unwrap_or_else(PoisonError::into_inner).clone();
     assert!(committed.iter().all(|id| *id == accepted.summary.id), "the refused job left nothing");
     let assigned = messages.recv().await.unwrap();
-    assert!(matches!(&assigned, ToWorker::Assign(got) if got.job == accepted.summary.id), "{assigned:?}");
+    let ToWorker::Assign(got) = assigned else { panic!("{assigned:?}") };
+    assert_eq!(got.job, accepted.summary.id);
+
+    store.full.store(true, Ordering::SeqCst);
+    queue.submit(job()).await.unwrap_err();
+    let attempts = vec![(got.attempt, common::worker::Progress::default(), Vec::new())];
+    queue.heartbeat(welcome.session, Beat { attempts, ..Beat::default() }).await;
+    // What runs goes on while nothing can be written. The refused job was assigned before it was refused.
+    let renewed = loop {
+        match messages.recv().await.unwrap() {
+            ToWorker::LeasesRenewed(renewed) => break renewed,
+            ToWorker::Assign(refused) => assert_ne!(refused.job, got.job),
+            other => panic!("{other:?} went out before it was durable"),
+        }
+    };
+    assert_eq!(renewed, [got.attempt]);
 
     stop.cancel();
     tracker.close();

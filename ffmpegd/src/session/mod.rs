@@ -8,7 +8,7 @@ mod lease;
 mod link;
 mod state;
 
-use common::{proto, worker::Progress};
+use common::proto;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -54,7 +54,7 @@ pub(crate) fn message(message: proto::worker_message::Message) -> proto::WorkerM
 /// Progress of an attempt for a heartbeat.
 pub(crate) fn attempt_progress(
     attempt: common::id::AttemptId,
-    progress: Progress,
+    progress: impl Into<proto::Progress>,
     log: Vec<String>,
 ) -> proto::AttemptProgress {
     proto::AttemptProgress {

@@ -396,6 +396,21 @@ impl State {
         self.running()
     }
 
+    /// What has ended and waits for its acknowledgement, with how far it came. Heartbeats name it too: the coordinator looks
+    /// at the files first, which must not outlast the lease.
+    pub(crate) fn reported(&self) -> Vec<(AttemptId, proto::Progress)> {
+        use proto::attempt_finished::Result::Succeeded;
+        let progress = |finished: &proto::AttemptFinished| match &finished.result {
+            Some(Succeeded(succeeded)) => succeeded.final_progress.clone().unwrap_or_default(),
+            _ => proto::Progress::default(),
+        };
+        let ended = self.attempts.iter().filter_map(|(id, attempt)| match &attempt.stage {
+            Stage::Ended(finished) => Some((*id, progress(finished))),
+            Stage::Running | Stage::Stopping(_) => None,
+        });
+        ended.collect()
+    }
+
     /// What holds a lease.
     pub(crate) fn running(&self) -> Vec<AttemptId> {
         self.attempts.iter().filter(|(_, attempt)| attempt.is_running()).map(|(id, _)| *id).collect()

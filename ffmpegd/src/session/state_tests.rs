@@ -126,10 +126,13 @@ fn a_result_is_told_again_until_it_is_acknowledged() {
     assert_eq!(bench.end(id, success()), []);
     assert_eq!(bench.state.unacknowledged().len(), 1);
     assert_eq!(told(&bench.connect(&[id])), ["ok"]);
+    let reported: Vec<AttemptId> = bench.state.reported().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(reported, [id], "its lease is renewed while the coordinator looks at its files");
     bench.apply(Event::Disconnected);
     assert_eq!(told(&bench.connect(&[id])), ["ok"]);
     bench.apply(Event::Acknowledged(id));
     assert!(bench.state.unacknowledged().is_empty());
+    assert_eq!(bench.state.reported(), []);
     assert_eq!(bench.connect(&[]), []);
 }
 
