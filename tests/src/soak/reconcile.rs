@@ -14,7 +14,11 @@ use crate::{
 };
 
 /// Lines at ERROR that faults of this kind bring about.
-const EXPECTED_ERRORS: [&str; 2] = ["the job store cannot be written", "no space left for objects"];
+const EXPECTED_ERRORS: [&str; 3] = [
+    "the job store cannot be written",
+    "no space left for objects",
+    "uploads and results wait until there is room",
+];
 
 pub(super) async fn reconcile(mut farm: Farm, ledger: &Ledger, course: Course) -> Report {
     for line in EXPECTED_ERRORS {

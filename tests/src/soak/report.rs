@@ -23,7 +23,8 @@ pub struct Report {
     pub redriven: (usize, usize),
     /// What the clients met.
     pub counts: BTreeMap<&'static str, u64>,
-    /// From a worker's fault until another attempt of what it had was assigned, retries' pauses included.
+    /// From a worker's fault until another attempt of what it had was assigned: retries' pauses, and waiting for a
+    /// redrive, included.
     pub longest_to_rerun: Option<Duration>,
     pub median_to_rerun: Option<Duration>,
     /// Files that were decoded from the first frame to the last.
@@ -77,7 +78,7 @@ impl fmt::Display for Report {
         writeln!(f, "  clients met       {}", list(&self.counts))?;
         writeln!(
             f,
-            "  fault to re-run   {} at most, {} in the middle",
+            "  fault to re-run   {} at most, {} in the middle (pauses and redrives included)",
             seconds(self.longest_to_rerun),
             seconds(self.median_to_rerun)
         )?;

@@ -56,6 +56,7 @@ async fn a_coordinator_without_room_refuses_jobs_loses_none_and_resumes_by_itsel
     }
     farm.expect_error("the job store cannot be written");
     farm.expect_error("no space left for objects");
+    farm.expect_error("uploads and results wait until there is room");
     farm.books_in_order().await;
     farm.stop().await;
 }
