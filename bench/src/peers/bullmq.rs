@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::{
     process::Command,
     time::{Instant, sleep},
@@ -63,8 +63,10 @@ impl BullMq {
 
     /// Submits `jobs` empty jobs, `clients` at once, and then lets the worker complete them.
     pub(crate) async fn process(&mut self, jobs: usize, clients: usize) -> Result<Processed> {
-        let wanted = self.completed()? + jobs as u64;
+        let completed = self.completed()?;
+        let wanted = completed + jobs as u64;
         let submitted = self.client.submit_filled(jobs, clients).await?;
+        ensure!(self.completed()? == completed, "BullMQ completed jobs of a queue that was paused");
         let before_ns = self.client.resume().await?.before_ns;
         let deadline = Instant::now() + RUN_LIMIT;
         while self.completed()? < wanted {
