@@ -6,7 +6,7 @@ use common::media::HardwarePolicy;
 
 use super::{
     Fleet, Requirement, Worker,
-    select::{Unfit, candidates},
+    select::{Unfit, candidates, must_avoid},
 };
 
 /// How many workers are named before the rest is counted.
@@ -16,7 +16,12 @@ const NAMED: usize = 3;
 #[must_use]
 pub fn explain(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Option<String> {
     let mut verdicts = Vec::new();
+    let must_avoid = must_avoid(requirement, fleet, now);
     for worker in fleet.iter() {
+        if must_avoid && requirement.avoid.contains(&worker.identity.id) {
+            verdicts.push((worker, Unfit::FailedHere));
+            continue;
+        }
         match candidates(requirement, worker, &fleet.policy, now) {
             Ok(_) => return None,
             Err(unfit) => verdicts.push((worker, unfit)),

@@ -28,6 +28,8 @@ pub struct Requirement {
     pub labels: Labels,
     pub preset: String,
     pub class: Class,
+    /// Workers where it failed: they get it only if there is no other that could ever take it.
+    pub avoid: BTreeSet<WorkerId>,
 }
 
 /// Which of a worker's slots an attempt takes, besides the overall one.
@@ -69,28 +71,40 @@ pub(super) enum Unfit {
     Scratch(String),
     /// Everywhere where it could run.
     Quarantined(String),
+    /// The task failed here, and there are others.
+    FailedHere,
     /// Everything fits, but there is no room now.
     Full(String),
 }
 
 /// The best worker, encoder and device for a task, or `None` when nobody can take it now.
 ///
-/// `failed_on` are workers on which the task failed before: they come last, for every other answer is more likely to
-/// help.
+/// A task that failed somewhere waits for another worker that is merely full rather than go back there.
 #[must_use]
-pub fn select(
-    requirement: &Requirement,
-    failed_on: &BTreeSet<WorkerId>,
-    fleet: &Fleet,
-    now: Duration,
-) -> Option<Placement> {
-    fleet
-        .iter()
-        .filter(|worker| worker.has_room())
-        .filter_map(|worker| candidates(requirement, worker, &fleet.policy, now).ok())
-        .flatten()
-        .min_by_key(|candidate| candidate.rank(failed_on))
-        .map(|candidate| candidate.placement())
+pub fn select(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Option<Placement> {
+    let look = |avoided: bool| {
+        fleet
+            .iter()
+            .filter(move |worker| requirement.avoid.contains(&worker.identity.id) == avoided)
+            .filter(|worker| worker.has_room())
+            .filter_map(|worker| candidates(requirement, worker, &fleet.policy, now).ok())
+            .flatten()
+            .min_by_key(Candidate::rank)
+            .map(|candidate| candidate.placement())
+    };
+    let elsewhere = look(false);
+    if elsewhere.is_some() || must_avoid(requirement, fleet, now) {
+        return elsewhere;
+    }
+    look(true)
+}
+
+/// Whether there is nowhere to go back to, or another worker to wait for.
+pub(super) fn must_avoid(requirement: &Requirement, fleet: &Fleet, now: Duration) -> bool {
+    requirement.avoid.is_empty()
+        || fleet.iter().filter(|worker| !requirement.avoid.contains(&worker.identity.id)).any(|worker| {
+            matches!(candidates(requirement, worker, &fleet.policy, now), Ok(_) | Err(Unfit::Full(_)))
+        })
 }
 
 /// A placement that is possible now, with what it is ranked by.
@@ -117,9 +131,8 @@ impl Candidate<'_> {
         }
     }
 
-    pub(super) fn rank(&self, failed_on: &BTreeSet<WorkerId>) -> Rank {
+    pub(super) fn rank(&self) -> Rank {
         Rank {
-            failed_here: failed_on.contains(&self.worker),
             software: !self.fit.family.is_hardware(),
             free_sessions: Reverse(self.free_sessions),
             load: self.load,
@@ -136,7 +149,6 @@ impl Candidate<'_> {
 /// on chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
-    failed_here: bool,
     /// Only `prefer` leaves candidates of both kinds.
     software: bool,
     free_sessions: Reverse<u32>,

@@ -17,7 +17,7 @@ use super::{
 const NOW: Duration = Duration::from_secs(1);
 
 fn place(requirement: &Requirement, fleet: &Fleet) -> Option<Placement> {
-    select(requirement, &BTreeSet::new(), fleet, NOW)
+    select(requirement, fleet, NOW)
 }
 
 fn prefer() -> Requirement {
@@ -146,7 +146,7 @@ fn a_gpu_that_said_it_is_full_is_passed_over_for_a_while() {
     let refused = SessionCap::refused(0, 1, NOW);
     fleet.get_mut(worker_id(1)).unwrap().standing.session_caps.insert(0, refused);
     assert_eq!(place(&prefer(), &fleet).unwrap().slot, Slot::Cpu);
-    let later = select(&prefer(), &BTreeSet::new(), &fleet, NOW + Duration::from_secs(10)).unwrap();
+    let later = select(&prefer(), &fleet, NOW + Duration::from_secs(10)).unwrap();
     assert_eq!(later.slot, Slot::Gpu(0));
 }
 
@@ -214,7 +214,7 @@ fn full_draining_quarantined_stale_lost_or_unlabelled_workers_never_get_work() {
         assert_eq!(place(&requirement, &fleet), None, "case {case}");
         assert!(explain(&requirement, &fleet, NOW).is_some(), "case {case}");
     }
-    let stale = select(&requirement, &BTreeSet::new(), &fleet([good]), Duration::from_secs(31));
+    let stale = select(&requirement, &fleet([good]), Duration::from_secs(31));
     assert_eq!(stale, None);
 }
 
@@ -277,14 +277,16 @@ fn live_capacity_is_reserved() {
 }
 
 #[test]
-fn a_worker_where_it_failed_comes_last() {
-    let mut other = cpu_worker(2);
-    other.load.cpu = 0.9;
-    let mut fleet = fleet([gpu_worker(1, 1, None), other]);
-    let failed_on = BTreeSet::from([worker_id(1)]);
-    assert_eq!(select(&prefer(), &failed_on, &fleet, NOW).unwrap().worker, worker_id(2));
-    fleet.remove(worker_id(2));
-    assert_eq!(select(&prefer(), &failed_on, &fleet, NOW).unwrap().worker, worker_id(1));
+fn a_task_does_not_go_back_to_where_it_failed_while_another_worker_could_take_it() {
+    let mut fleet = fleet([gpu_worker(1, 1, None), cpu_worker(2)]);
+    let failed = Requirement { avoid: BTreeSet::from([worker_id(1)]), ..prefer() };
+    let taken = place_all(&mut fleet, &failed, 3);
+    let workers: Vec<_> = taken.iter().map(|got| got.as_ref().map(|got| got.worker)).collect();
+    assert_eq!(workers, [Some(worker_id(2)), Some(worker_id(2)), None], "it waits for a slot elsewhere");
+    let waits = explain(&failed, &fleet, NOW).unwrap();
+    assert!(waits.contains("worker-2 (2 of 2 jobs)"), "{waits}");
+    fleet.get_mut(worker_id(2)).unwrap().standing.drained_by_operator = true;
+    assert_eq!(place(&failed, &fleet).unwrap().worker, worker_id(1), "there is no other");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! one per task: with a thousand workers and a full queue that is the difference between a thousand and a million looks.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -35,7 +35,7 @@ impl Shortlist {
         list
     }
 
-    /// The placement for a task that failed nowhere yet.
+    /// The placement for a task that avoids nobody.
     #[must_use]
     pub fn best(&self) -> Option<&Placement> {
         self.ranked.values().next()
@@ -54,10 +54,9 @@ impl Shortlist {
             return;
         }
         let Ok(found) = candidates(&self.requirement, worker, policy, self.now) else { return };
-        let nowhere = BTreeSet::new();
         let ranks = self.of_worker.entry(worker.identity.id).or_default();
         for candidate in found {
-            let rank = candidate.rank(&nowhere);
+            let rank = candidate.rank();
             ranks.push(rank);
             self.ranked.insert(rank, candidate.placement());
         }

@@ -88,6 +88,7 @@ pub(crate) fn h264(policy: HardwarePolicy) -> Requirement {
         labels: BTreeMap::new(),
         preset: "h264".to_owned(),
         class: Class::Batch,
+        avoid: std::collections::BTreeSet::new(),
     }
 }
 

@@ -127,7 +127,7 @@ impl State {
         );
         // Nothing waits while an eligible worker idles.
         for (rank, requirement) in self.ready.heads() {
-            let taker = crate::fleet::select(&requirement, &Default::default(), &self.fleet, now);
+            let taker = crate::fleet::select(&requirement, &self.fleet, now);
             ensure!(taker.is_none(), "task {} waits, and {taker:?} would take it", rank.1);
         }
         Ok(())

@@ -32,7 +32,7 @@ impl State {
             let list = lists
                 .entry(requirement.clone())
                 .or_insert_with(|| Shortlist::new(requirement.clone(), &self.fleet, now.mono));
-            let Some(placement) = self.place(&requirement, task, list, now) else { continue };
+            let Some(placement) = self.place(&requirement, list, now) else { continue };
             let worker = placement.worker;
             self.unqueue(task);
             self.assign(task, placement, now);
@@ -49,19 +49,11 @@ impl State {
         self.tell_idle(now);
     }
 
-    fn place(
-        &self,
-        requirement: &Requirement,
-        task: TaskId,
-        list: &Shortlist,
-        now: Now,
-    ) -> Option<Placement> {
-        let mishaps = &self.tasks.get(&task)?.record.history.mishaps;
-        if mishaps.is_empty() {
+    fn place(&self, requirement: &Requirement, list: &Shortlist, now: Now) -> Option<Placement> {
+        if requirement.avoid.is_empty() {
             return list.best().cloned();
         }
-        let failed_on = mishaps.iter().map(|mishap| mishap.worker).collect();
-        select(requirement, &failed_on, &self.fleet, now.mono)
+        select(requirement, &self.fleet, now.mono)
     }
 
     /// What is left of a task's time; `None`: it has no limit.
@@ -149,7 +141,7 @@ impl State {
             // What is ready was offered to it a moment ago. What is delayed may be for it later.
             let later = self.delayed.iter().any(|(_, task)| {
                 self.tasks.get(task).is_some_and(|task| {
-                    select(&task.requirement, &Default::default(), &self.fleet, now.mono)
+                    select(&task.requirement, &self.fleet, now.mono)
                         .is_some_and(|placement| placement.worker == worker)
                 })
             });

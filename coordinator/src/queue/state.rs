@@ -437,6 +437,7 @@ pub(super) fn requirement(job: &JobRecord, task: &TaskRecord) -> Requirement {
         labels: job.request.labels.clone(),
         preset: job.request.preset.clone(),
         class: Class::Batch,
+        avoid: task.history.mishaps.iter().map(|mishap| mishap.worker).collect(),
     }
 }
 

@@ -168,7 +168,17 @@ impl World {
                         bench.fail(*session, attempt, FailureKind::Crashed, Need::default());
                     }
                     assert_eq!(bench.acknowledged(), Some(false));
-                    assert_eq!(bench.job(job).job, before.job, "a stale message changes nothing");
+                    // It may say that a slot is free, so that something is assigned; it ends and blames nothing.
+                    let known = |stored: &StoredJob| {
+                        let task = &stored.tasks[0].0;
+                        (
+                            stored.job.state.is_final(),
+                            stored.job.failure.clone(),
+                            task.published,
+                            task.history.clone(),
+                        )
+                    };
+                    assert_eq!(known(bench.job(job)), known(&before), "a stale message changes nothing");
                 }
             }
             Step::Cancel(which) => {
