@@ -24,4 +24,5 @@ mod placement;
 mod presets;
 mod slots;
 mod stopped;
+mod trust;
 mod versions;
