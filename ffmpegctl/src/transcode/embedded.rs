@@ -79,6 +79,8 @@ impl Embedded {
         machine.options.exit_when_idle = false;
         machine.options.state_dir = Some(folder.path().join("worker"));
         machine.options.scratch_dir = None;
+        // Nobody else is kept out: this is one run of the person whose disk it is.
+        machine.options.scratch_keep_free.get_or_insert(0);
         machine.options.shared_roots = roots;
         let mut config = ffmpegd::Config::try_from(machine.options).map_err(cannot_start)?;
         // Whoever wants it done here wants it done by this machine, whatever else is asked of workers.
