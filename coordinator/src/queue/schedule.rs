@@ -29,10 +29,15 @@ impl State {
         let mut lists: BTreeMap<Arc<Requirement>, Shortlist> = BTreeMap::new();
         while let Some((rank, requirement)) = heads.pop_first() {
             let task = rank.1;
-            let list = lists
-                .entry(requirement.clone())
-                .or_insert_with(|| Shortlist::new(requirement.clone(), &self.fleet, now.mono));
-            let Some(placement) = self.place(&requirement, list, now) else { continue };
+            let placement = if requirement.avoid.is_empty() {
+                let list = lists
+                    .entry(requirement.clone())
+                    .or_insert_with(|| Shortlist::new(requirement.clone(), &self.fleet, now.mono));
+                list.best().cloned()
+            } else {
+                select(&requirement, &self.fleet, now.mono)
+            };
+            let Some(placement) = placement else { continue };
             let worker = placement.worker;
             self.unqueue(task);
             self.assign(task, placement, now);
@@ -47,13 +52,6 @@ impl State {
             }
         }
         self.tell_idle(now);
-    }
-
-    fn place(&self, requirement: &Requirement, list: &Shortlist, now: Now) -> Option<Placement> {
-        if requirement.avoid.is_empty() {
-            return list.best().cloned();
-        }
-        select(requirement, &self.fleet, now.mono)
     }
 
     /// What is left of a task's time; `None`: it has no limit.
