@@ -84,6 +84,13 @@ uuid_id!(
     now_v7
 );
 
+uuid_id!(
+    /// A live source with the variants that may be asked of it.
+    StreamId,
+    "stream",
+    now_v7
+);
+
 /// The fence of a task: each attempt gets the next one, and whatever carries an older one changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

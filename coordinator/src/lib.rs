@@ -4,6 +4,7 @@
 
 mod api;
 pub mod fleet;
+pub mod live;
 mod lock;
 pub mod options;
 pub mod plan;

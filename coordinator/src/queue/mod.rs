@@ -9,6 +9,7 @@ mod handle;
 mod intern;
 mod invariants;
 mod jobs;
+mod live;
 #[cfg(test)]
 mod model_tests;
 mod ready;
@@ -26,5 +27,6 @@ pub use handle::{
     Assignment, AttemptResult, Beat, Error, Handle, InputLocation, JobFilter, JobInput, Registration,
     ToWorker, UploadGrant, Welcome,
 };
+pub use live::{LiveEvent, LiveOrder, LivePlacement};
 pub use service::{Service, Sweep};
 pub use state::Settings;

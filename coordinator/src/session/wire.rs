@@ -86,6 +86,7 @@ fn assign(assignment: Assignment, terms: &Terms) -> proto::Assign {
         stall_timeout_ms: terms.stall_timeout_ms,
         time_limit_ms: time_limit.map_or(0, |limit| limit.as_millis().try_into().unwrap_or(u64::MAX).max(1)),
         on_damaged_input: proto::OnDamagedInput::from(on_damaged_input).into(),
+        ..Default::default()
     }
 }
 

@@ -1,0 +1,16 @@
+//! Live streams: a source comes in once, each variant of it is encoded once by a worker, and every viewer reads the same
+//! buffer.
+//!
+//! The way of the bytes: [`source`] takes a source in, puts it on the stream's own timeline and keeps the last seconds of it;
+//! an attempt reads it from there as MPEG-TS. What comes back goes through the variant's [`pipeline`], where [`splice`] decides
+//! which frames of which attempt are delivered, into its [`output`], which viewers read. [`control`] decides which attempts
+//! there are; [`service`] is the shell around it.
+//!
+//! Nothing of the media is durable. Durable are the streams' definitions and the numbers below which no media sequence may
+//! start.
+
+pub mod output;
+pub mod pipeline;
+pub mod service;
+pub mod source;
+pub mod splice;

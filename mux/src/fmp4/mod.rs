@@ -1,0 +1,7 @@
+//! Fragmented MP4 (ISO/IEC 14496-12, CMAF).
+
+mod demux;
+mod mux;
+
+pub use demux::{Demuxer, Error};
+pub use mux::{Fragment, fragment, init};
