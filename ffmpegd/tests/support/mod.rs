@@ -241,6 +241,7 @@ impl Coordinator {
             stall_timeout_ms: 60_000,
             time_limit_ms: 0,
             on_damaged_input: 0,
+            ..Default::default()
         }
     }
 }
