@@ -20,6 +20,7 @@ pub mod disk;
 pub mod farm;
 pub mod footage;
 pub mod liar;
+pub mod live;
 pub mod media;
 pub mod proxy;
 pub mod soak;

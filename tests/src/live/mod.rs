@@ -1,0 +1,35 @@
+//! What live tests need: a broadcast that can be disturbed, viewers that write down what they got and when, and judges that
+//! decode it.
+//!
+//! Broadcasts and viewers run on a runtime of their own, so that a test that computes disturbs neither.
+
+pub mod broadcast;
+pub mod decode;
+pub mod recording;
+pub mod ts;
+pub mod viewer;
+
+use std::sync::LazyLock;
+
+pub use self::{
+    broadcast::Broadcast,
+    decode::Decoded,
+    recording::Recording,
+    viewer::{Received, Viewer},
+};
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    common::tls::install_provider();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("live")
+        .enable_all()
+        .build()
+        .unwrap()
+});
+
+/// Where broadcasts and viewers run.
+#[must_use]
+pub fn runtime() -> &'static tokio::runtime::Handle {
+    RUNTIME.handle()
+}
