@@ -27,7 +27,10 @@ pub struct Cut {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Release {
     /// What follows belongs to this generation of the source and these tracks.
-    Generation { number: u32, program: Program },
+    Generation {
+        number: u32,
+        program: Program,
+    },
     Unit(Unit),
 }
 

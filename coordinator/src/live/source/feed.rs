@@ -1,0 +1,106 @@
+//! One connection that brings a source.
+
+use std::{sync::Arc, time::Instant};
+
+use mux::{Event, ts::Demuxer};
+
+use super::{
+    Shared, State,
+    intake::{Intake, Step},
+    plus,
+};
+
+/// One connection's bytes. Dropped: the connection is over.
+#[derive(Debug)]
+pub struct Feed {
+    shared: Arc<Shared>,
+    /// Its number among the source's connections.
+    number: u64,
+    demuxer: Demuxer,
+    intake: Intake,
+    events: Vec<Event>,
+    steps: Vec<Step>,
+}
+
+impl Feed {
+    pub(super) fn new(shared: Arc<Shared>, number: u64) -> Self {
+        // Whose stream it is, and how it is written, is not known.
+        let demuxer = Demuxer::new(false);
+        Self { shared, number, demuxer, intake: Intake::default(), events: Vec::new(), steps: Vec::new() }
+    }
+
+    /// `false`: another connection has taken over, or the source was closed.
+    #[must_use]
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        let now = now();
+        self.demuxer.push(bytes, &mut self.events);
+        for event in self.events.drain(..) {
+            self.intake.event(event, now, &mut self.steps);
+        }
+        self.take(now)
+    }
+
+    /// What was found goes to the source.
+    fn take(&mut self, now: Instant) -> bool {
+        let mut state = self.shared.state();
+        if state.closed || state.delivering > self.number {
+            return false;
+        }
+        state.connected.insert(self.number, self.demuxer.statistics());
+        if self.steps.is_empty() {
+            return true;
+        }
+        for step in self.steps.drain(..) {
+            state.step(self.number, step, &self.shared, now);
+        }
+        if state.delivering == self.number {
+            state.parameters.clear();
+            state.parameters.extend(self.intake.parameters().cloned());
+        }
+        drop(state);
+        self.shared.changed.send_replace(());
+        true
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let now = now();
+        self.demuxer.finish(&mut self.events);
+        for event in self.events.drain(..) {
+            self.intake.event(event, now, &mut self.steps);
+        }
+        self.intake.finish(now, &mut self.steps);
+        self.take(now);
+        let mut state = self.shared.state();
+        if let Some(statistics) = state.connected.remove(&self.number) {
+            state.statistics = plus(state.statistics, statistics);
+        }
+    }
+}
+
+impl State {
+    fn step(&mut self, feed: u64, step: Step, shared: &Shared, now: Instant) {
+        match step {
+            Step::Begin(begin) => {
+                self.delivering = feed;
+                let (generation, after) = self.timeline.begin(begin);
+                shared.clock.begin(generation.start, after, jiff::Timestamp::now().as_millisecond());
+                self.buffer.begin(generation.number, generation.program.clone());
+                shared.generations.send_replace(Some(generation));
+            }
+            Step::Unit(unit) if self.delivering == feed => {
+                if let Some(unit) = self.timeline.unit(unit) {
+                    self.buffer.push(unit);
+                    self.newest_at = Some(now);
+                }
+            }
+            Step::End if self.delivering == feed => self.buffer.end(),
+            Step::Unit(_) | Step::End => {}
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
