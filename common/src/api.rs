@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::{Failure, FailureKind},
-    id::{Epoch, JobId, TaskId, UploadId, WorkerId},
+    id::{Epoch, JobId, StreamId, TaskId, UploadId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
     worker::{Capabilities, Capacity, Damage, GpuLoad, Labels, Load, OutputFile, Progress},
@@ -296,11 +296,17 @@ pub struct WorkerView {
     pub jobs: u32,
     pub gpu_jobs: u32,
     pub cpu_jobs: u32,
+    /// How many of the jobs in use are live.
+    #[serde(default)]
+    pub live_jobs: u32,
     pub capabilities: Capabilities,
     pub load: Load,
     pub gpu_loads: Vec<GpuLoad>,
     pub connected_at: Timestamp,
     pub running: Vec<RunningTask>,
+    /// Live streams that it encodes or takes in.
+    #[serde(default)]
+    pub live: Vec<RunningLive>,
     pub completed: u64,
     pub failed: u64,
 }
@@ -312,6 +318,22 @@ pub struct RunningTask {
     pub epoch: Epoch,
     pub encoder: Option<String>,
     pub progress: Option<ProgressView>,
+}
+
+/// An attempt for a live stream, as `GET /v1/workers` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunningLive {
+    pub stream: StreamId,
+    pub task: TaskId,
+    pub epoch: Epoch,
+    /// Of the profile; `ingest` and `slate` are no profiles.
+    pub profile: String,
+    pub encoder: Option<String>,
+    pub device: Option<String>,
+    /// The ffmpeg command line, argument by argument, once it runs.
+    pub command: Vec<String>,
+    pub placed_at: Timestamp,
+    pub progress: Option<Progress>,
 }
 
 /// One event of `GET /v1/events` (server-sent events; `event:` is the tag, `data:` this object).

@@ -23,6 +23,12 @@ pub struct Need {
     /// Bytes of scratch, found out by an attempt that had too little. 0: not known.
     #[serde(default)]
     pub scratch_bytes: u64,
+    /// Protocols that ffmpeg must be able to read from, as it names them: `rtsp`, `srt`, `rtmp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protocols: Vec<String>,
+    /// An absolute path that must be below a folder which the worker shares with the coordinator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_path: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

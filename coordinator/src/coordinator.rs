@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     api::{self, Api, EventHub},
     fleet::Policy,
+    live::service::Live,
     lock::{self, DataLock},
     options::Config,
     queue::{Handle, Service, Settings},
@@ -191,6 +192,7 @@ impl Coordinator {
             shared,
             signer,
             uploads,
+            live: Live {},
             protocols: Arc::default(),
             heartbeat_interval: config.heartbeat_interval,
             lease: config.lease,

@@ -175,7 +175,7 @@ impl Rendition {
             any_of.push(audio.codec.encoders().iter().map(|name| (*name).to_owned()).collect());
         }
         filters.sort();
-        Need { video, any_of, filters, scratch_bytes: 0 }
+        Need { video, any_of, filters, ..Need::default() }
     }
 
     /// What comes back from the worker.

@@ -164,7 +164,9 @@ impl From<queue::Error> for Error {
         match error {
             queue::Error::NoSuchJob(_) | queue::Error::NoSuchWorker(_) => Self::NotFound { what: text },
             queue::Error::WrongState(_) | queue::Error::Stale(_) => Self::Conflict { problem: text },
-            queue::Error::Store(_) | queue::Error::ShuttingDown => Self::Unavailable { problem: text },
+            queue::Error::Store(_) | queue::Error::NoRoom(_) | queue::Error::ShuttingDown => {
+                Self::Unavailable { problem: text }
+            }
         }
     }
 }

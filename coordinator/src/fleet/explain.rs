@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use common::media::HardwarePolicy;
+use common::{media::HardwarePolicy, proto::LIVE_SINCE};
 
 use super::{
-    Fleet, Requirement, Worker,
+    Class, Fleet, Requirement, Worker,
     select::{Unfit, candidates, must_avoid},
 };
 
@@ -60,6 +60,19 @@ pub fn explain(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Optio
     }) {
         return Some(format!("a worker whose ffmpeg has the filters that this input needs: {filters}"));
     }
+    if let Some(unreadable) = named(&|unfit| match unfit {
+        Unfit::InputProtocol(protocol) => Some(format!("no {protocol}")),
+        _ => None,
+    }) {
+        return Some(format!("a worker whose ffmpeg can read from the source: {unreadable}"));
+    }
+    if let (Some(path), true) =
+        (&requirement.need.shared_path, verdicts.iter().any(|(_, unfit)| *unfit == Unfit::SharedRoot))
+    {
+        return Some(format!(
+            "a worker with a shared root (TVARR_SHARED_ROOTS) that {path} is below; {able} connected"
+        ));
+    }
     if verdicts.iter().any(|(_, unfit)| *unfit == Unfit::Labels) {
         let labels: Vec<String> =
             requirement.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -69,7 +82,16 @@ pub fn explain(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Optio
         ));
     }
     if verdicts.iter().any(|(_, unfit)| *unfit == Unfit::Preset) {
-        return Some(format!("a worker that takes the preset {}; {able} connected", requirement.preset));
+        let kind = if requirement.class == Class::Live { "profile" } else { "preset" };
+        return Some(format!("a worker that takes the {kind} {}; {able} connected", requirement.preset));
+    }
+    if let Some(old) = named(&|unfit| match unfit {
+        Unfit::Protocol(version) => Some(format!("speaks protocol {version}: update it")),
+        _ => None,
+    }) {
+        return Some(format!(
+            "a worker with {wanted} that speaks protocol {LIVE_SINCE}, as live needs: {old}"
+        ));
     }
     Some(format!("a worker with {wanted}; {able} connected, none has it"))
 }
@@ -77,6 +99,7 @@ pub fn explain(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Optio
 fn wanted(requirement: &Requirement) -> String {
     let need = &requirement.need;
     let mut wanted = match &need.video {
+        None if need.any_of.is_empty() => "ffmpeg".to_owned(),
         None => need.any_of.iter().map(|names| names.join(" or ")).collect::<Vec<_>>().join(" and "),
         Some(video) => {
             let depth = if video.bit_depth > 8 { format!("{}-bit ", video.bit_depth) } else { String::new() };

@@ -2,6 +2,7 @@
 //!
 //! Everything here is memory: a worker tells all about itself each time it connects. [`select`] is the one decision.
 
+mod displace;
 mod explain;
 mod flaps;
 mod health;
@@ -19,12 +20,13 @@ use std::collections::BTreeMap;
 
 use common::id::{SessionId, WorkerId};
 
+pub use displace::{Cost, Room, make_room};
 pub use explain::explain;
 pub use rules::{EncoderRule, Error as RuleError, parse_rules};
 pub use select::{Class, Placement, Requirement, Slot, select};
 pub use session_cap::SessionCap;
 pub use shortlist::Shortlist;
-pub use worker::{Held, Identity, Standing, Worker};
+pub use worker::{Held, Identity, Standing, Worker, shares};
 
 /// Every worker that is or was connected, and the rules of placement.
 #[derive(Debug, Default)]

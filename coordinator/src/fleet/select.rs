@@ -3,8 +3,9 @@
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
 use common::{
-    id::WorkerId,
+    id::{AttemptId, WorkerId},
     media::{EncoderFamily, HardwarePolicy},
+    proto::LIVE_SINCE,
     worker::{EncoderDevice, Labels, Need, VideoNeed},
 };
 
@@ -63,11 +64,17 @@ pub(super) enum Unfit {
     Held(String),
     /// It says itself that it takes nothing.
     NotTaking(String),
+    /// Its ffmpegd is too old for live work.
+    Protocol(u32),
     Preset,
     Labels,
     /// No encoder for it, or the policy or a rule leaves none.
     Encoder,
     Filter(String),
+    /// Its ffmpeg does not read from there.
+    InputProtocol(String),
+    /// It does not see the file.
+    SharedRoot,
     Scratch(String),
     /// Everywhere where it could run.
     Quarantined(String),
@@ -79,28 +86,39 @@ pub(super) enum Unfit {
 
 /// The best worker, encoder and device for a task, or `None` when nobody can take it now.
 ///
-/// A task that failed somewhere waits for another worker that is merely full rather than go back there.
+/// A batch task that failed somewhere waits for another worker that is merely full rather than go back there. Live work
+/// does not wait: it goes back when there is no other.
 #[must_use]
 pub fn select(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Option<Placement> {
-    let look = |avoided: bool| {
-        fleet
-            .iter()
-            .filter(move |worker| requirement.avoid.contains(&worker.identity.id) == avoided)
-            .filter(|worker| worker.has_room())
-            .filter_map(|worker| candidates(requirement, worker, &fleet.policy, now).ok())
-            .flatten()
-            .min_by_key(Candidate::rank)
-            .map(|candidate| candidate.placement())
-    };
-    let elsewhere = look(false);
+    let elsewhere = best(requirement, fleet, false, now);
     if elsewhere.is_some() || must_avoid(requirement, fleet, now) {
         return elsewhere;
     }
-    look(true)
+    best(requirement, fleet, true, now)
+}
+
+/// The best placement among the workers that are to be avoided, or among all others.
+pub(super) fn best(
+    requirement: &Requirement,
+    fleet: &Fleet,
+    avoided: bool,
+    now: Duration,
+) -> Option<Placement> {
+    fleet
+        .iter()
+        .filter(|worker| requirement.avoid.contains(&worker.identity.id) == avoided)
+        .filter(|worker| worker.has_room())
+        .filter_map(|worker| candidates(requirement, worker, &fleet.policy, now).ok())
+        .flatten()
+        .min_by_key(Candidate::rank)
+        .map(|candidate| candidate.placement())
 }
 
 /// Whether there is nowhere to go back to, or another worker to wait for.
 pub(super) fn must_avoid(requirement: &Requirement, fleet: &Fleet, now: Duration) -> bool {
+    if requirement.class == Class::Live {
+        return false;
+    }
     requirement.avoid.is_empty()
         || fleet.iter().filter(|worker| !requirement.avoid.contains(&worker.identity.id)).any(|worker| {
             matches!(candidates(requirement, worker, &fleet.policy, now), Ok(_) | Err(Unfit::Full(_)))
@@ -131,9 +149,13 @@ impl Candidate<'_> {
         }
     }
 
+    pub(super) fn in_software(&self) -> bool {
+        !self.fit.family.is_hardware()
+    }
+
     pub(super) fn rank(&self) -> Rank {
         Rank {
-            software: !self.fit.family.is_hardware(),
+            software: self.in_software(),
             free_sessions: Reverse(self.free_sessions),
             load: self.load,
             device_sessions: self.device_sessions,
@@ -172,7 +194,18 @@ pub(super) fn candidates<'w>(
     policy: &Policy,
     now: Duration,
 ) -> Result<Vec<Candidate<'w>>, Unfit> {
-    if worker.session.is_none() {
+    candidates_without(requirement, worker, policy, now, None)
+}
+
+/// The same if that attempt of the worker were gone.
+pub(super) fn candidates_without<'w>(
+    requirement: &'w Requirement,
+    worker: &'w Worker,
+    policy: &Policy,
+    now: Duration,
+    gone: Option<AttemptId>,
+) -> Result<Vec<Candidate<'w>>, Unfit> {
+    if worker.session.is_none() || worker.ending {
         return Err(Unfit::Disconnected);
     }
     if worker.is_stale(now, policy.stale_after) {
@@ -184,10 +217,15 @@ pub(super) fn candidates<'w>(
     if let Some(why) = worker.standing.flaps.held(now) {
         return Err(Unfit::Held(why));
     }
-    if let Some(why) = &worker.not_taking {
+    let identity = &worker.identity;
+    let live = requirement.class == Class::Live;
+    if live && identity.protocol < LIVE_SINCE {
+        return Err(Unfit::Protocol(identity.protocol));
+    }
+    // What keeps a worker from taking work is its scratch, of which live needs none.
+    if let Some(why) = worker.not_taking.as_ref().filter(|_| !live) {
         return Err(Unfit::NotTaking(why.clone()));
     }
-    let identity = &worker.identity;
     if !identity.presets.is_empty() && !identity.presets.contains(&requirement.preset) {
         return Err(Unfit::Preset);
     }
@@ -203,6 +241,14 @@ pub(super) fn candidates<'w>(
     {
         return Err(Unfit::Filter(filter.clone()));
     }
+    if let Some(protocol) =
+        requirement.need.protocols.iter().find(|name| !identity.capabilities.protocols.contains(*name))
+    {
+        return Err(Unfit::InputProtocol(protocol.clone()));
+    }
+    if requirement.need.shared_path.as_ref().is_some_and(|path| !identity.shares(path)) {
+        return Err(Unfit::SharedRoot);
+    }
     let needed = requirement.need.scratch_bytes;
     if let Some(available) = worker.load.scratch_available_bytes.filter(|available| *available < needed) {
         return Err(Unfit::Scratch(format!(
@@ -211,7 +257,7 @@ pub(super) fn candidates<'w>(
             needed.div_ceil(1 << 20)
         )));
     }
-    with_room(requirement, worker, policy, offers, now)
+    with_room(requirement, worker, policy, offers, now, gone)
 }
 
 /// An encoder and device that would do, room or not. No encoder: there is no video to encode.
@@ -306,8 +352,9 @@ fn with_room<'w>(
     policy: &Policy,
     fits: Vec<Fit<'w>>,
     now: Duration,
+    gone: Option<AttemptId>,
 ) -> Result<Vec<Candidate<'w>>, Unfit> {
-    let used = worker.in_use();
+    let used = worker.in_use_without(gone);
     let capacity = worker.identity.capacity;
     if used.jobs >= capacity.max_jobs {
         return Err(Unfit::Full(format!("{} of {} jobs", used.jobs, capacity.max_jobs)));
@@ -343,7 +390,7 @@ fn with_room<'w>(
                     full = Some(format!("{} of {} GPU jobs", used.gpu_jobs, capacity.max_gpu_jobs));
                     continue;
                 }
-                let free = worker.free_sessions(gpu, now);
+                let free = worker.free_sessions_without(gpu, now, gone);
                 if free < wanted {
                     full = Some(format!("GPU {gpu} has {free} free encode sessions, {wanted} needed"));
                     continue;

@@ -1,6 +1,10 @@
 //! One worker as the coordinator sees it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path},
+    time::Duration,
+};
 
 use common::{
     api::WorkerState,
@@ -48,6 +52,28 @@ pub struct Identity {
     /// If not empty, only tasks of these presets are taken.
     pub presets: Vec<String>,
     pub exit_when_idle: bool,
+    /// Folders that it sees under the same path as the coordinator.
+    pub shared_roots: Vec<String>,
+}
+
+impl Identity {
+    /// Whether it sees this absolute path below one of its own folders.
+    #[must_use]
+    pub fn shares(&self, path: &str) -> bool {
+        shares(&self.shared_roots, path)
+    }
+}
+
+/// Whether an absolute path is below one of these folders of a worker. One that goes up is below none.
+#[must_use]
+pub fn shares(roots: &[String], path: &str) -> bool {
+    let path = Path::new(path);
+    let goes_up = path.components().any(|part| part == Component::ParentDir);
+    let below = |root: &String| {
+        let root = Path::new(root);
+        root.is_absolute() && path.starts_with(root)
+    };
+    !goes_up && roots.iter().any(below)
 }
 
 /// What is remembered of a worker from one connection to the next.
@@ -70,6 +96,8 @@ pub struct Worker {
     pub identity: Identity,
     /// `None` while it is not connected.
     pub session: Option<SessionId>,
+    /// Its stream has ended and only its last reports are looked at: it hears nothing any more.
+    pub ending: bool,
     /// Monotonic time of its newest message.
     pub last_heard: Duration,
     pub connected_at_ms: i64,
@@ -92,23 +120,34 @@ pub struct InUse {
     pub gpu_jobs: u32,
     pub cpu_jobs: u32,
     pub batch_jobs: u32,
+    pub live_jobs: u32,
 }
 
 impl Worker {
     #[must_use]
     pub fn in_use(&self) -> InUse {
+        self.in_use_without(None)
+    }
+
+    /// What would be in use if that attempt were gone.
+    pub(super) fn in_use_without(&self, gone: Option<AttemptId>) -> InUse {
         let mut used = InUse::default();
-        for held in self.held.values() {
+        for held in self.held_without(gone) {
             used.jobs += 1;
             match held.slot {
                 Slot::Cpu => used.cpu_jobs += 1,
                 Slot::Gpu(_) => used.gpu_jobs += 1,
             }
-            if held.class == Class::Batch {
-                used.batch_jobs += 1;
+            match held.class {
+                Class::Batch => used.batch_jobs += 1,
+                Class::Live => used.live_jobs += 1,
             }
         }
         used
+    }
+
+    fn held_without(&self, gone: Option<AttemptId>) -> impl Iterator<Item = &Held> {
+        self.held.iter().filter(move |(id, _)| Some(**id) != gone).map(|(_, held)| held)
     }
 
     /// A free job of whatever kind.
@@ -120,18 +159,28 @@ impl Worker {
     /// Encode sessions that our attempts have on a GPU.
     #[must_use]
     pub fn own_sessions(&self, gpu: u32) -> u32 {
-        self.held.values().filter(|held| held.slot == Slot::Gpu(gpu)).map(|held| held.sessions).sum()
+        self.own_sessions_without(gpu, None)
+    }
+
+    fn own_sessions_without(&self, gpu: u32, gone: Option<AttemptId>) -> u32 {
+        self.held_without(gone).filter(|held| held.slot == Slot::Gpu(gpu)).map(|held| held.sessions).sum()
     }
 
     /// Encode sessions that a GPU can still open; `u32::MAX` where no limit is known.
     #[must_use]
     pub fn free_sessions(&self, gpu: u32, now: Duration) -> u32 {
+        self.free_sessions_without(gpu, now, None)
+    }
+
+    pub(super) fn free_sessions_without(&self, gpu: u32, now: Duration, gone: Option<AttemptId>) -> u32 {
         let gpus = &self.identity.capabilities.gpus;
         let declared = gpus.iter().find(|known| known.index == gpu).and_then(|gpu| gpu.max_sessions);
         let learned = self.standing.session_caps.get(&gpu).and_then(|cap| cap.at(now));
         let limit = declared.into_iter().chain(learned).min();
         let foreign = self.foreign_sessions.get(&gpu).copied().unwrap_or(0);
-        limit.map_or(u32::MAX, |limit| limit.saturating_sub(self.own_sessions(gpu)).saturating_sub(foreign))
+        limit.map_or(u32::MAX, |limit| {
+            limit.saturating_sub(self.own_sessions_without(gpu, gone)).saturating_sub(foreign)
+        })
     }
 
     /// Takes in a heartbeat.

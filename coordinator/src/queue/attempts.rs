@@ -39,7 +39,7 @@ impl State {
         input: Option<MediaInfo>,
         now: Now,
     ) {
-        if self.admit(attempt, session).is_err() {
+        if self.live_started(session, attempt, &argv) || self.admit(attempt, session).is_err() {
             return;
         }
         let Some(running) = self.current_mut(attempt) else { return };
@@ -71,6 +71,10 @@ impl State {
         log: Vec<String>,
         now: Now,
     ) {
+        if self.admit_live(attempt, session).is_some_and(|admitted| admitted.is_ok()) {
+            self.live_finished(session, attempt, result, &log, now);
+            return;
+        }
         let worker = self.fleet.of_session(session);
         if self.stopping.get(&attempt).is_some_and(|stopping| Some(stopping.worker) == worker) {
             self.stopped(attempt);

@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
     jobs::{Submission, state_word},
+    live::{LiveAssignment, LiveOrder, LivePlacement},
     view::{Overlay, stored_summary, stored_view},
 };
 use crate::{
@@ -38,6 +39,9 @@ pub enum Error {
     Stale(AttemptId),
     #[error("the job store cannot write: {0}; the request was not accepted, try again later")]
     Store(String),
+    /// Nobody can take a live attempt now: what it waits for.
+    #[error("no worker can take it now; it needs {0}")]
+    NoRoom(String),
     #[error("the coordinator is shutting down")]
     ShuttingDown,
 }
@@ -151,6 +155,7 @@ pub struct Assignment {
 #[derive(Debug, Clone)]
 pub enum ToWorker {
     Assign(Box<Assignment>),
+    AssignLive(Box<LiveAssignment>),
     Stop {
         attempt: AttemptId,
         reason: String,
@@ -208,11 +213,15 @@ pub struct JobFilter {
 #[derive(Clone)]
 pub struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
+    pub(super) urgent: mpsc::Sender<Command>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) store: Arc<dyn JobStore>,
 }
 
 /// What the queue's task is asked for. Those with an answer that changes jobs are answered after the commit.
+///
+/// Those about workers and live are urgent: they are taken while a commit is under way, and in the order in which they were
+/// sent. The others wait for it.
 pub(super) enum Command {
     Submit(Submission, Answer<JobView>),
     Cancel(JobId, Answer<()>),
@@ -230,7 +239,10 @@ pub(super) enum Command {
     AttemptFinished(SessionId, AttemptId, AttemptResult, Vec<String>),
     WorkerDraining(SessionId),
     CapabilitiesChanged(SessionId, Box<Capabilities>),
+    SessionEnding(SessionId),
     Disconnected(SessionId),
+    PlaceLive(Box<LiveOrder>, Answer<LivePlacement>),
+    EndLive(AttemptId, String),
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
@@ -372,13 +384,13 @@ impl Handle {
     /// # Errors
     /// The coordinator is shutting down.
     pub async fn workers(&self) -> Result<Vec<WorkerView>, Error> {
-        self.ask(Command::Workers).await
+        self.ask_urgently(Command::Workers).await
     }
 
     /// # Errors
     /// There is no such worker.
     pub async fn set_draining(&self, worker: WorkerId, draining: bool) -> Result<WorkerView, Error> {
-        self.ask(|answer| Command::SetDraining(worker, draining, answer)).await?
+        self.ask_urgently(|answer| Command::SetDraining(worker, draining, answer)).await?
     }
 
     /// Takes away what a worker runs: it goes to other workers at once, and it costs nothing of its budget.
@@ -386,7 +398,22 @@ impl Handle {
     /// # Errors
     /// There is no such worker.
     pub async fn preempt_worker(&self, worker: WorkerId, reason: &str) -> Result<(), Error> {
-        self.ask(|answer| Command::PreemptWorker(worker, reason.to_owned(), answer)).await?
+        self.ask_urgently(|answer| Command::PreemptWorker(worker, reason.to_owned(), answer)).await?
+    }
+
+    /// Places live work. Answered at once: before any commit, and while the store cannot be written. What becomes of it
+    /// comes as [`super::LiveEvent`]s.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]: nobody can take it now; [`super::LiveEvent::Room`] follows when that may have changed.
+    pub async fn place_live(&self, order: LiveOrder) -> Result<LivePlacement, Error> {
+        self.ask_urgently(|answer| Command::PlaceLive(Box::new(order), answer)).await?
+    }
+
+    /// Ends a live attempt, if it has not ended: its worker is told to stop it, its slot is free at once, and no event
+    /// about it follows (one may be on its way already).
+    pub async fn end_live(&self, attempt: AttemptId, reason: &str) {
+        self.tell(Command::EndLive(attempt, reason.to_owned())).await;
     }
 
     /// Events from now on; a receiver that is too slow gets `Lagged`.
@@ -407,7 +434,7 @@ impl Handle {
         outbox: mpsc::Sender<ToWorker>,
     ) -> Result<Welcome, Error> {
         let session = SessionId::new();
-        self.ask(|answer| Command::Register(Box::new(hello), session, outbox, answer)).await
+        self.ask_urgently(|answer| Command::Register(Box::new(hello), session, outbox, answer)).await
     }
 
     pub async fn heartbeat(&self, session: SessionId, beat: Beat) {
@@ -430,7 +457,7 @@ impl Handle {
     /// # Errors
     /// The coordinator is shutting down.
     pub async fn is_current(&self, attempt: AttemptId) -> Result<bool, Error> {
-        self.ask(|answer| Command::IsCurrent(attempt, answer)).await
+        self.ask_urgently(|answer| Command::IsCurrent(attempt, answer)).await
     }
 
     /// Who may upload: the job, if the attempt is current and this session's.
@@ -438,7 +465,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Stale`] when it is not.
     pub async fn upload_grant(&self, session: SessionId, attempt: AttemptId) -> Result<UploadGrant, Error> {
-        self.ask(|answer| Command::UploadGrant(session, attempt, answer)).await?
+        self.ask_urgently(|answer| Command::UploadGrant(session, attempt, answer)).await?
     }
 
     /// An attempt ended, and its files were seen to be there.
@@ -460,7 +487,12 @@ impl Handle {
         self.tell(Command::CapabilitiesChanged(session, Box::new(capabilities))).await;
     }
 
-    /// The stream ended.
+    /// The stream has ended, and its last reports may still come: what it did for viewers is lost at once.
+    pub async fn session_ending(&self, session: SessionId) {
+        self.tell(Command::SessionEnding(session)).await;
+    }
+
+    /// The stream ended, and everything that it reported was said.
     pub async fn disconnected(&self, session: SessionId) {
         self.tell(Command::Disconnected(session)).await;
     }
@@ -471,15 +503,26 @@ impl Handle {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.commands.send(command(answer)).await.map_err(|_| Error::ShuttingDown)?;
-        answered.await.map_err(|_| Error::ShuttingDown)
+        ask(&self.commands, command).await
+    }
+
+    async fn ask_urgently<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
+        ask(&self.urgent, command).await
     }
 
     /// What a session says has no answer; when the queue is gone, the session ends by itself.
     async fn tell(&self, command: Command) {
-        let _ = self.commands.send(command).await;
+        let _ = self.urgent.send(command).await;
     }
+}
+
+async fn ask<T>(
+    queue: &mpsc::Sender<Command>,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Result<T, Error> {
+    let (answer, answered) = oneshot::channel();
+    queue.send(command(answer)).await.map_err(|_| Error::ShuttingDown)?;
+    answered.await.map_err(|_| Error::ShuttingDown)
 }
 
 impl std::fmt::Debug for Handle {

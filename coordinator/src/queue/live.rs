@@ -25,6 +25,19 @@ pub struct LiveOrder {
     pub preempts: bool,
 }
 
+/// A live attempt for a worker to run.
+#[derive(Debug, Clone)]
+pub struct LiveAssignment {
+    pub attempt: AttemptId,
+    pub stream: StreamId,
+    pub profile: String,
+    pub work: Work,
+    /// It gets a URL to read from.
+    pub reads: bool,
+    pub encoder: Option<String>,
+    pub device: Option<EncoderDevice>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct LivePlacement {
     pub worker: WorkerRef,

@@ -10,6 +10,7 @@ mod intern;
 mod invariants;
 mod jobs;
 mod live;
+mod live_attempts;
 #[cfg(test)]
 mod model_tests;
 mod ready;
@@ -27,6 +28,6 @@ pub use handle::{
     Assignment, AttemptResult, Beat, Error, Handle, InputLocation, JobFilter, JobInput, Registration,
     ToWorker, UploadGrant, Welcome,
 };
-pub use live::{LiveEvent, LiveOrder, LivePlacement};
+pub use live::{LiveAssignment, LiveEvent, LiveOrder, LivePlacement};
 pub use service::{Service, Sweep};
 pub use state::Settings;

@@ -108,7 +108,7 @@ impl State {
         become_state(&mut job.record, JobState::Running);
         let request = job.record.request.clone();
         let job = job.record.id;
-        self.effects.push(Effect::Send(
+        self.effects.push(Effect::AtOnce(
             session,
             ToWorker::Assign(Box::new(Assignment {
                 job,

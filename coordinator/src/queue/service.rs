@@ -1,10 +1,13 @@
 //! The shell around the queue's decisions: one task, one writer.
 //!
 //! It takes what has happened in batches, lets [`State`] decide, makes the outcome durable in one commit and only then
-//! answers and tells. Two things go out before the commit. An assignment: should the commit not happen, the attempt that it
+//! answers and tells. Some things go out before the commit. An assignment: should the commit not happen, the attempt that it
 //! began is unknown after the restart, is told to stop when its worker connects, and its epoch is never used again (see
-//! `State::restore`), so nothing of it can be published. And the renewal of leases, which are not durable: while the disk
-//! is full, what runs goes on.
+//! `State::restore`), so nothing of it can be published. The renewal of leases, which are not durable: while the disk
+//! is full, what runs goes on. And everything about live, of which nothing is durable.
+//!
+//! While a commit is under way, what workers say and what live asks is taken and decided; what follows from it for batch is
+//! for the next commit. Users' requests and new assignments wait for the one under way.
 
 use std::{
     collections::HashMap,
@@ -17,7 +20,7 @@ use common::{
     failpoint,
     id::{AttemptId, JobId, SessionId},
 };
-use futures::TryStreamExt as _;
+use futures::{TryStreamExt as _, future::BoxFuture};
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     time::{Instant as TokioInstant, sleep_until},
@@ -26,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     handle::{Command, Error, Handle, ToWorker},
+    live::LiveEvent,
     state::{Effect, Now, Settings, State},
 };
 use crate::store::{self, JobStore};
@@ -51,14 +55,20 @@ pub struct Service {
     state: State,
     store: Arc<dyn JobStore>,
     commands: mpsc::Receiver<Command>,
+    /// Taken while a commit is under way, too.
+    urgent: mpsc::Receiver<Command>,
     events: broadcast::Sender<Event>,
     outboxes: HashMap<SessionId, mpsc::Sender<ToWorker>>,
     sweeps: mpsc::UnboundedSender<Sweep>,
+    live: mpsc::UnboundedSender<LiveEvent>,
+    /// Until it is handed out.
+    live_events: Option<mpsc::UnboundedReceiver<LiveEvent>>,
     started: Instant,
-    /// Answers that wait for the commit.
+    /// Answers that wait for the next commit.
     answers: Vec<PendingAnswer>,
-    /// What goes out after the commit.
+    /// What goes out after the next commit.
     outgoing: Vec<Effect>,
+    under_way: Option<UnderWay>,
     /// When a failed commit is tried again; while it is set nothing new is assigned.
     commit_again: Option<TokioInstant>,
 }
@@ -66,6 +76,22 @@ pub struct Service {
 enum PendingAnswer {
     Submitted(JobId, oneshot::Sender<Result<JobView, Error>>),
     Done(oneshot::Sender<Result<(), Error>>),
+}
+
+/// A commit, and what waits for it.
+struct UnderWay {
+    commit: BoxFuture<'static, Result<(), store::Error>>,
+    /// With the job as it was when the commit began.
+    answers: Vec<(PendingAnswer, Option<JobView>)>,
+    outgoing: Vec<Effect>,
+}
+
+/// Waits for the commit under way, for ever if there is none.
+async fn committed(under_way: &mut Option<UnderWay>) -> Result<(), store::Error> {
+    match under_way {
+        Some(under_way) => (&mut under_way.commit).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Service {
@@ -90,28 +116,47 @@ impl Service {
             tracing::info!(jobs, took = ?started.elapsed(), "unfinished jobs go on");
         }
         let (command_sender, commands) = mpsc::channel(COMMANDS);
+        let (urgent_sender, urgent) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);
         // Bounded by the attempts that there are: each is swept once.
         let (sweeps, swept) = mpsc::unbounded_channel();
-        let handle = Handle { commands: command_sender, events: events.clone(), store: store.clone() };
+        // Bounded by the live attempts that there are: each is told of four times at most, and `Room` only after a refusal.
+        let (live, live_events) = mpsc::unbounded_channel();
+        let handle = Handle {
+            commands: command_sender,
+            urgent: urgent_sender,
+            events: events.clone(),
+            store: store.clone(),
+        };
         let service = Self {
             state,
             store,
             commands,
+            urgent,
             events,
             outboxes: HashMap::new(),
             sweeps,
+            live,
+            live_events: Some(live_events),
             started,
             answers: Vec::new(),
             outgoing: Vec::new(),
+            under_way: None,
             commit_again: None,
         };
         Ok((service, handle, swept))
     }
 
+    /// What becomes of live attempts; for one listener, to be taken before the queue runs.
+    pub fn live_events(&mut self) -> Option<mpsc::UnboundedReceiver<LiveEvent>> {
+        self.live_events.take()
+    }
+
     /// Runs until `shutdown`, then commits what was decided and ends. Whatever waits for an answer then gets
     /// [`Error::ShuttingDown`].
     pub async fn run(mut self, shutdown: CancellationToken) {
+        // Whom nobody listens to is not written to.
+        self.live_events = None;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let wake = self.wake_at();
@@ -121,22 +166,57 @@ impl Service {
                     None => std::future::pending().await,
                 }
             };
+            let free = self.under_way.is_none();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                taken = self.commands.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 {
-                        break;
-                    }
-                }
+                result = committed(&mut self.under_way) => self.committed(result),
+                first = self.urgent.recv() => match first {
+                    Some(command) => batch.push(command),
+                    None => break,
+                },
+                first = self.commands.recv(), if free => match first {
+                    Some(command) => batch.push(command),
+                    None => break,
+                },
                 () = timer => {}
             }
+            self.take_more(&mut batch);
             for command in batch.drain(..) {
                 self.handle(command);
             }
-            while self.advance().await {}
+            self.advance();
         }
-        self.advance().await;
+        // What is under way, then what was decided meanwhile.
+        self.finish().await;
+        self.advance();
+        self.finish().await;
+    }
+
+    /// Waits for the commit under way, if there is one.
+    async fn finish(&mut self) {
+        if self.under_way.is_some() {
+            let result = committed(&mut self.under_way).await;
+            self.committed(result);
+        }
+    }
+
+    /// What else is there: neither channel holds up the other.
+    fn take_more(&mut self, batch: &mut Vec<Command>) {
+        let mut room = BATCH.saturating_sub(batch.len());
+        while room > 0
+            && let Ok(command) = self.urgent.try_recv()
+        {
+            batch.push(command);
+            room -= 1;
+        }
+        let mut room = if self.under_way.is_none() { BATCH } else { 0 };
+        while room > 0
+            && let Ok(command) = self.commands.try_recv()
+        {
+            batch.push(command);
+            room -= 1;
+        }
     }
 
     fn now(&self) -> Now {
@@ -149,7 +229,8 @@ impl Service {
             .state
             .next_deadline(self.now().mono)
             .map(|deadline| TokioInstant::from_std(self.started + deadline));
-        deadline.into_iter().chain(self.commit_again).min()
+        let commit_again = self.commit_again.filter(|_| self.under_way.is_none());
+        deadline.into_iter().chain(commit_again).min()
     }
 
     fn handle(&mut self, command: Command) {
@@ -212,6 +293,20 @@ impl Service {
             Command::AttemptFinished(session, attempt, result, log) => {
                 self.state.attempt_finished(session, attempt, result, log, now);
             }
+            Command::SessionEnding(session) => self.state.session_ending(session),
+            Command::PlaceLive(order, answer) => {
+                let attempt = order.attempt;
+                let placed = self.state.place_live(*order, now);
+                self.send_at_once();
+                let is_placed = placed.is_ok();
+                if answer.send(placed).is_err() && is_placed {
+                    self.state.end_live(attempt, "who asked for it has gone");
+                }
+            }
+            Command::EndLive(attempt, reason) => {
+                self.state.end_live(attempt, &reason);
+                self.send_at_once();
+            }
             Command::WorkerDraining(session) => self.state.worker_draining(session, now),
             Command::CapabilitiesChanged(session, capabilities) => {
                 self.state.capabilities_changed(session, *capabilities, now);
@@ -232,79 +327,124 @@ impl Service {
         }
     }
 
-    /// Lets time pass, places what can be placed, commits, tells. `true` when there is more to place at once.
+    /// Lets time pass, places what can be placed, tells what needs no commit, and begins a commit if none is under way.
     ///
-    /// While commits fail nothing is assigned, so that of each task at most one assignment is not durable: the epoch that
-    /// `State::restore` leaves out.
-    async fn advance(&mut self) -> bool {
+    /// While a commit is under way or fails nothing is assigned, so that of each task at most one assignment is not durable:
+    /// the epoch that `State::restore` leaves out.
+    fn advance(&mut self) {
         let now = self.now();
         self.state.tick(now);
-        if self.commit_again.is_none() {
+        if self.under_way.is_none() && self.commit_again.is_none() {
             self.state.schedule(now);
         }
-        for effect in self.state.take_effects() {
-            match effect {
-                Effect::Send(session, message @ (ToWorker::Assign(_) | ToWorker::LeasesRenewed(_))) => {
-                    self.send(session, message);
-                }
-                effect => self.outgoing.push(effect),
-            }
+        self.send_at_once();
+        // Who waits for an answer is not kept waiting.
+        let again = |at: TokioInstant| at <= TokioInstant::now() || !self.answers.is_empty();
+        if self.under_way.is_some() || !self.commit_again.is_none_or(again) {
+            return;
         }
         debug_assert_eq!(self.state.check_changed(), Ok(()));
-        let changes = self.state.changes();
-        let committed = if changes.is_empty() { Ok(()) } else { self.store.commit(&changes).await };
-        match committed {
-            Ok(()) => {
-                let recovered = self.commit_again.take().is_some();
-                if recovered {
-                    tracing::info!("the job store can be written again");
+        let changes = self.state.begin_commit();
+        let viewed = |answer: PendingAnswer| {
+            let view = match &answer {
+                PendingAnswer::Submitted(job, _) => self.state.view(*job, now),
+                PendingAnswer::Done(_) => None,
+            };
+            (answer, view)
+        };
+        let answers = std::mem::take(&mut self.answers).into_iter().map(viewed).collect();
+        let outgoing = std::mem::take(&mut self.outgoing);
+        if changes.is_empty() {
+            self.durable(answers, outgoing);
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        let commit = Box::pin(async move { store.commit(&changes).await });
+        self.under_way = Some(UnderWay { commit, answers, outgoing });
+    }
+
+    /// Tells what need not be durable.
+    fn send_at_once(&mut self) {
+        for effect in self.state.take_effects() {
+            match effect {
+                Effect::AtOnce(session, message) => self.send(session, message),
+                Effect::Live(event) => {
+                    // An error means that the coordinator is shutting down.
+                    let _ = self.live.send(event);
                 }
-                self.tell(now);
-                failpoint::hit("store.told");
-                recovered
-            }
-            Err(error) => {
-                self.refuse(&error, now);
-                false
+                // So that what waits is bounded by what there is, however long the store cannot be written.
+                Effect::Announce(event @ (Event::Progress { .. } | Event::Worker { .. })) => {
+                    self.announce(event);
+                }
+                effect @ (Effect::Send(..) | Effect::Announce(_) | Effect::Sweep(..)) => {
+                    self.outgoing.push(effect);
+                }
             }
         }
     }
 
-    /// Everything is durable: answers and messages go out.
-    fn tell(&mut self, now: Now) {
-        for answer in std::mem::take(&mut self.answers) {
+    /// The commit under way has ended.
+    fn committed(&mut self, result: Result<(), store::Error>) {
+        let Some(UnderWay { answers, outgoing, .. }) = self.under_way.take() else { return };
+        match result {
+            Ok(()) => self.durable(answers, outgoing),
+            Err(error) => self.refuse(&error, answers, outgoing),
+        }
+    }
+
+    /// What was decided is durable: answers and messages go out.
+    fn durable(&mut self, answers: Vec<(PendingAnswer, Option<JobView>)>, outgoing: Vec<Effect>) {
+        if self.commit_again.take().is_some() {
+            tracing::info!("the job store can be written again");
+        }
+        for answer in answers {
             match answer {
-                PendingAnswer::Submitted(job, answer) => {
-                    let _ = answer.send(self.state.view(job, now).ok_or(Error::NoSuchJob(job)));
+                (PendingAnswer::Submitted(job, answer), view) => {
+                    let _ = answer.send(view.ok_or(Error::NoSuchJob(job)));
                 }
-                PendingAnswer::Done(answer) => {
+                (PendingAnswer::Done(answer), _) => {
                     let _ = answer.send(Ok(()));
                 }
             }
         }
         self.state.written();
-        for effect in std::mem::take(&mut self.outgoing) {
+        for effect in outgoing {
             match effect {
-                Effect::Send(session, message) => self.send(session, message),
-                Effect::Announce(event) => {
-                    // An error means that nobody listens.
-                    let _ = self.events.send(event);
+                Effect::Send(session, message) | Effect::AtOnce(session, message) => {
+                    self.send(session, message);
                 }
+                Effect::Announce(event) => self.announce(event),
                 Effect::Sweep(job, attempt) => {
                     // An error means that the coordinator is shutting down.
                     let _ = self.sweeps.send(Sweep { job, attempt });
                 }
+                Effect::Live(event) => {
+                    let _ = self.live.send(event);
+                }
             }
         }
+        failpoint::hit("store.told");
+    }
+
+    fn announce(&self, event: Event) {
+        // An error means that nobody listens.
+        let _ = self.events.send(event);
     }
 
     /// Nothing was written: new jobs are refused, all else is tried again.
-    fn refuse(&mut self, error: &store::Error, now: Now) {
+    fn refuse(
+        &mut self,
+        error: &store::Error,
+        answers: Vec<(PendingAnswer, Option<JobView>)>,
+        mut outgoing: Vec<Effect>,
+    ) {
+        let now = self.now();
         if self.commit_again.is_none() {
             tracing::error!(%error, "the job store cannot be written: new jobs are refused until it can");
         }
         self.commit_again = Some(TokioInstant::now() + COMMIT_RETRY);
-        for answer in std::mem::take(&mut self.answers) {
+        self.state.not_written();
+        for (answer, _) in answers {
             let refused = Error::Store(error.to_string());
             match answer {
                 PendingAnswer::Submitted(job, answer) => {
@@ -316,7 +456,9 @@ impl Service {
                 }
             }
         }
-        self.outgoing.extend(self.state.take_effects());
+        // Before what was decided meanwhile.
+        outgoing.append(&mut self.outgoing);
+        self.outgoing = outgoing;
     }
 
     /// Hands a message to a session. A session that does not take its messages is broken: it is ended, and its worker

@@ -1,7 +1,7 @@
 //! What the queue knows, and what it decides when something happens.
 //!
 //! No I/O, no clock, no randomness: time is an argument, ids come from outside. What changed is remembered here until the
-//! shell has made it durable ([`State::take_changes`]); what follows for others is a list of [`Effect`]s.
+//! shell has made it durable ([`State::begin_commit`]); what follows for others is a list of [`Effect`]s.
 //!
 //! Durable: rows of jobs, tasks and attempts. Not durable: workers, progress, log lines of running attempts, leases; they
 //! come back with the workers.
@@ -23,6 +23,8 @@ use super::{
     fence::{self, Stale},
     handle::ToWorker,
     intern::Pool,
+    live::LiveEvent,
+    live_attempts::{OnAir, Waiters},
     ready::{Rank, Ready},
     waiting::Waiting,
 };
@@ -61,7 +63,12 @@ pub struct Settings {
 /// What follows for others.
 #[derive(Debug)]
 pub(crate) enum Effect {
+    /// Once everything that was decided is durable.
     Send(SessionId, ToWorker),
+    /// Before the commit: it is not durable, or need not be (see `service`).
+    AtOnce(SessionId, ToWorker),
+    /// Before the commit.
+    Live(LiveEvent),
     Announce(Event),
     /// The attempt's objects are of no use any more.
     Sweep(JobId, AttemptId),
@@ -120,6 +127,12 @@ pub(super) struct Changed {
     pub(super) logs: BTreeMap<AttemptId, Vec<String>>,
 }
 
+impl Changed {
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.tasks.is_empty() && self.attempts.is_empty() && self.logs.is_empty()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct State {
     pub(super) settings: Settings,
@@ -134,11 +147,17 @@ pub(crate) struct State {
     /// Attempts by worker, whether it is connected or not.
     pub(super) assigned: BTreeMap<WorkerId, BTreeSet<AttemptId>>,
     pub(super) stopping: BTreeMap<AttemptId, Stopping>,
+    /// Live attempts that were placed and have not ended.
+    pub(super) live: BTreeMap<AttemptId, OnAir>,
+    pub(super) waiters: Waiters,
     /// Sessions that were told that there is nothing for them.
     pub(super) told_idle: BTreeSet<SessionId>,
     pub(super) pool: Pool,
     pub(super) waiting: Waiting,
+    /// Changed since the commit under way began, or since the last one.
     pub(super) changed: Changed,
+    /// What the commit under way writes.
+    pub(super) writing: Changed,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -154,10 +173,13 @@ impl State {
             deadlines: BTreeSet::new(),
             assigned: BTreeMap::new(),
             stopping: BTreeMap::new(),
+            live: BTreeMap::new(),
+            waiters: Waiters::default(),
             told_idle: BTreeSet::new(),
             pool: Pool::default(),
             waiting: Waiting::default(),
             changed: Changed::default(),
+            writing: Changed::default(),
             effects: Vec::new(),
         }
     }
@@ -212,9 +234,12 @@ impl State {
         self.jobs.contains_key(&job)
     }
 
-    /// What has to be written. Stays marked as changed until [`State::written`].
-    pub(crate) fn changes(&self) -> Changes {
-        let changed = &self.changed;
+    /// What has to be written, as it is now. To be followed by [`State::written`] or [`State::not_written`]; what changes
+    /// until then is for the next commit.
+    pub(crate) fn begin_commit(&mut self) -> Changes {
+        debug_assert!(self.writing.is_empty(), "one commit at a time");
+        self.writing = std::mem::take(&mut self.changed);
+        let changed = &self.writing;
         let mut attempts: BTreeMap<AttemptId, AttemptRecord> = changed.attempts.clone();
         for task in changed.tasks.iter().filter_map(|id| self.tasks.get(id)) {
             if let Some(running) = &task.attempt {
@@ -243,18 +268,30 @@ impl State {
         }
     }
 
-    /// Everything that changed is durable: jobs that are over leave the memory.
+    /// The commit is durable: jobs that it said are over leave the memory.
     pub(crate) fn written(&mut self) {
-        let changed = std::mem::take(&mut self.changed);
-        for id in changed.jobs {
-            if self.jobs.get(&id).is_some_and(|job| job.record.state.is_final())
-                && let Some(job) = self.jobs.remove(&id)
+        let written = std::mem::take(&mut self.writing);
+        // What has changed again is over in the next commit, if it is.
+        for id in written.jobs.difference(&self.changed.jobs) {
+            if self.jobs.get(id).is_some_and(|job| job.record.state.is_final())
+                && let Some(job) = self.jobs.remove(id)
             {
                 for task in job.tasks {
                     self.tasks.remove(&task);
                 }
             }
         }
+    }
+
+    /// The commit failed: everything is to be written still.
+    pub(crate) fn not_written(&mut self) {
+        let mut still = std::mem::take(&mut self.writing);
+        let since = std::mem::take(&mut self.changed);
+        still.jobs.extend(since.jobs);
+        still.tasks.extend(since.tasks);
+        still.attempts.extend(since.attempts);
+        still.logs.extend(since.logs);
+        self.changed = still;
     }
 
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
@@ -267,7 +304,8 @@ impl State {
         let stopping = self.stopping.values().map(|stopping| stopping.deadline);
         let delayed = self.delayed.first().map(|(until, _)| *until);
         let aside = self.next_change_of_workers(now);
-        attempts.into_iter().chain(stopping).chain(delayed).chain(aside).min()
+        let live = self.next_live_deadline();
+        attempts.into_iter().chain(stopping).chain(delayed).chain(aside).chain(live).min()
     }
 
     /// Time has passed: leases and graces end, delayed tasks become ready, lost workers are forgotten.
@@ -296,6 +334,7 @@ impl State {
             self.make_ready(task);
         }
         self.ask_for_probes(now);
+        self.tick_live(now);
         let forgotten: Vec<WorkerId> = self
             .fleet
             .iter()
@@ -380,6 +419,7 @@ impl State {
     pub(super) fn release(&mut self, attempt: AttemptId, worker: WorkerId) {
         if let Some(known) = self.fleet.get_mut(worker) {
             known.held.remove(&attempt);
+            self.room();
         }
         if let Some(assigned) = self.assigned.get_mut(&worker) {
             assigned.remove(&attempt);

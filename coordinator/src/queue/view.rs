@@ -2,8 +2,8 @@
 
 use common::{
     api::{
-        AttemptLog, AttemptView, JobState, JobSummary, JobView, ProgressView, RunningTask, TaskView,
-        WorkerView,
+        AttemptLog, AttemptView, JobState, JobSummary, JobView, ProgressView, RunningLive, RunningTask,
+        TaskView, WorkerView,
     },
     id::{AttemptId, JobId, WorkerId},
     spec::Spec,
@@ -187,6 +187,21 @@ impl State {
             .collect()
     }
 
+    fn live_view(&self, attempt: AttemptId) -> Option<RunningLive> {
+        let running = self.live.get(&attempt)?;
+        Some(RunningLive {
+            stream: running.stream,
+            task: attempt.task,
+            epoch: attempt.epoch,
+            profile: running.profile.clone(),
+            encoder: running.encoder.clone(),
+            device: running.device.as_ref().map(|device| device.path.clone()),
+            command: running.argv.clone(),
+            placed_at: time(running.placed_at),
+            progress: running.progress.clone(),
+        })
+    }
+
     pub(super) fn worker_views(&self, now: Now) -> Vec<WorkerView> {
         self.fleet.iter().filter_map(|worker| self.worker_view(worker.identity.id, now)).collect()
     }
@@ -218,11 +233,13 @@ impl State {
             jobs: used.jobs,
             gpu_jobs: used.gpu_jobs,
             cpu_jobs: used.cpu_jobs,
+            live_jobs: used.live_jobs,
             capabilities: worker.identity.capabilities.clone(),
             load: worker.load,
             gpu_loads: worker.gpu_loads.clone(),
             connected_at: time(worker.connected_at_ms),
             running: running.collect(),
+            live: self.live_on(id).into_iter().filter_map(|attempt| self.live_view(attempt)).collect(),
             completed: worker.standing.completed,
             failed: worker.standing.failed,
         })

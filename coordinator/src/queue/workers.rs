@@ -32,10 +32,14 @@ impl State {
         if before.is_some_and(|worker| worker.session.is_some()) {
             standing.flaps.lost(now.mono);
         }
+        // Its live attempts belonged to the session before: viewers were moved by now, or are with this.
+        let name = before.map_or_else(|| identity.name.clone(), |worker| worker.identity.name.clone());
+        self.lose_live(id, &format!("worker {name} connected again"), false);
         let drained = standing.drained_by_operator;
         self.fleet.insert(Worker {
             identity,
             session: Some(session),
+            ending: false,
             last_heard: now.mono,
             connected_at_ms: now.wall,
             shutting_down: draining,
@@ -84,6 +88,7 @@ impl State {
         if drained {
             self.effects.push(Effect::Send(session, ToWorker::SetDraining(true)));
         }
+        self.room();
         self.announce_worker(id, now);
         Welcome { session, verdicts }
     }
@@ -119,6 +124,13 @@ impl State {
         let named: Vec<AttemptId> = attempts.iter().map(|(id, _, _)| *id).collect();
         let mut renewed = Vec::with_capacity(attempts.len());
         for (attempt, progress, log) in attempts {
+            let (progress, log) = match self.live_heard(session, attempt, (progress, log), deadline) {
+                Ok(()) => {
+                    renewed.push(attempt);
+                    continue;
+                }
+                Err(said) => said,
+            };
             if self.admit(attempt, session).is_err() {
                 continue;
             }
@@ -146,7 +158,7 @@ impl State {
             self.stopped(attempt);
         }
         if !renewed.is_empty() {
-            self.effects.push(Effect::Send(session, ToWorker::LeasesRenewed(renewed)));
+            self.effects.push(Effect::AtOnce(session, ToWorker::LeasesRenewed(renewed)));
         }
         if before != self.worker_words(worker, now) {
             self.announce_worker(worker, now);
@@ -170,6 +182,7 @@ impl State {
     /// A stream ended. The worker's attempts wait for it for the grace.
     pub(crate) fn disconnected(&mut self, session: SessionId, now: Now) {
         self.told_idle.remove(&session);
+        self.session_ending(session);
         let Some(worker) = self.fleet.disconnect(session) else { return };
         let deadline = now.mono + self.settings.grace;
         let attempts: Vec<AttemptId> = self.assigned.get(&worker).into_iter().flatten().copied().collect();
@@ -200,6 +213,7 @@ impl State {
         if let Some(worker) = self.fleet.get_mut(id) {
             worker.shutting_down = true;
         }
+        self.live_leaves(id, &format!("worker {} is shutting down", self.worker_name(id)));
         self.announce_worker(id, now);
     }
 
@@ -210,6 +224,7 @@ impl State {
             worker.standing.health.probed(&found, now.mono);
             worker.identity.capabilities = found;
         }
+        self.room();
         self.announce_worker(id, now);
     }
 
@@ -248,6 +263,12 @@ impl State {
         if let Some(session) = worker.session {
             self.effects.push(Effect::Send(session, ToWorker::SetDraining(draining)));
         }
+        if draining {
+            self.live_leaves(id, &format!("worker {} was drained by an operator", self.worker_name(id)));
+        } else {
+            self.live_stays(id);
+            self.room();
+        }
         self.announce_worker(id, now);
         Ok(())
     }
@@ -259,6 +280,7 @@ impl State {
         for attempt in attempts {
             self.preempt(attempt, reason, now);
         }
+        self.lose_live(id, reason, true);
         Ok(())
     }
 
@@ -280,7 +302,7 @@ impl State {
         self.fleet.iter().filter_map(change).min()
     }
 
-    fn worker_name(&self, id: WorkerId) -> String {
+    pub(super) fn worker_name(&self, id: WorkerId) -> String {
         self.fleet.get(id).map_or_else(|| id.to_string(), |worker| worker.identity.name.clone())
     }
 

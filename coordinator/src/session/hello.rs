@@ -66,6 +66,7 @@ pub(super) fn accept(hello: proto::Hello, peer: Option<SocketAddr>) -> Result<Ac
         labels: labels(hello.labels.into_iter().collect())?,
         presets: hello.presets,
         exit_when_idle: hello.exit_when_idle,
+        shared_roots: hello.shared_roots.clone(),
     };
     let registration = Registration {
         identity,

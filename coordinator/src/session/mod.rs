@@ -7,6 +7,7 @@
 mod auth;
 mod current;
 mod hello;
+mod live;
 mod objects;
 mod stream;
 mod uploads;
@@ -45,9 +46,10 @@ use tonic::{
 use tracing::Instrument as _;
 
 pub(crate) use self::uploads::Uploads;
-use self::{auth::Auth, current::Current, objects::Objects, stream::Session};
+use self::{auth::Auth, current::Current, live::LiveBytes, objects::Objects, stream::Session};
 use crate::{
     api::problem,
+    live::service::Live,
     queue,
     serve::Peer,
     storage::{Storage, shared::SharedRoots, sign::Signer},
@@ -68,6 +70,7 @@ pub(crate) struct Sessions {
     pub(crate) shared: SharedRoots,
     pub(crate) signer: Signer,
     pub(crate) uploads: Uploads,
+    pub(crate) live: Live,
     /// What each open session has agreed on.
     pub(crate) protocols: Arc<Mutex<HashMap<SessionId, u32>>>,
     pub(crate) heartbeat_interval: Duration,
@@ -89,10 +92,18 @@ pub(crate) fn router(sessions: Sessions, token: Option<&Secret>) -> Router {
         stop: sessions.stop.clone(),
         tracker: sessions.tracker.clone(),
     });
+    let live = live::router(LiveBytes {
+        live: sessions.live.clone(),
+        signer: sessions.signer.clone(),
+        open: live::Open::default(),
+        stop: sessions.stop.clone(),
+        tracker: sessions.tracker.clone(),
+    });
     let service = WorkerServiceServer::new(sessions).max_decoding_message_size(MAX_MESSAGE);
     let grpc = Routes::new(InterceptedService::new(service, Auth::new(token)));
     grpc.into_axum_router()
         .merge(objects)
+        .merge(live)
         .method_not_allowed_fallback(async || problem::Error::MethodNotAllowed)
         .fallback(unknown)
 }
@@ -120,7 +131,7 @@ impl WorkerService for Sessions {
         }
         let peer = peer(&request);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
-        let session = Session { server: self.clone(), peer, outgoing };
+        let session = Session { server: self.clone(), peer, outgoing, live: Mutex::default() };
         let span = tracing::info_span!("session", peer = peer.map(tracing::field::display));
         self.tracker.spawn(session.run(request.into_inner()).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
@@ -178,6 +189,8 @@ fn status(error: &queue::Error) -> Status {
     match error {
         queue::Error::NoSuchJob(_) | queue::Error::NoSuchWorker(_) => Status::not_found(text),
         queue::Error::WrongState(_) | queue::Error::Stale(_) => Status::failed_precondition(text),
-        queue::Error::Store(_) | queue::Error::ShuttingDown => Status::unavailable(text),
+        queue::Error::Store(_) | queue::Error::NoRoom(_) | queue::Error::ShuttingDown => {
+            Status::unavailable(text)
+        }
     }
 }

@@ -50,20 +50,26 @@ pub(super) fn router(objects: Objects) -> Router {
         .with_state(objects)
 }
 
-type Signed = Result<Query<Params>, QueryRejection>;
+pub(super) type Signed = Result<Query<Params>, QueryRejection>;
+
+/// What the URL of a request was signed for.
+pub(super) fn verify(
+    signer: &Signer,
+    action: Action,
+    target: &str,
+    params: Signed,
+) -> Result<Leave, Problem> {
+    let refused = |problem: String| Problem::Forbidden {
+        problem,
+        remedy: "use the URL exactly as the coordinator gave it".to_owned(),
+    };
+    let Query(params) = params.map_err(|_| refused("the URL is not signed".to_owned()))?;
+    signer.verify(action, target, &params).map_err(|error| refused(error.to_string()))
+}
 
 impl Objects {
-    fn verify(&self, action: Action, target: &str, params: Signed) -> Result<Leave, Problem> {
-        let refused = |problem: String| Problem::Forbidden {
-            problem,
-            remedy: "use the URL exactly as the coordinator gave it".to_owned(),
-        };
-        let Query(params) = params.map_err(|_| refused("the URL is not signed".to_owned()))?;
-        self.signer.verify(action, target, &params).map_err(|error| refused(error.to_string()))
-    }
-
     async fn may_read(&self, action: Action, target: &str, params: Signed) -> Result<(), Problem> {
-        let Leave { attempt, .. } = self.verify(action, target, params)?;
+        let Leave { attempt, .. } = verify(&self.signer, action, target, params)?;
         if self.current.lately(attempt).await? { Ok(()) } else { Err(over(attempt)) }
     }
 
@@ -133,15 +139,15 @@ impl Objects {
         }
         Ok(StatusCode::CREATED)
     }
-
-    fn linger(&self, mut body: BodyDataStream) {
-        let rest = async move { while let Some(Ok(_)) = body.next().await {} };
-        let rest = self.stop.clone().run_until_cancelled_owned(tokio::time::timeout(LINGER, rest));
-        self.tracker.spawn(rest);
-    }
 }
 
-fn over(attempt: AttemptId) -> Problem {
+/// Takes the rest of a refused body for a while, so that the answer is heard.
+pub(super) fn linger(mut body: BodyDataStream, stop: &CancellationToken, tracker: &TaskTracker) {
+    let rest = async move { while let Some(Ok(_)) = body.next().await {} };
+    tracker.spawn(stop.clone().run_until_cancelled_owned(tokio::time::timeout(LINGER, rest)));
+}
+
+pub(super) fn over(attempt: AttemptId) -> Problem {
     Problem::Gone {
         problem: format!(
             "attempt {attempt} is not current any more: its lease was lost, its job is over, or another took its place"
@@ -205,7 +211,7 @@ async fn write(
     params: Signed,
     request: Request,
 ) -> Result<Response, Problem> {
-    let leave = objects.verify(Action::Write, &target, params)?;
+    let leave = verify(&objects.signer, Action::Write, &target, params)?;
     let key = key(&target)?;
     let announced = announced(request.headers(), leave.size);
     let mut body = Body::into_data_stream(request.into_body());
@@ -214,7 +220,7 @@ async fn write(
         Err(problem) => Err(problem),
     };
     if brought.is_err() {
-        objects.linger(body);
+        linger(body, &objects.stop, &objects.tracker);
     }
     brought.map(|status| status.into_response())
 }

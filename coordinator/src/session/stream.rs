@@ -3,7 +3,13 @@
 //! Three loops run side by side and the first to end ends the session: what the worker says, what it is told, and the
 //! slow part of what it says (checking files), which must not hold up heartbeats.
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use common::{
     failpoint,
@@ -18,7 +24,7 @@ use tonic::{Status, Streaming};
 
 use super::{
     Sessions, hello,
-    urls::InputUrls,
+    urls::AttemptUrls,
     wire::{self, Terms},
 };
 use crate::{
@@ -42,6 +48,8 @@ pub(super) struct Session {
     pub(super) server: Sessions,
     pub(super) peer: Option<SocketAddr>,
     pub(super) outgoing: Outgoing,
+    /// Live attempts of this session that have not ended: what is said of them is not looked at and waits for nothing.
+    pub(super) live: Mutex<BTreeSet<AttemptId>>,
 }
 
 /// The start or end of an attempt; per worker in the order in which they came.
@@ -80,7 +88,7 @@ impl Session {
         let (worker, name) = (accepted.registration.identity.id, accepted.registration.identity.name.clone());
         let terms = Terms {
             stall_timeout_ms: self.server.stall_timeout.as_millis().try_into().unwrap_or(u32::MAX),
-            urls: InputUrls(self.server.signer.clone()),
+            urls: AttemptUrls(self.server.signer.clone()),
             shared_roots: accepted.shared_roots,
         };
         let (outbox, messages) = mpsc::channel(OUTBOX);
@@ -121,6 +129,8 @@ impl Session {
             end = self.hear(session, inbound, reports) => end,
             () = &mut reporting => Ok(()),
         };
+        // What it did for viewers goes to another worker now.
+        self.server.queue.session_ending(session).await;
         // The sender is gone, so this ends when every report was made.
         if timeout(LAST_REPORTS, reporting).await.is_err() {
             tracing::warn!(%session, "the last reports of a session could not be checked in time");
@@ -156,12 +166,31 @@ impl Session {
 
     async fn tell(&self, mut messages: mpsc::Receiver<ToWorker>, terms: &Terms) -> End {
         while let Some(message) = messages.recv().await {
+            self.note_live(&message);
             match wire::to_wire(message, terms) {
                 Ok(message) => self.say(message).await?,
                 Err(reason) => return Err(Status::aborted(reason)),
             }
         }
         Err(Status::unavailable("the coordinator closed the session; connect again"))
+    }
+
+    /// Keeps in mind which attempts are live.
+    fn note_live(&self, message: &ToWorker) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        match message {
+            ToWorker::AssignLive(assignment) => {
+                live.insert(assignment.attempt);
+            }
+            ToWorker::Stop { attempt, .. } => {
+                live.remove(attempt);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_live(&self, attempt: AttemptId) -> bool {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).contains(&attempt)
     }
 
     async fn hear(&self, session: SessionId, inbound: &mut Inbound, reports: mpsc::Sender<Report>) -> End {
@@ -172,10 +201,20 @@ impl Session {
                 Message::Heartbeat(heartbeat) => self.heartbeat(session, heartbeat).await?,
                 Message::AttemptStarted(started) => {
                     let attempt = hello::attempt(&started.task_id, started.epoch)?;
+                    if self.is_live(attempt) {
+                        self.started(session, attempt, started).await;
+                        continue;
+                    }
                     enqueue(&reports, Report::Started(attempt, started)).await?;
                 }
                 Message::AttemptFinished(finished) => {
                     let attempt = hello::attempt(&finished.task_id, finished.epoch)?;
+                    if self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt) {
+                        let log_tail = wire::log_lines(&finished.log_tail, wire::MAX_LOG_TAIL);
+                        let result = wire::result(finished.result);
+                        self.server.queue.attempt_finished(session, attempt, result, log_tail).await;
+                        continue;
+                    }
                     enqueue(&reports, Report::Finished(attempt, finished)).await?;
                 }
                 Message::Draining(draining) => {
@@ -215,14 +254,15 @@ impl Session {
     async fn report(&self, session: SessionId, mut reports: mpsc::Receiver<Report>) {
         while let Some(report) = reports.recv().await {
             match report {
-                Report::Started(attempt, started) => {
-                    let (argv, input) =
-                        (wire::argv(started.argv), wire::input_info(&started.input_info_json));
-                    self.server.queue.attempt_started(session, attempt, argv, input).await;
-                }
+                Report::Started(attempt, started) => self.started(session, attempt, started).await,
                 Report::Finished(attempt, finished) => self.finished(session, attempt, finished).await,
             }
         }
+    }
+
+    async fn started(&self, session: SessionId, attempt: AttemptId, started: proto::AttemptStarted) {
+        let (argv, input) = (wire::argv(started.argv), wire::input_info(&started.input_info_json));
+        self.server.queue.attempt_started(session, attempt, argv, input).await;
     }
 
     async fn finished(&self, session: SessionId, attempt: AttemptId, finished: proto::AttemptFinished) {

@@ -8,17 +8,31 @@ use crate::storage::{
     sign::{Action, Claim, Signer},
 };
 
-/// Makes URLs for inputs.
+/// Makes URLs that an assignment carries.
 #[derive(Debug, Clone)]
-pub(super) struct InputUrls(pub(super) Signer);
+pub(super) struct AttemptUrls(pub(super) Signer);
 
-impl InputUrls {
+impl AttemptUrls {
     pub(super) fn object(&self, attempt: AttemptId, key: &str) -> String {
         self.0.url(Claim { action: Action::Read, target: key, attempt, size: 0, sha256: None })
     }
 
     pub(super) fn shared(&self, attempt: AttemptId, path: &str) -> String {
         self.0.url(Claim { action: Action::ReadShared, target: path, attempt, size: 0, sha256: None })
+    }
+
+    /// Where a live attempt reads its source.
+    pub(super) fn live_input(&self, attempt: AttemptId) -> String {
+        self.live(Action::ReadLive, attempt)
+    }
+
+    /// Where it puts its result.
+    pub(super) fn live_output(&self, attempt: AttemptId) -> String {
+        self.live(Action::WriteLive, attempt)
+    }
+
+    fn live(&self, action: Action, attempt: AttemptId) -> String {
+        self.0.url(Claim { action, target: "", attempt, size: 0, sha256: None })
     }
 }
 

@@ -11,10 +11,11 @@ use common::{
 
 use super::{
     hello::{progress, shorten},
-    urls::InputUrls,
+    urls::AttemptUrls,
 };
 use crate::{
-    queue::{Assignment, AttemptResult, InputLocation, JobInput, ToWorker},
+    fleet::shares,
+    queue::{Assignment, AttemptResult, InputLocation, JobInput, LiveAssignment, ToWorker},
     storage::RelPath,
 };
 
@@ -39,7 +40,7 @@ const MAX_NEEDS: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) stall_timeout_ms: u32,
-    pub(super) urls: InputUrls,
+    pub(super) urls: AttemptUrls,
     /// The worker's.
     pub(super) shared_roots: Vec<String>,
 }
@@ -48,6 +49,7 @@ pub(super) struct Terms {
 pub(super) fn to_wire(message: ToWorker, terms: &Terms) -> Result<Message, String> {
     Ok(match message {
         ToWorker::Assign(assignment) => Message::Assign(assign(*assignment, terms)),
+        ToWorker::AssignLive(assignment) => Message::Assign(assign_live(*assignment, terms)),
         ToWorker::Stop { attempt, reason } => Message::StopAttempt(proto::StopAttempt {
             task_id: attempt.task.to_string(),
             epoch: attempt.epoch.0,
@@ -90,6 +92,24 @@ fn assign(assignment: Assignment, terms: &Terms) -> proto::Assign {
     }
 }
 
+fn assign_live(assignment: LiveAssignment, terms: &Terms) -> proto::Assign {
+    let LiveAssignment { attempt, stream, profile, work, reads, encoder, device } = assignment;
+    proto::Assign {
+        // For the worker's log: there is no job.
+        job_id: stream.to_string(),
+        task_id: attempt.task.to_string(),
+        epoch: attempt.epoch.0,
+        preset: profile,
+        encoder: encoder.unwrap_or_default(),
+        device: device.map(Into::into),
+        stall_timeout_ms: terms.stall_timeout_ms,
+        live_json: serde_json::to_string(&work).expect("live work is JSON"),
+        live_input_url: if reads { terms.urls.live_input(attempt) } else { String::new() },
+        live_output_url: terms.urls.live_output(attempt),
+        ..Default::default()
+    }
+}
+
 fn wire_attempt(attempt: AttemptId) -> proto::RunningAttempt {
     proto::RunningAttempt { task_id: attempt.task.to_string(), epoch: attempt.epoch.0 }
 }
@@ -104,14 +124,6 @@ fn wire_input(job: JobId, attempt: AttemptId, input: &JobInput, terms: &Terms) -
     };
     tracing::debug!(%job, name = input.name(), "input located");
     proto::Input { location: Some(location), name: input.name().to_owned() }
-}
-
-/// Whether the worker sees `path`, which is canonical, below one of its own folders.
-fn shares(roots: &[String], path: &str) -> bool {
-    roots.iter().any(|root| {
-        let root = std::path::Path::new(root);
-        root.is_absolute() && std::path::Path::new(path).starts_with(root)
-    })
 }
 
 /// Lines for people, at most `max` bytes of them, the newest kept.
@@ -171,6 +183,7 @@ pub(super) fn result(result: Option<proto::attempt_finished::Result>) -> Attempt
                     .collect(),
                 filters: words(failed.missing_filters, MAX_NEEDS),
                 scratch_bytes: failed.missing_scratch_bytes,
+                ..Need::default()
             };
             let message = shorten(&failed.message, MAX_MESSAGE);
             let failure = match failed.kind.parse() {

@@ -27,6 +27,10 @@ pub enum Action {
     ReadShared,
     /// One PUT of an object.
     Write,
+    /// One GET of what comes in for a live attempt, for as long as it runs.
+    ReadLive,
+    /// One PUT of what a live attempt makes, for as long as it runs.
+    WriteLive,
 }
 
 impl Action {
@@ -35,6 +39,8 @@ impl Action {
             Self::Read => "read",
             Self::ReadShared => "read-shared",
             Self::Write => "write",
+            Self::ReadLive => "read-live",
+            Self::WriteLive => "write-live",
         }
     }
 
@@ -42,6 +48,8 @@ impl Action {
         match self {
             Self::Read | Self::Write => "/objects/",
             Self::ReadShared => "/shared/",
+            Self::ReadLive => "/live/input",
+            Self::WriteLive => "/live/output",
         }
     }
 }
@@ -50,7 +58,7 @@ impl Action {
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     pub action: Action,
-    /// Key of the object, or the shared file's absolute path.
+    /// Key of the object, or the shared file's absolute path. Empty for live: the attempt says it all.
     pub target: &'a str,
     /// The URL opens while this is current.
     pub attempt: AttemptId,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     handle::{AttemptResult, Beat, Error, InputLocation, JobInput, Registration, ToWorker},
     jobs::Submission,
+    live::LiveEvent,
     remedy::FAILURE_BUDGET,
     state::{Effect, Now, Settings, State},
 };
@@ -36,6 +37,7 @@ struct Bench {
     stored: BTreeMap<JobId, StoredJob>,
     sent: Vec<(SessionId, ToWorker)>,
     sweeps: Vec<AttemptId>,
+    told: Vec<LiveEvent>,
     sessions: u128,
 }
 
@@ -47,6 +49,7 @@ impl Bench {
             stored: BTreeMap::new(),
             sent: Vec::new(),
             sweeps: Vec::new(),
+            told: Vec::new(),
             sessions: 0,
         }
     }
@@ -61,12 +64,15 @@ impl Bench {
         self.state.schedule(self.now());
         assert_eq!(self.state.check_changed(), Ok(()));
         assert_eq!(self.state.check_everything(self.at), Ok(()));
-        store(&mut self.stored, self.state.changes());
+        store(&mut self.stored, self.state.begin_commit());
         self.state.written();
         for effect in self.state.take_effects() {
             match effect {
-                Effect::Send(session, message) => self.sent.push((session, message)),
+                Effect::Send(session, message) | Effect::AtOnce(session, message) => {
+                    self.sent.push((session, message));
+                }
                 Effect::Sweep(_, attempt) => self.sweeps.push(attempt),
+                Effect::Live(event) => self.told.push(event),
                 Effect::Announce(_) => {}
             }
         }
