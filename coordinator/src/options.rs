@@ -15,6 +15,9 @@ use common::{
 
 use crate::fleet::{EncoderRule, RuleError, parse_rules};
 
+/// Three segments of usual profiles, and some.
+const SHORTEST_BUFFER: Duration = Duration::from_secs(10);
+
 /// Keys of the configuration file that are no options.
 pub const SECTIONS: &[&str] = &["encoder_rules"];
 
@@ -68,6 +71,10 @@ pub struct Options {
     #[arg(long, env = "TVARR_PRESETS_DIR")]
     pub presets_dir: Option<PathBuf>,
 
+    /// Folder of TOML files with more profiles for live streams.
+    #[arg(long, env = "TVARR_PROFILES_DIR")]
+    pub profiles_dir: Option<PathBuf>,
+
     /// How often a worker says that it is alive.
     #[arg(long, env = "TVARR_HEARTBEAT_INTERVAL", default_value = "5s", value_parser = parse_duration)]
     pub heartbeat_interval: Duration,
@@ -83,6 +90,14 @@ pub struct Options {
     /// Job slots of the fleet that batch jobs leave free for live streams.
     #[arg(long, env = "TVARR_LIVE_RESERVED_SLOTS", default_value_t = 0)]
     pub live_reserved_slots: u32,
+
+    /// How much of each live variant is kept for its viewers: one that falls further behind is disconnected.
+    #[arg(long, env = "TVARR_LIVE_BUFFER", default_value = "30s", value_parser = parse_duration)]
+    pub live_buffer: Duration,
+
+    /// Most memory for each live variant, and for each source.
+    #[arg(long, env = "TVARR_LIVE_BUFFER_BYTES", default_value = "64MiB", value_parser = common::bytes::parse)]
+    pub live_buffer_bytes: u64,
 
     /// Time without any progress after which a worker gives an attempt up.
     #[arg(long, env = "TVARR_STALL_TIMEOUT", default_value = "60s", value_parser = parse_duration)]
@@ -123,10 +138,13 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub shared_roots: Vec<PathBuf>,
     pub presets_dir: Option<PathBuf>,
+    pub profiles_dir: Option<PathBuf>,
     pub heartbeat_interval: Duration,
     pub lease: Duration,
     pub disconnect_grace: Duration,
     pub live_reserved_slots: u32,
+    pub live_buffer: Duration,
+    pub live_buffer_bytes: u64,
     pub stall_timeout: Duration,
     /// Zero: none.
     pub time_limit: Duration,
@@ -166,6 +184,10 @@ pub enum Error {
     ShortLease { lease: Duration, heartbeat: Duration },
     #[error("{name} must not be 0")]
     Zero { name: &'static str },
+    #[error(
+        "TVARR_LIVE_BUFFER={0:?} is too short: a player needs three segments of the longest profile, so 10s is the least"
+    )]
+    ShortBuffer(Duration),
     #[error("no folder for data: neither XDG_DATA_HOME nor HOME is set; set TVARR_DATA_DIR")]
     NoDataDir,
     #[error("TVARR_SHARED_ROOTS: {} is not absolute", .0.display())]
@@ -210,6 +232,9 @@ impl Config {
                 return Err(Error::Zero { name });
             }
         }
+        if options.live_buffer < SHORTEST_BUFFER {
+            return Err(Error::ShortBuffer(options.live_buffer));
+        }
         if options.max_upload_bytes == 0 {
             return Err(Error::Zero { name: "TVARR_MAX_UPLOAD_BYTES" });
         }
@@ -231,10 +256,13 @@ impl Config {
             data_dir: options.data_dir.or_else(default_data_dir).ok_or(Error::NoDataDir)?,
             shared_roots,
             presets_dir: options.presets_dir,
+            profiles_dir: options.profiles_dir,
             heartbeat_interval: options.heartbeat_interval,
             lease: options.lease,
             disconnect_grace: options.disconnect_grace,
             live_reserved_slots: options.live_reserved_slots,
+            live_buffer: options.live_buffer,
+            live_buffer_bytes: options.live_buffer_bytes,
             stall_timeout: options.stall_timeout,
             time_limit: options.time_limit,
             max_upload_bytes: options.max_upload_bytes,
@@ -259,10 +287,13 @@ impl Config {
             data_dir,
             shared_roots: Vec::new(),
             presets_dir: None,
+            profiles_dir: None,
             heartbeat_interval: Duration::from_secs(5),
             lease: Duration::from_secs(30),
             disconnect_grace: Duration::from_secs(10),
             live_reserved_slots: 0,
+            live_buffer: Duration::from_secs(30),
+            live_buffer_bytes: 64 << 20,
             stall_timeout: Duration::from_secs(60),
             time_limit: Duration::ZERO,
             max_upload_bytes: 256 << 30,
@@ -358,6 +389,7 @@ mod tests {
             (vec!["--shared-roots", "media"], "TVARR_SHARED_ROOTS"),
             (vec!["--grpc-auth-token", "a b"], "TVARR_GRPC_AUTH_TOKEN"),
             (vec!["--max-upload-bytes", "0"], "TVARR_MAX_UPLOAD_BYTES"),
+            (vec!["--live-buffer", "5s"], "TVARR_LIVE_BUFFER"),
         ] {
             let error = config(&args).unwrap_err().to_string();
             assert!(error.contains(name), "{args:?}: {error}");
