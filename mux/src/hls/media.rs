@@ -1,0 +1,167 @@
+//! Media playlists.
+
+use std::fmt::Write as _;
+
+use crate::Ticks;
+
+/// A playlist of one rendition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Media {
+    /// Seconds; must never change. No segment rounds to more.
+    pub target_duration: u32,
+    /// Of the first segment.
+    pub media_sequence: u64,
+    /// Discontinuities before the first segment.
+    pub discontinuity_sequence: u64,
+    /// Oldest first. Only the last may be unfinished, and only with [`LowLatency`].
+    pub segments: Vec<Segment>,
+    pub low_latency: Option<LowLatency>,
+    /// No segment follows.
+    pub ended: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Segment {
+    pub uri: String,
+    /// `None`: it is being written, and only its parts are there.
+    pub duration: Option<Ticks>,
+    /// Milliseconds since the Unix epoch.
+    pub program_date_time: i64,
+    pub discontinuity: bool,
+    /// Its init segment; `None` for MPEG-TS.
+    pub map: Option<String>,
+    pub parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    pub uri: String,
+    pub duration: Ticks,
+    /// A decoder can start with it.
+    pub independent: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowLatency {
+    /// No part is longer.
+    pub part_target: Ticks,
+    /// The part that comes next.
+    pub hint: Option<String>,
+}
+
+impl Media {
+    /// The playlist's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::with_capacity(256 + self.segments.len() * 256);
+        out.push_str("#EXTM3U\n");
+        _ = writeln!(out, "#EXT-X-VERSION:{}", self.version());
+        _ = writeln!(out, "#EXT-X-TARGETDURATION:{}", self.target_duration);
+        if let Some(low) = &self.low_latency {
+            // Three target durations from the end of a playlist that can be waited for; three parts in low latency
+            // (RFC 8216bis, 4.4.3.8).
+            _ = writeln!(
+                out,
+                "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={},HOLD-BACK={}",
+                Seconds(Ticks(low.part_target.0 * 3)),
+                self.target_duration * 3
+            );
+            _ = writeln!(out, "#EXT-X-PART-INF:PART-TARGET={}", Seconds(low.part_target));
+        }
+        _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.media_sequence);
+        _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence);
+        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        let with_parts = self.first_with_parts();
+        let mut map = None;
+        for (index, segment) in self.segments.iter().enumerate() {
+            self.segment(&mut out, segment, index >= with_parts, &mut map);
+        }
+        if self.ended {
+            out.push_str("#EXT-X-ENDLIST\n");
+        } else if let Some(hint) = self.low_latency.as_ref().and_then(|low| low.hint.as_ref()) {
+            _ = writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}\"", Quoted(hint));
+        }
+        out
+    }
+
+    /// What the features used demand (RFC 8216bis, section 8).
+    fn version(&self) -> u8 {
+        match (&self.low_latency, self.segments.iter().any(|segment| segment.map.is_some())) {
+            (Some(_), _) => 9,
+            (None, true) => 7,
+            (None, false) => 3,
+        }
+    }
+
+    /// Parts are of use near the end only: those more than three target durations away are to be left out
+    /// (RFC 8216bis, 4.4.4.9).
+    fn first_with_parts(&self) -> usize {
+        if self.low_latency.is_none() {
+            return self.segments.len();
+        }
+        let wanted = Ticks(i64::from(self.target_duration) * 3 * Ticks::PER_SECOND);
+        let mut behind = Ticks::ZERO;
+        let last_without = self.segments.iter().rposition(|segment| {
+            let enough = behind >= wanted;
+            behind += segment
+                .duration
+                .unwrap_or_else(|| segment.parts.iter().fold(Ticks::ZERO, |sum, part| sum + part.duration));
+            enough
+        });
+        last_without.map_or(0, |index| index + 1)
+    }
+
+    fn segment<'a>(&self, out: &mut String, segment: &'a Segment, parts: bool, map: &mut Option<&'a str>) {
+        if segment.duration.is_none() && (self.low_latency.is_none() || segment.parts.is_empty()) {
+            return;
+        }
+        if segment.discontinuity {
+            out.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        if let Some(uri) = segment.map.as_deref()
+            && *map != Some(uri)
+        {
+            _ = writeln!(out, "#EXT-X-MAP:URI=\"{}\"", Quoted(uri));
+            *map = Some(uri);
+        }
+        if let Ok(time) = jiff::Timestamp::from_millisecond(segment.program_date_time) {
+            _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{time:.3}");
+        }
+        for part in segment.parts.iter().filter(|_| parts) {
+            _ = write!(out, "#EXT-X-PART:DURATION={},URI=\"{}\"", Seconds(part.duration), Quoted(&part.uri));
+            out.push_str(if part.independent { ",INDEPENDENT=YES\n" } else { "\n" });
+        }
+        if let Some(duration) = segment.duration {
+            _ = writeln!(out, "#EXTINF:{},", Seconds(duration));
+            _ = writeln!(out, "{}", Line(&segment.uri));
+        }
+    }
+}
+
+/// Decimal seconds, to the microsecond: one tick is eleven.
+struct Seconds(Ticks);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let micros = (i128::from(self.0.0.max(0)) * 100 + 4) / 9;
+        write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+/// What a quoted string cannot hold is left out (RFC 8216bis, 4.2).
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl std::fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.split(['"', '\r', '\n']).try_for_each(|piece| f.write_str(piece))
+    }
+}
+
+/// A URI on a line of its own.
+pub(super) struct Line<'a>(pub(super) &'a str);
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.split(['\r', '\n']).try_for_each(|piece| f.write_str(piece))
+    }
+}
