@@ -1,0 +1,4 @@
+//! Every course of feeds against what one feed alone would give.
+
+mod model;
+mod roles;
