@@ -62,7 +62,24 @@ impl Api {
         answer(self.client.post(format!("{}{path}", self.base)).send().await.unwrap()).await
     }
 
-    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Refused> {
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, Refused> {
+        answer(self.client.post(format!("{}{path}", self.base)).json(body).send().await.unwrap()).await
+    }
+
+    /// Whatever a success says, or nothing.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), Refused> {
+        let response = self.client.delete(format!("{}{path}", self.base)).send().await.unwrap();
+        if response.status().is_success() {
+            return Ok(());
+        }
+        answer::<serde_json::Value>(response).await.map(drop)
+    }
+
+    pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Refused> {
         answer(self.get(path).await.unwrap()).await
     }
 

@@ -5,6 +5,9 @@
 
 pub mod broadcast;
 pub mod decode;
+pub mod farm;
+pub mod hls;
+pub mod playlist;
 pub mod recording;
 pub mod ts;
 pub mod viewer;
@@ -14,6 +17,7 @@ use std::sync::LazyLock;
 pub use self::{
     broadcast::Broadcast,
     decode::Decoded,
+    hls::{HlsPlayer, Played},
     recording::Recording,
     viewer::{Received, Viewer},
 };
