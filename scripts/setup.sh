@@ -2,7 +2,8 @@
 # Installs what building, testing and the demo need and this machine lacks. Fast and silent about what is there.
 #
 #   scripts/setup.sh          to build and to run the demo
-#   scripts/setup.sh --tests  what the tests need besides (npm for one clip, libfaketime, cargo-nextest)
+#   scripts/setup.sh --tests  what the tests need besides (npm for one clip and hls.js, Chromium for what a
+#                             viewer sees, libfaketime, cargo-nextest)
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root); elsewhere it says what to install.
 # Nothing is downloaded when nothing is missing, so it works offline then.
@@ -32,6 +33,7 @@ if $tests; then
     need xz xz-utils
     need npm npm
     need faketime faketime
+    need chromium chromium
 fi
 
 install_packages

@@ -4,6 +4,7 @@
 //! Broadcasts and viewers run on a runtime of their own, so that a test that computes disturbs neither.
 
 pub mod broadcast;
+pub mod browser;
 pub mod decode;
 pub mod farm;
 pub mod hls;
