@@ -100,18 +100,24 @@ pub struct Unwrapper {
 
 impl Unwrapper {
     /// The first is taken as it is.
-    pub fn unwrap(&mut self, wire: u64) -> Ticks {
+    pub const fn unwrap(&mut self, wire: u64) -> Ticks {
+        let unwrapped = self.near(wire);
+        self.last = Some(unwrapped.0);
+        unwrapped
+    }
+
+    /// The same, without remembering it.
+    #[must_use]
+    pub const fn near(&self, wire: u64) -> Ticks {
         const CYCLE: i64 = 1 << WIRE_BITS;
         let wire = (wire & (CYCLE as u64 - 1)) as i64;
-        let unwrapped = match self.last {
+        Ticks(match self.last {
             None => wire,
             Some(last) => {
                 let ahead = (wire - last).rem_euclid(CYCLE);
                 if ahead < CYCLE / 2 { last + ahead } else { last + ahead - CYCLE }
             }
-        };
-        self.last = Some(unwrapped);
-        Ticks(unwrapped)
+        })
     }
 }
 

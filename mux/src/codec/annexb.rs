@@ -1,0 +1,89 @@
+//! Byte streams with start codes (ITU-T H.264 and H.265, annex B; MPEG-2 video has the same start codes).
+
+use std::sync::LazyLock;
+
+use bytes::{BufMut, BytesMut};
+use memchr::memmem::Finder;
+
+static START_CODE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&[0, 0, 1]));
+
+/// The NAL units of a byte stream without their start codes, and without the zeros behind them. Empty ones are left out.
+pub fn nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // A NAL unit never ends with a zero.
+    sections(data).filter_map(|nal| nal.iter().rposition(|&byte| byte != 0).map(|last| &nal[..=last]))
+}
+
+/// What is between start codes, as it is.
+pub(super) fn sections(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = START_CODE.find(data).map(|at| &data[at + 3..]);
+    std::iter::from_fn(move || {
+        let from = rest?;
+        let end = START_CODE.find(from);
+        rest = end.map(|end| &from[end + 3..]);
+        Some(&from[..end.unwrap_or(from.len())])
+    })
+}
+
+/// As MP4 has it: each NAL unit that is to be kept with its length, in four bytes, before it.
+pub fn length_prefixed(data: &[u8], mut keep: impl FnMut(&[u8]) -> bool, out: &mut BytesMut) {
+    out.reserve(data.len() + 16);
+    for nal in nals(data) {
+        let Ok(length) = u32::try_from(nal.len()) else { continue };
+        if keep(nal) {
+            out.put_u32(length);
+            out.put_slice(nal);
+        }
+    }
+}
+
+/// The way back: start codes instead of lengths of `length_size` bytes. What is cut off at the end is left out.
+pub fn with_start_codes(mut data: &[u8], length_size: usize, out: &mut BytesMut) {
+    out.reserve(data.len() + 16);
+    while let Some((length, rest)) = data.split_at_checked(length_size) {
+        let length = length.iter().fold(0, |length: usize, &byte| length << 8 | usize::from(byte));
+        let Some((nal, rest)) = rest.split_at_checked(length) else { return };
+        if nal.is_empty() && rest.len() >= data.len() {
+            return;
+        }
+        out.put_slice(&[0, 0, 0, 1]);
+        out.put_slice(nal);
+        data = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn units_are_found_between_start_codes_of_any_length() {
+        let stream = [9, 0, 0, 0, 1, 0x65, 7, 0, 0, 1, 0x41, 0, 0, 0, 0, 1, 0, 0, 1, 0x06];
+        assert_eq!(nals(&stream).collect::<Vec<_>>(), [&[0x65, 7][..], &[0x41], &[0x06]]);
+        assert_eq!(nals(&[]).count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn lengths_become_start_codes_and_back(
+            units in prop::collection::vec(prop::collection::vec(1u8.., 1..50), 0..20),
+        ) {
+            let (mut lengths, mut codes, mut back) = (BytesMut::new(), BytesMut::new(), BytesMut::new());
+            for unit in &units {
+                lengths.put_u32(unit.len() as u32);
+                lengths.put_slice(unit);
+            }
+            with_start_codes(&lengths, 4, &mut codes);
+            length_prefixed(&codes, |_| true, &mut back);
+            prop_assert_eq!(back, lengths);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(data in prop::collection::vec(0u8..3, 0..200), size in 0usize..9) {
+            let mut out = BytesMut::new();
+            length_prefixed(&data, |_| true, &mut out);
+            with_start_codes(&data, size, &mut out);
+        }
+    }
+}
