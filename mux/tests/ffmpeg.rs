@@ -1,5 +1,7 @@
 //! What ffmpeg writes and reads.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     io::{Read as _, Write as _},
     process::{Command, Stdio},

@@ -1,5 +1,7 @@
 //! Units to MPEG-TS and back.
 
+#![allow(clippy::unwrap_used)]
+
 use bytes::{Bytes, BytesMut};
 use mux::{
     Codec, Event, Program, Ticks, Track, TrackId, Unit,

@@ -224,6 +224,7 @@ fn plus(one: Statistics, other: Statistics) -> Statistics {
         gaps: one.gaps + other.gaps,
         skipped: one.skipped + other.skipped,
         broken: one.broken + other.broken,
+        scrambled: one.scrambled + other.scrambled,
     }
 }
 
