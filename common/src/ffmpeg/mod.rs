@@ -15,6 +15,7 @@ mod encoder;
 mod file;
 mod finish;
 mod hls;
+pub mod live;
 mod name;
 mod picture;
 mod playlist;

@@ -12,6 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::declared::frame_rate;
 pub use self::{declared::Declared, validate::Invalid};
 use crate::{
     live::Container,

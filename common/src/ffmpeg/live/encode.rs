@@ -1,0 +1,139 @@
+//! A rendition of a source.
+
+use super::{
+    Context,
+    encoder::{Latency, Picture, device_args, pixel_filters, video_args},
+    invalid, output,
+};
+use crate::{
+    failure::Failure,
+    ffmpeg::args::{Args, number},
+    live::Encode,
+    profile::{Audio, Packaging, SAMPLE_RATE, Video, frame_rate},
+};
+
+/// Ticks in a second.
+const CLOCK: i64 = 90_000;
+/// How much of the input is looked at before anything is decoded. The tracks are known and the first of the video is a key
+/// frame, so this is reached only when a track keeps silent; a key frame of 4K has its place in it.
+const PROBE_BYTES: &str = "4000000";
+const PROBE_MICROSECONDS: &str = "500000";
+/// Samples of an AAC frame.
+const AAC_FRAME: i64 = 1024;
+/// Whole frames before the first one that is needed: the encoder's first frames are not like those of one that ran on.
+const AAC_LEAD: i64 = 3;
+/// Half of the shortest frame duration that is common (120 Hz), for a source whose own is not known. Ticks.
+const HALF_A_FRAME: i64 = 375;
+
+pub(super) fn lower(args: &mut Args, context: &Context<'_>, encode: &Encode) -> Result<(), Failure> {
+    encode.rendition.validate().map_err(|problem| invalid(format!("the rendition: {problem}")))?;
+    let rendition = &encode.rendition;
+    let video = rendition.video.as_ref().filter(|_| encode.source.video);
+    let audio = rendition.audio.as_ref().filter(|_| encode.source.audio);
+    if video.is_none() && audio.is_none() {
+        return Err(invalid("the source has no track that the profile could encode; watch another profile"));
+    }
+    let picture = match (video, context.encoder) {
+        (None, _) => None,
+        (Some(video), Some(choice)) => Some(Picture {
+            video,
+            choice,
+            latency: if rendition.packaging.low_latency { Latency::Low } else { Latency::Normal },
+            rate: frame_rate(encode.source.frame),
+            segment_ms: rendition.packaging.segment_ms,
+        }),
+        (Some(_), None) => return Err(invalid("no encoder was chosen for the video")),
+    };
+    if let Some(picture) = &picture {
+        args.all(device_args(picture.choice));
+    }
+    args.all(["-f", "mpegts", "-probesize", PROBE_BYTES, "-analyzeduration", PROBE_MICROSECONDS]);
+    // Otherwise some forty frames are waited for to guess the frame rate.
+    args.all(["-fpsprobesize", "0"]);
+    args.push("-copyts");
+    if rendition.packaging.low_latency {
+        // Frame threads hold back a frame each.
+        args.all(["-thread_type", "slice"]);
+    } else {
+        args.all(["-threads", "4"]);
+    }
+    args.all(["-i", "pipe:0"]);
+    let begin = encode.begin.video.or(context.first_video);
+    if let Some(picture) = &picture {
+        args.all(["-map", "0:v:0"]);
+        args.pair("-filter:v:0", video_filter(picture, encode, begin));
+        args.all(["-fps_mode", "vfr", "-enc_time_base:v:0", "1:90000"]);
+        video_args(args, picture);
+        args.pair("-force_key_frames:v:0", key_frames(rendition.packaging, begin));
+    }
+    if let Some(audio) = audio {
+        args.all(["-map", "0:a:0"]);
+        args.pair("-filter:a:0", audio_filter(audio, encode.begin.audio));
+        args.pair("-c:a:0", audio.codec.as_str()).pair("-b:a:0", audio.bitrate.to_string());
+    }
+    output(args, encode.container, true);
+    Ok(())
+}
+
+/// From the frames of the source to those of the encoder: none before the begin, the first exactly there, all of one size
+/// whatever the source's is.
+fn video_filter(picture: &Picture<'_>, encode: &Encode, begin: Option<i64>) -> String {
+    let mut filters = Vec::new();
+    if let Some(begin) = begin {
+        // The begin may be a guess (where the next frame should be) and timestamps are rounded.
+        let slack = encode.source.frame.map_or(HALF_A_FRAME, |frame| frame / 2).clamp(1, CLOCK);
+        filters.push(format!("select='gte(t,{}/{CLOCK})'", begin - slack));
+        filters.push(format!("setpts='if(eq(N,0),round({begin}/{CLOCK}/TB),PTS)'"));
+    }
+    let Video { width, height, .. } = *picture.video;
+    // The largest even size of the source's shape within the box; bars around it.
+    filters.push(format!(
+        "scale=w='max(2,2*trunc(min({width},{height}*dar)/2))':h='max(2,2*trunc(min({height},{width}/dar)/2))':out_range=tv"
+    ));
+    filters.push(format!("pad={width}:{height}:(ow-iw)/2:(oh-ih)/2"));
+    filters.push("setsar=1".to_owned());
+    filters.push(pixel_filters(picture));
+    filters.join(",")
+}
+
+/// A key frame on the first frame, and on the first at or after each multiple of the grid. ffmpeg's `t` counts from the first
+/// frame, which is at `begin`. The tiny addend swallows the rounding of times to floating point.
+fn key_frames(packaging: Packaging, begin: Option<i64>) -> String {
+    let grid = number(f64::from(packaging.segment_ms) / 1000.0);
+    let interval =
+        |time: &str| format!("floor(({time}+{begin}/{CLOCK}+1e-6)/{grid})", begin = begin.unwrap_or(0));
+    format!("expr:if(isnan(prev_forced_t),1,gte({},{}+1))", interval("t"), interval("prev_forced_t"))
+}
+
+/// Audio at 48 kHz without holes, from the first sample that is needed on. Two steps: only at the final rate can the first
+/// sample be named exactly.
+///
+/// `async=1` fills gaps and drops overlaps of more than two frames' length; in between, timestamps are counted in samples.
+fn audio_filter(audio: &Audio, begin: Option<i64>) -> String {
+    let layout = if audio.channels == 1 { "mono" } else { "stereo" };
+    let first = begin
+        .map_or_else(String::new, |ticks| format!(":first_pts={}", samples(ticks) - AAC_LEAD * AAC_FRAME));
+    format!(
+        "aresample={rate},aformat=sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout},\
+         aresample={rate}:async=1:min_hard_comp=0.04{first}",
+        rate = audio.sample_rate
+    )
+}
+
+/// The sample that is nearest to a time.
+fn samples(ticks: i64) -> i64 {
+    (ticks * i64::from(SAMPLE_RATE) + CLOCK / 2).div_euclid(CLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_of_a_rounded_time_is_found_again() {
+        for sample in 480_000..485_000 {
+            let ticks = (sample * CLOCK + i64::from(SAMPLE_RATE) / 2) / i64::from(SAMPLE_RATE);
+            assert_eq!(samples(ticks), sample);
+        }
+    }
+}
