@@ -6,10 +6,14 @@ use super::{
     invalid, output,
 };
 use crate::{
-    failure::Failure,
-    ffmpeg::args::{Args, number},
+    failure::{Failure, FailureKind},
+    ffmpeg::{
+        EncoderChoice,
+        args::{Args, number},
+    },
     live::Encode,
     profile::{Audio, Packaging, SAMPLE_RATE, Video, frame_rate},
+    worker::Capabilities,
 };
 
 /// Ticks in a second.
@@ -33,7 +37,8 @@ pub(super) fn lower(args: &mut Args, context: &Context<'_>, encode: &Encode) -> 
     if video.is_none() && audio.is_none() {
         return Err(invalid("the source has no track that the profile could encode; watch another profile"));
     }
-    let picture = match (video, context.encoder) {
+    let encoder = context.encoder.map(|choice| forcible(choice, context)).transpose()?;
+    let picture = match (video, &encoder) {
         (None, _) => None,
         (Some(video), Some(choice)) => Some(Picture {
             video,
@@ -73,6 +78,25 @@ pub(super) fn lower(args: &mut Args, context: &Context<'_>, encode: &Encode) -> 
     }
     output(args, encode.container, true);
     Ok(())
+}
+
+/// An encoder that makes key frames where it is told. SVT-AV1 does since ffmpeg 7; before that libaom takes its place.
+fn forcible(choice: &EncoderChoice, context: &Context<'_>) -> Result<EncoderChoice, Failure> {
+    let Capabilities { ffmpeg_version, encoders, .. } = context.capabilities;
+    let major = ffmpeg_version.trim_start_matches('n').split('.').next().and_then(|major| major.parse().ok());
+    if choice.name != "libsvtav1" || major.is_none_or(|major: u32| major >= 7) {
+        return Ok(choice.clone());
+    }
+    if !encoders.iter().any(|encoder| encoder.name == "libaom-av1") {
+        return Err(Failure::new(
+            FailureKind::MissingCapability,
+            format!(
+                "libsvtav1 of ffmpeg {ffmpeg_version} makes no key frames where a live stream needs them and libaom-av1 is not \
+                 there; update ffmpeg to 7 or later"
+            ),
+        ));
+    }
+    Ok(EncoderChoice::software("libaom-av1"))
 }
 
 /// From the frames of the source to those of the encoder: none before the begin, the first exactly there, all of one size

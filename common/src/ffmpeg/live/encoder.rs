@@ -167,7 +167,7 @@ fn software(args: &mut Args, picture: &Picture<'_>) {
         }
         "libaom-av1" => {
             let columns = if picture.video.width >= 1024 { "1" } else { "0" };
-            args.all(["-usage", "realtime", "-cpu-used", "9", "-row-mt", "1", "-tile-columns", columns]);
+            args.all(["-usage", "realtime", "-cpu-used", "8", "-row-mt", "1", "-tile-columns", columns]);
             args.all(["-lag-in-frames", "0", "-threads:v:0", MOST_THREADS]);
         }
         _ => {}

@@ -97,6 +97,9 @@ fn output(args: &mut Args, container: Container, copied_timestamps: bool) {
             // With `frag_discont` the first fragment has its real time, not 0.
             args.all(["-f", "mp4", "-video_track_timescale", "90000", "-use_editlist", "0"]);
             args.all(["-avoid_negative_ts", "disabled", "-map_chapters", "-1"]);
+            // Microseconds. Without a least duration a frame of one track also ends the empty fragment of its own track, at
+            // the time of the frame after it: every other audio frame got the wrong time (5.1 and 9.0).
+            args.all(["-min_frag_duration", "1"]);
             args.all([
                 "-movflags",
                 "+frag_every_frame+empty_moov+default_base_moof+frag_discont+skip_trailer",
