@@ -1,13 +1,13 @@
 //! The variant's buffer: releases in, segments out. No clock, no lock, no task.
 
-use std::{collections::VecDeque, fmt, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use mux::{Kind, Program, Ticks, Unit, fmp4};
 use tokio::time::Instant;
 
 use super::{
-    super::{source::Clock, splice::Release},
+    super::splice::Release,
     Settings,
     fragments::{self, Fragments, Init},
     packets::{self, Packets},
@@ -26,21 +26,6 @@ const HELD_LENGTH: Ticks = Ticks(5 * Ticks::PER_SECOND);
 const HELD_BYTES: usize = 1024 * 1024;
 const HELD_UNITS: usize = 1024;
 
-/// Where the stream's timeline is on the wall clock, and how its segments are numbered.
-pub(super) trait Timeline: fmt::Debug + Send {
-    fn wall(&self, at: Ticks) -> i64;
-    fn boundaries(&self, at: Ticks, grid: Ticks) -> u64;
-}
-
-impl Timeline for Clock {
-    fn wall(&self, at: Ticks) -> i64 {
-        Self::wall(self, at)
-    }
-    fn boundaries(&self, at: Ticks, grid: Ticks) -> u64 {
-        Self::boundaries(self, at, grid)
-    }
-}
-
 /// What changed, so that those who wait for it can be woken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Changed {
@@ -53,7 +38,6 @@ pub(super) struct Changed {
 #[derive(Debug)]
 pub(super) struct Buffer {
     pub(super) settings: Settings,
-    timeline: Box<dyn Timeline>,
     pub(super) program: Option<Program>,
     segmenter: Segmenter,
     pub(super) setup: Setup,
@@ -79,11 +63,10 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(settings: Settings, timeline: Box<dyn Timeline>) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         let max_length =
             Ticks::from_millis(i64::try_from(settings.max_length.as_millis()).unwrap_or(i64::MAX / 90));
         Self {
-            timeline,
             program: None,
             segmenter: Segmenter::new(settings.grid),
             setup: Setup::default(),
@@ -203,14 +186,14 @@ impl Buffer {
             self.setup.renew();
         }
         let sequence = self.next_sequence.unwrap_or_else(|| {
-            self.settings.first_sequence + self.timeline.boundaries(boundary.start, self.settings.grid)
+            self.settings.first_sequence + self.settings.clock.boundaries(boundary.start, self.settings.grid)
         });
         self.next_sequence = Some(sequence + 1);
         let piece = self.shelf.end();
         self.shelf.begin(Segment {
             sequence,
             start: boundary.start,
-            wall: self.timeline.wall(boundary.start),
+            wall: self.settings.clock.wall(boundary.start),
             discontinuity: boundary.discontinuity,
             discontinuities: self.discontinuities,
             duration: None,
@@ -384,3 +367,7 @@ impl Buffer {
         self.changed = Changed::default();
     }
 }
+
+#[cfg(test)]
+#[path = "buffer_tests.rs"]
+mod tests;

@@ -13,6 +13,8 @@
 //! Nothing here is durable.
 
 mod buffer;
+#[cfg(test)]
+mod footage;
 mod fragments;
 mod packets;
 mod reader;
@@ -151,9 +153,8 @@ pub struct Output {
 impl Output {
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        let clock = settings.clock.clone();
         Arc::new(Self {
-            buffer: Mutex::new(Buffer::new(settings, Box::new(clock))),
+            buffer: Mutex::new(Buffer::new(settings)),
             pieces: watch::Sender::new(()),
             segments: watch::Sender::new(()),
             viewers: AtomicU32::new(0),

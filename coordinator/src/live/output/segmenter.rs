@@ -143,3 +143,7 @@ impl Segmenter {
         Place::Begins(Boundary { start, discontinuity, independent, on_grid })
     }
 }
+
+#[cfg(test)]
+#[path = "segmenter_tests.rs"]
+mod tests;

@@ -1,0 +1,101 @@
+//! Streams for tests: frames that look like H.264 and AAC to a parser, in any arrangement.
+
+use bytes::Bytes;
+use mux::{Codec, Program, Ticks, Track, TrackId, Unit};
+
+use super::{super::source::Clock, super::splice::Release, Settings};
+
+pub(super) const GRID: Ticks = Ticks(180_000);
+pub(super) const FRAME: i64 = 3600;
+pub(super) const AUDIO_FRAME: i64 = 1920;
+/// Where the tests' streams begin.
+pub(super) const START: i64 = 900_000;
+
+/// Delimiter, SPS and PPS of x264: 320x180 and 640x360, 25 frames a second.
+const SMALL: &str = "000000010910000000016742c00cda05067e7c0440000003004000000c83c50aa80000000168ce0fc8";
+const LARGE: &str = "000000010910000000016742c01eda0280bfe5c044000003000400000300c83c58ba800000000168ce0fc8";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Picture {
+    Small,
+    Large,
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+}
+
+/// A picture of about this many bytes.
+pub(super) fn video(track: u8, dts: i64, shown_after: i64, key: Option<Picture>, size: usize) -> Unit {
+    let mut data = match key {
+        Some(Picture::Small) => unhex(SMALL),
+        Some(Picture::Large) => unhex(LARGE),
+        None => vec![0, 0, 0, 1, 0x09, 0x30],
+    };
+    data.extend([0, 0, 0, 1, if key.is_some() { 0x65 } else { 0x41 }, 0x88]);
+    let time = dts.to_be_bytes().map(|byte| byte | 0x80);
+    data.extend(time);
+    data.extend((0..size).map(|index| (index as u8) | 0x80));
+    Unit {
+        track: TrackId(track),
+        pts: Ticks(dts + shown_after),
+        dts: Ticks(dts),
+        key: key.is_some(),
+        data: data.into(),
+    }
+}
+
+/// One AAC frame of 48 kHz stereo.
+pub(super) fn audio(track: u8, at: i64, size: usize) -> Unit {
+    let length = 7 + 8 + size;
+    let mut data = vec![
+        0xff,
+        0xf1,
+        0x4c,
+        0x80 | (length >> 11) as u8,
+        (length >> 3) as u8,
+        ((length & 7) << 5) as u8 | 0x1f,
+        0xfc,
+    ];
+    data.extend(at.to_be_bytes());
+    data.resize(length, 0x55);
+    Unit { track: TrackId(track), pts: Ticks(at), dts: Ticks(at), key: true, data: data.into() }
+}
+
+pub(super) fn program(codecs: &[Codec]) -> Program {
+    Program {
+        tracks: codecs.iter().map(|codec| Track { codec: *codec, descriptors: Bytes::new() }).collect(),
+    }
+}
+
+pub(super) fn both() -> Program {
+    program(&[Codec::H264, Codec::Aac])
+}
+
+pub(super) fn settings() -> Settings {
+    let clock = Clock::default();
+    clock.begin(Ticks(START), None, 1_700_000_000_000);
+    Settings {
+        grid: GRID,
+        part: None,
+        max_bytes: 64 << 20,
+        max_length: std::time::Duration::from_secs(60),
+        first_sequence: 100,
+        first_discontinuity: 7,
+        clock,
+    }
+}
+
+/// Video at 25 frames a second with a key frame every so many, and audio, in the order of time; from the start on.
+pub(super) fn stream(frames: i64, key_every: i64) -> Vec<Release> {
+    let mut units: Vec<Unit> = (0..frames)
+        .map(|index| {
+            let key = (index % key_every == 0).then_some(Picture::Small);
+            video(0, START + index * FRAME, 0, key, 2000)
+        })
+        .collect();
+    units.extend((0..frames * FRAME / AUDIO_FRAME).map(|index| audio(1, START + index * AUDIO_FRAME, 300)));
+    units.sort_by_key(|unit| unit.dts);
+    let begin = Release::Generation { number: 0, program: both() };
+    std::iter::once(begin).chain(units.into_iter().map(Release::Unit)).collect()
+}
