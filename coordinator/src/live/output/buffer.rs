@@ -2,8 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::Bytes;
-use mux::{Kind, Program, Ticks, Unit, fmp4};
+use mux::{Kind, Program, Ticks, Unit};
 use tokio::time::Instant;
 
 use super::{
@@ -293,8 +292,7 @@ impl Buffer {
         if last.is_none_or(|last| last.tracks != tracks) {
             let number = last.map_or(0, |last| last.number + 1);
             let lead = self.segmenter.lead().filter(|lead| tracks.iter().any(|(track, _)| track == lead));
-            let bytes = if lead.is_some() { fmp4::init(&tracks) } else { Bytes::new() };
-            self.inits.push_back(Init { number, tracks, lead, bytes });
+            self.inits.push_back(Init { number, tracks, lead });
             open.init = number;
         }
         self.setup.seal();

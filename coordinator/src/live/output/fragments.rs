@@ -14,7 +14,12 @@ pub(super) struct Init {
     pub(super) tracks: Vec<(TrackId, Parameters)>,
     /// The track by which segments and parts are cut; `None`: it cannot be in MP4, so the variant is not.
     pub(super) lead: Option<TrackId>,
-    pub(super) bytes: Bytes,
+}
+
+impl Init {
+    pub(super) fn bytes(&self) -> Bytes {
+        fmp4::init(&self.tracks)
+    }
 }
 
 /// One `moof` and `mdat`.

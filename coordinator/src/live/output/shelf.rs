@@ -99,6 +99,11 @@ impl Shelf {
         self.max_length
     }
 
+    #[cfg(test)]
+    pub(super) fn has_evicted(&self) -> bool {
+        self.first > 0
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -125,7 +125,7 @@ impl Buffer {
 
     pub(super) fn init(&self, number: u32) -> Option<Bytes> {
         let init = self.inits.iter().find(|init| init.number == number && init.lead.is_some())?;
-        Some(init.bytes.clone())
+        Some(init.bytes())
     }
 
     /// What each track is; `None`: not known yet.
