@@ -10,22 +10,26 @@ use std::{
 use clap::{ArgAction, Parser};
 use common::{
     config::{self, Loaded, Secret},
+    stream::StreamSpec,
     telemetry::LogFormat,
 };
 
-use crate::fleet::{EncoderRule, RuleError, parse_rules};
+use crate::{
+    fleet::{EncoderRule, RuleError, parse_rules},
+    live::streams::{self, ConfiguredError},
+};
 
 /// Three segments of usual profiles, and some.
 const SHORTEST_BUFFER: Duration = Duration::from_secs(10);
 
 /// Keys of the configuration file that are no options.
-pub const SECTIONS: &[&str] = &["encoder_rules"];
+pub const SECTIONS: &[&str] = &["encoder_rules", "streams"];
 
 /// Takes jobs, knows the fleet, places work and publishes results. Runs no ffmpeg itself: start ffmpegd for that.
 #[derive(Debug, Parser)]
 #[command(name = "coordinator", version)]
 pub struct Options {
-    /// TOML file that sets any of these options by its long name, and `[[encoder_rules]]`.
+    /// TOML file that sets any of these options by its long name, `[[encoder_rules]]` and `[[streams]]`.
     #[arg(long, env = "TVARR_CONFIG")]
     pub config: Option<PathBuf>,
 
@@ -151,6 +155,8 @@ pub struct Config {
     pub max_upload_bytes: u64,
     pub upload_ttl: Duration,
     pub encoder_rules: Vec<EncoderRule>,
+    /// Live streams that the API cannot remove.
+    pub streams: Vec<StreamSpec>,
     pub ready_file: Option<PathBuf>,
 }
 
@@ -194,6 +200,8 @@ pub enum Error {
     RelativeRoot(PathBuf),
     #[error(transparent)]
     Rules(#[from] RuleError),
+    #[error(transparent)]
+    Streams(#[from] ConfiguredError),
 }
 
 /// Reads options from the command line, the environment and the configuration file.
@@ -250,6 +258,10 @@ impl Config {
             Some(section) => parse_rules(section)?,
             None => Vec::new(),
         };
+        let streams = match sections.remove("streams") {
+            Some(section) => streams::parse(section)?,
+            None => Vec::new(),
+        };
         Ok(Self {
             http: SocketAddr::new(options.http_bind, options.http_port),
             grpc,
@@ -268,6 +280,7 @@ impl Config {
             max_upload_bytes: options.max_upload_bytes,
             upload_ttl: options.upload_ttl,
             encoder_rules,
+            streams,
             ready_file: options.ready_file,
         })
     }
@@ -299,6 +312,7 @@ impl Config {
             max_upload_bytes: 256 << 30,
             upload_ttl: Duration::from_secs(24 * 3600),
             encoder_rules: Vec::new(),
+            streams: Vec::new(),
             ready_file: None,
         }
     }

@@ -14,3 +14,4 @@ pub mod pipeline;
 pub mod service;
 pub mod source;
 pub mod splice;
+pub mod streams;

@@ -22,6 +22,8 @@ pub enum Error {
     Ladder { stream: String, profile: String, renditions: Vec<String> },
     #[error("{0}")]
     Invalid(String),
+    #[error(transparent)]
+    InvalidField(#[from] super::streams::Invalid),
     #[error("a stream named {0:?} is there already")]
     Exists(String),
     #[error("stream {0:?} is in the configuration file; remove it there")]

@@ -1,4 +1,4 @@
-//! What is kept of jobs, tasks and attempts, and how.
+//! What is kept of jobs, tasks and attempts, and of live streams, and how.
 //!
 //! The queue decides in memory and hands over whole rows. A [`JobStore`] makes a batch of them durable in one commit:
 //! when `commit` returns, everything in it survives a power cut; when it fails, nothing of it is there.
@@ -6,14 +6,17 @@
 mod record;
 mod sqlite;
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
-use common::id::JobId;
+use common::id::{JobId, StreamId};
 use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use record::{
-    AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, LogRecord, Mishap, TaskHistory,
-    TaskRecord,
+    AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, LogRecord, Mishap, StoredStream,
+    TaskHistory, TaskRecord,
 };
 pub use sqlite::{Reason, Refusal, SqliteStore};
 
@@ -75,4 +78,18 @@ pub trait JobStore: Send + Sync + 'static {
     fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<LogRecord>, Error>>;
     /// Waits for what is under way and closes.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Durable definitions of live streams.
+pub trait StreamStore: Send + Sync + 'static {
+    /// Oldest first.
+    fn streams(&self) -> BoxFuture<'_, Result<Vec<StoredStream>, Error>>;
+    /// Durable once it returns. A name that is taken is an error.
+    fn add_stream<'a>(&'a self, stream: &'a StoredStream) -> BoxFuture<'a, Result<(), Error>>;
+    /// Its sequence floor stays.
+    fn remove_stream(&self, id: StreamId) -> BoxFuture<'_, Result<(), Error>>;
+    /// By name of the stream: no media sequence from there on was ever given away.
+    fn sequence_floors(&self) -> BoxFuture<'_, Result<BTreeMap<String, u64>, Error>>;
+    /// Durable once it returns. Those that are higher already stay.
+    fn raise_sequence_floors<'a>(&'a self, floors: &'a [(String, u64)]) -> BoxFuture<'a, Result<(), Error>>;
 }

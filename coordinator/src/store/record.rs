@@ -6,9 +6,10 @@ use std::sync::Arc;
 use common::{
     api::{AttemptState, JobState, OnDamagedInput, TaskState, WorkerRef},
     failure::{Failure, FailureKind},
-    id::{AttemptId, Epoch, JobId, TaskId, WorkerId},
+    id::{AttemptId, Epoch, JobId, StreamId, TaskId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
+    stream::StreamSpec,
     worker::{Damage, EncoderDevice, Labels, Need, OutputFile, Progress},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -146,4 +147,12 @@ pub struct AttemptDetails {
 pub struct LogRecord {
     pub id: AttemptId,
     pub lines: Vec<String>,
+}
+
+/// A live stream that somebody added.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredStream {
+    pub id: StreamId,
+    pub spec: StreamSpec,
+    pub created_at: i64,
 }

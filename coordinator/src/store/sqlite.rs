@@ -9,6 +9,7 @@
 mod inspect;
 mod rows;
 mod select;
+mod streams;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -46,7 +47,8 @@ const READERS: u32 = 4;
 const RESTORED: u32 = 500;
 
 pub struct SqliteStore {
-    /// The one writer. Only the queue commits, so nobody waits for this lock.
+    /// The one writer. Besides the queue only a change of a stream commits, which is rare: nobody waits for this lock for
+    /// long.
     writer: Mutex<SqliteConnection>,
     readers: SqlitePool,
 }
