@@ -76,6 +76,19 @@ forbid = "hevc_vaapi"    # or "*" for every encoder that the conditions describe
 # force = "libx265"      # instead of forbid
 reason = "green frames with driver 23.1"
 ```
+
+## Streams
+
+Live streams may be in the coordinator's file instead of being added with `ffmpegctl streams add`; each as in
+`POST /v1/streams` ([live.md](live.md)). They are there as long as the file names them, and only the file removes them.
+
+```toml
+[[streams]]
+name = "news"                                # in viewers' URLs
+source = "http://encoder.example/news.ts"    # push, a URL or an absolute path
+profiles = ["ladder", "audio-aac"]           # optional: all profiles
+options = { redundancy = 2, linger_ms = 60000, labels = { site = "berlin" } }
+```
 "#;
 
 #[test]
