@@ -11,6 +11,7 @@
 
 pub mod output;
 pub mod pipeline;
+pub mod pull;
 pub mod service;
 pub mod source;
 pub mod splice;

@@ -1,8 +1,11 @@
 //! One connection that brings a source.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use mux::{Event, ts::Demuxer};
+use mux::{Event, Ticks, ts::Demuxer};
 
 use super::{
     Shared, State,
@@ -20,13 +23,23 @@ pub struct Feed {
     intake: Intake,
     events: Vec<Event>,
     steps: Vec<Step>,
+    /// When it gave its first frame or was behind the clock last, and up to where the timeline was then.
+    paced: Option<(Instant, Ticks)>,
 }
 
 impl Feed {
     pub(super) fn new(shared: Arc<Shared>, number: u64) -> Self {
         // Whose stream it is, and how it is written, is not known.
         let demuxer = Demuxer::new(false);
-        Self { shared, number, demuxer, intake: Intake::default(), events: Vec::new(), steps: Vec::new() }
+        Self {
+            shared,
+            number,
+            demuxer,
+            intake: Intake::default(),
+            events: Vec::new(),
+            steps: Vec::new(),
+            paced: None,
+        }
     }
 
     /// `false`: another connection has taken over, or the source was closed.
@@ -38,6 +51,17 @@ impl Feed {
             self.intake.event(event, now, &mut self.steps);
         }
         self.take(now)
+    }
+
+    /// How far what it gave goes beyond what the clock would have given since it began: that of a file is soon over. Whoever
+    /// reads it should wait rather than let it push everything else out of the buffer.
+    #[must_use]
+    pub fn ahead(&self) -> Duration {
+        let Some(((since, from), newest)) = self.paced.zip(self.shared.state().buffer.newest()) else {
+            return Duration::ZERO;
+        };
+        let given = Duration::from_millis(u64::try_from((newest - from).millis()).unwrap_or(0));
+        given.saturating_sub(now().saturating_duration_since(since))
     }
 
     /// What was found goes to the source.
@@ -57,7 +81,13 @@ impl Feed {
             state.parameters.clear();
             state.parameters.extend(self.intake.parameters().cloned());
         }
+        let newest = state.buffer.newest();
         drop(state);
+        if let Some(newest) = newest
+            && self.ahead().is_zero()
+        {
+            self.paced = Some((now, newest));
+        }
         self.shared.changed.send_replace(());
         true
     }
