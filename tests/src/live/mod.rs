@@ -9,6 +9,7 @@ pub mod decode;
 pub mod farm;
 pub mod hls;
 pub mod playlist;
+pub mod pusher;
 pub mod recording;
 pub mod ts;
 pub mod viewer;

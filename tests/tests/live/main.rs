@@ -1,0 +1,13 @@
+//! Live streams on whole farms: one module for each theme.
+
+// What a test's own steps stumble over fails the test.
+#![allow(clippy::unwrap_used)]
+
+mod browser;
+mod channel;
+mod failover;
+mod hostile;
+mod moving;
+mod packaging;
+mod sources;
+mod watching;
