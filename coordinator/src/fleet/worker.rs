@@ -211,7 +211,7 @@ impl Worker {
     /// What people are told about it.
     #[must_use]
     pub fn state(&self, now: Duration, stale_after: Duration) -> (WorkerState, Option<String>) {
-        if self.session.is_none() {
+        if self.session.is_none() || self.ending {
             return (WorkerState::Lost, Some("not connected".to_owned()));
         }
         if self.is_stale(now, stale_after) {

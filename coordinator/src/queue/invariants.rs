@@ -7,6 +7,8 @@ use super::{
     remedy::FAILURE_BUDGET,
     state::{Job, State, Task},
 };
+#[cfg(test)]
+use crate::fleet::Class;
 use crate::fleet::{Slot, Worker};
 
 /// A promise that does not hold, in words.
@@ -111,6 +113,7 @@ impl State {
         self.tasks.keys().try_for_each(|id| self.check_task(*id))?;
         for (worker, attempts) in &self.assigned {
             for attempt in attempts {
+                ensure!(!self.live.contains_key(attempt), "{attempt} of worker {worker} is batch and live");
                 ensure!(
                     self.current(*attempt).is_some() || self.stopping.contains_key(attempt),
                     "worker {worker} has {attempt}, which is neither current nor stopping"
@@ -125,10 +128,37 @@ impl State {
             deadlines.collect::<std::collections::BTreeSet<_>>() == self.deadlines,
             "deadlines and attempts do not agree"
         );
+        self.check_live()?;
         // Nothing waits while an eligible worker idles.
         for (rank, requirement) in self.ready.heads() {
             let taker = crate::fleet::select(&requirement, &self.fleet, now);
             ensure!(taker.is_none(), "task {} waits, and {taker:?} would take it", rank.1);
+        }
+        Ok(())
+    }
+
+    /// Live attempts and what the fleet holds for them are the same, each on the session that it was given to.
+    #[cfg(test)]
+    fn check_live(&self) -> Result<(), Broken> {
+        for (attempt, running) in &self.live {
+            let worker = self.fleet.get(running.worker.id);
+            let held = worker.and_then(|worker| worker.held.get(attempt));
+            ensure!(held == Some(&running.held), "live attempt {attempt} holds {held:?}");
+            ensure!(
+                worker.is_some_and(|worker| worker.session == Some(running.session) && !worker.ending),
+                "live attempt {attempt} outlives its session"
+            );
+        }
+        for known in self.fleet.iter() {
+            worker(known)?;
+            let live = known.held.iter().filter(|(_, held)| held.class == Class::Live);
+            for (attempt, _) in live {
+                ensure!(
+                    self.live.contains_key(attempt),
+                    "{} holds {attempt} for nobody",
+                    known.identity.name
+                );
+            }
         }
         Ok(())
     }

@@ -64,6 +64,7 @@ impl State {
                     requirement: self.pool.requirement(requirement(&record, &task)),
                     priority: record.request.priority,
                     next_epoch: fence::next_epoch(Epoch::default()),
+                    restored: false,
                     requeues: 0,
                     attempt: None,
                     delayed_until: None,

@@ -128,8 +128,8 @@ impl State {
         Some(Cost::Attempt { priority: task.priority, ran })
     }
 
-    /// Takes a batch attempt's slot for live. Its worker hears of it first, before any commit: what if that does not happen
-    /// is what happens when a worker is lost while the coordinator is away.
+    /// Takes a batch attempt's slot for live. Its worker hears of it first, before any commit (and once more after it): if the
+    /// commit does not happen, it is as if the worker had been restarted while the coordinator was away.
     fn make_way(&mut self, victim: AttemptId, profile: &str, now: Now) {
         let reason = format!("it makes room for a live stream ({profile})");
         self.preempt(victim, &reason, now);

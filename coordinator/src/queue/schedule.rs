@@ -72,6 +72,7 @@ impl State {
         let attempt = AttemptId { task: id, epoch: task.next_epoch };
         debug_assert!(attempt.epoch > task.record.epoch, "epochs only grow");
         task.next_epoch = fence::next_epoch(attempt.epoch);
+        let restored = std::mem::replace(&mut task.restored, false);
         task.record.epoch = attempt.epoch;
         task.record.state = TaskState::Running;
         let worker_ref = WorkerRef { id: worker.identity.id, name: worker.identity.name.clone() };
@@ -108,20 +109,22 @@ impl State {
         become_state(&mut job.record, JobState::Running);
         let request = job.record.request.clone();
         let job = job.record.id;
-        self.effects.push(Effect::AtOnce(
-            session,
-            ToWorker::Assign(Box::new(Assignment {
-                job,
-                attempt,
-                preset: request.preset.clone(),
-                spec: request.spec.clone(),
-                input: request.input.clone(),
-                encoder: placement.encoder,
-                device: placement.device,
-                on_damaged_input: request.on_damaged_input,
-                time_limit,
-            })),
-        ));
+        let assign = ToWorker::Assign(Box::new(Assignment {
+            job,
+            attempt,
+            preset: request.preset.clone(),
+            spec: request.spec.clone(),
+            input: request.input.clone(),
+            encoder: placement.encoder,
+            device: placement.device,
+            on_damaged_input: request.on_damaged_input,
+            time_limit,
+        }));
+        self.effects.push(if restored {
+            Effect::Send(session, assign)
+        } else {
+            Effect::AtOnce(session, assign)
+        });
         self.changed.tasks.insert(id);
         self.job_changed(job, now);
     }

@@ -409,6 +409,9 @@ impl Service {
         }
         self.state.written();
         for effect in outgoing {
+            if !self.state.is_wanted(&effect) {
+                continue;
+            }
             match effect {
                 Effect::Send(session, message) | Effect::AtOnce(session, message) => {
                     self.send(session, message);

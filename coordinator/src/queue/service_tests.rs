@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use common::{id::JobId, media::HardwarePolicy};
+use common::{
+    id::{Epoch, JobId, StreamId, TaskId},
+    live::{Ingest, Work},
+    media::HardwarePolicy,
+};
 use futures::{
     FutureExt as _, StreamExt as _,
     future::BoxFuture,
@@ -18,15 +22,17 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::{
-    fleet::{Policy, testing},
-    queue::{Beat, InputLocation, JobFilter, JobInput, Registration},
+    fleet::{Class, Policy, Requirement, testing},
+    queue::{Beat, InputLocation, JobFilter, JobInput, LiveOrder, Registration},
     store::{Changes, JobDetails, JobRecord, LogRecord, StoredJob},
 };
 
-/// Keeps what was committed, and refuses to while the disk is full.
+/// Keeps what was committed, refuses to while the disk is full, and waits while it is slow.
 #[derive(Default)]
 struct FullDisk {
     full: AtomicBool,
+    /// A commit takes as long as a reader has this.
+    slow: tokio::sync::RwLock<()>,
     committed: Mutex<Vec<JobId>>,
 }
 
@@ -40,7 +46,11 @@ impl JobStore for FullDisk {
             committed.extend(changes.jobs.iter().map(|job| job.id));
             Ok(())
         };
-        async { result }.boxed()
+        async {
+            let _ = self.slow.write().await;
+            result
+        }
+        .boxed()
     }
 
     fn unfinished(&self) -> BoxStream<'_, Result<StoredJob, store::Error>> {
@@ -89,16 +99,106 @@ fn worker() -> Registration {
     Registration { identity, running: Vec::new(), draining: false, not_taking: None }
 }
 
-#[tokio::test]
-async fn a_full_disk_refuses_jobs_and_takes_them_again_when_there_is_room() {
-    let store = Arc::new(FullDisk::default());
-    let settings = Settings {
+fn settings() -> Settings {
+    Settings {
         lease: Duration::from_secs(30),
         grace: Duration::from_secs(10),
         time_limit: None,
         policy: Policy { stale_after: Duration::from_secs(30), ..Policy::default() },
-    };
-    let (service, queue, _sweeps) = Service::open(settings, store.clone()).await.unwrap();
+    }
+}
+
+fn order() -> LiveOrder {
+    LiveOrder {
+        stream: StreamId::new(),
+        attempt: AttemptId { task: TaskId::new(), epoch: Epoch(1) },
+        requirement: Requirement { class: Class::Live, ..testing::h264(HardwarePolicy::Prefer) },
+        work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),
+        reads: false,
+        preempts: true,
+    }
+}
+
+#[tokio::test]
+async fn live_waits_for_no_commit_whether_it_takes_long_or_fails() {
+    let store = Arc::new(FullDisk::default());
+    let (mut service, queue, _sweeps) = Service::open(settings(), store.clone()).await.unwrap();
+    let mut events = service.live_events().unwrap();
+    assert!(service.live_events().is_none(), "handed out once");
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    tracker.spawn(service.run(stop.clone()));
+    let (outbox, mut messages) = mpsc::channel(16);
+    let welcome = queue.register(worker(), outbox).await.unwrap();
+
+    // Two jobs fill the worker, and their commit does not end.
+    let slow = store.slow.read().await;
+    let mut jobs = [queue.submit(job()).boxed(), queue.submit(job()).boxed()];
+    for job in &mut jobs {
+        assert!(futures::poll!(job).is_pending());
+    }
+    let mut batch = Vec::new();
+    for _ in 0..2 {
+        let ToWorker::Assign(assigned) = messages.recv().await.unwrap() else { panic!("a batch attempt") };
+        batch.push(assigned.attempt);
+        for job in &mut jobs {
+            assert!(futures::poll!(job).is_pending(), "not durable yet");
+        }
+    }
+    let order_one = order();
+    let live = order_one.attempt;
+    queue.place_live(order_one).await.unwrap();
+    let ToWorker::Stop { attempt: victim, .. } = messages.recv().await.unwrap() else { panic!("a stop") };
+    assert!(batch.contains(&victim));
+    let ToWorker::AssignLive(assigned) = messages.recv().await.unwrap() else { panic!("live work") };
+    assert_eq!(assigned.attempt, live);
+    queue.attempt_started(welcome.session, live, vec!["ffmpeg".to_owned()], None).await;
+    assert!(matches!(events.recv().await.unwrap(), LiveEvent::Started { .. }));
+
+    // Now it fails, and goes on failing.
+    store.full.store(true, Ordering::SeqCst);
+    drop(slow);
+    for job in jobs {
+        let _ = job.await;
+    }
+    queue.submit(job()).await.unwrap_err();
+    queue.end_live(live, "nobody watches").await;
+    let again = order();
+    let lost = again.attempt;
+    queue.place_live(again).await.unwrap();
+    queue.session_ending(welcome.session).await;
+    let reason = "worker worker-1 disconnected".to_owned();
+    assert_eq!(events.recv().await.unwrap(), LiveEvent::Lost { attempt: lost, reason });
+
+    stop.cancel();
+    tracker.close();
+    tracker.wait().await;
+}
+
+#[tokio::test]
+async fn live_work_that_nobody_waits_for_any_more_is_ended() {
+    let (service, queue, _sweeps) = Service::open(settings(), Arc::new(FullDisk::default())).await.unwrap();
+    let (outbox, mut messages) = mpsc::channel(16);
+    // Everything is in the channel before the queue runs.
+    let mut registering = queue.register(worker(), outbox).boxed();
+    assert!(futures::poll!(&mut registering).is_pending());
+    let mut placing = queue.place_live(order()).boxed();
+    assert!(futures::poll!(&mut placing).is_pending());
+    drop(placing);
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    tracker.spawn(service.run(stop.clone()));
+    registering.await.unwrap();
+    let ToWorker::AssignLive(assigned) = messages.recv().await.unwrap() else { panic!("live work") };
+    let ToWorker::Stop { attempt, .. } = messages.recv().await.unwrap() else { panic!("a stop") };
+    assert_eq!(attempt, assigned.attempt);
+    stop.cancel();
+    tracker.close();
+    tracker.wait().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_jobs_and_takes_them_again_when_there_is_room() {
+    let store = Arc::new(FullDisk::default());
+    let (service, queue, _sweeps) = Service::open(settings(), store.clone()).await.unwrap();
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     tracker.spawn(service.run(stop.clone()));
     let (outbox, mut messages) = mpsc::channel(16);

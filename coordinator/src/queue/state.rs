@@ -88,6 +88,9 @@ pub(super) struct Task {
     /// The epoch that the next attempt gets. After a restart one is left out: the attempt that was assigned last may
     /// not have been durable yet.
     pub(super) next_epoch: Epoch,
+    /// It comes from the store, and nothing was assigned since: its next assignment waits for the commit, so that an epoch
+    /// which was left out after one restart is not given out again after the next.
+    pub(super) restored: bool,
     /// How often it went back into the queue, for the backoff.
     pub(super) requeues: u32,
     pub(super) attempt: Option<Box<Running>>,
@@ -213,6 +216,7 @@ impl State {
             let task = Task {
                 priority: job.request.priority,
                 next_epoch: fence::next_epoch_after_restart(record.epoch),
+                restored: true,
                 requeues: 0,
                 attempt: running,
                 delayed_until: None,
@@ -296,6 +300,18 @@ impl State {
 
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// Whether what waited for a commit is still to be sent: an attempt that was taken away meanwhile need not begin.
+    pub(crate) fn is_wanted(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Send(_, ToWorker::Assign(assignment)) => self.current(assignment.attempt).is_some(),
+            Effect::Send(..)
+            | Effect::AtOnce(..)
+            | Effect::Live(_)
+            | Effect::Announce(_)
+            | Effect::Sweep(..) => true,
+        }
     }
 
     /// When [`State::tick`] or [`State::schedule`] has something to do at the latest.

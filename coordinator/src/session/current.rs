@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::queue::{self, Handle};
 
-/// How long a yes holds for reading: ffmpeg asks for ranges again and again, and each question waits for the queue's commit
-/// under way. Who reads an input for that much longer does no harm; writing asks the queue itself.
+/// How long a yes holds for reading: ffmpeg asks for ranges again and again, and each question waits for the queue's
+/// turn. Who reads an input for that much longer does no harm; writing asks the queue itself.
 const HOLDS: Duration = Duration::from_secs(1);
 /// Answers that are kept before old ones are dropped.
 const KEPT: usize = 1024;

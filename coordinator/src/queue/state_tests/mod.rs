@@ -1,6 +1,7 @@
 //! What the queue promises, case by case and under random sequences of events.
 
 mod cases;
+mod live;
 mod random;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -8,7 +9,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use common::{
     api::{AttemptState, JobState, OnDamagedInput, TaskState},
     failure::{Failure, FailureKind},
-    id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
+    id::{AttemptId, Epoch, JobId, SessionId, StreamId, TaskId, WorkerId},
+    live::{Ingest, Work},
     media::HardwarePolicy,
     worker::{Need, OutputFile, Progress},
 };
@@ -17,12 +19,12 @@ use uuid::Uuid;
 use super::{
     handle::{AttemptResult, Beat, Error, InputLocation, JobInput, Registration, ToWorker},
     jobs::Submission,
-    live::LiveEvent,
+    live::{LiveEvent, LiveOrder, LivePlacement},
     remedy::FAILURE_BUDGET,
     state::{Effect, Now, Settings, State},
 };
 use crate::{
-    fleet::{Identity, Policy, testing},
+    fleet::{Class, Identity, Policy, Requirement, testing},
     plan::TaskKind,
     store::{Changes, JobDetails, StoredJob},
 };
@@ -38,6 +40,17 @@ struct Bench {
     sent: Vec<(SessionId, ToWorker)>,
     sweeps: Vec<AttemptId>,
     told: Vec<LiveEvent>,
+    /// Commits stay under way until [`Bench::finish_commit`].
+    slow: bool,
+    /// The newest commit failed.
+    failing: bool,
+    under_way: Option<(Changes, Vec<Effect>)>,
+    /// For the next commit.
+    outgoing: Vec<Effect>,
+    /// Jobs whose clients wait for the commit under way.
+    submitted: Vec<JobId>,
+    /// Jobs whose clients were told that they were not accepted.
+    withdrawn: Vec<JobId>,
     sessions: u128,
 }
 
@@ -50,6 +63,12 @@ impl Bench {
             sent: Vec::new(),
             sweeps: Vec::new(),
             told: Vec::new(),
+            slow: false,
+            failing: false,
+            under_way: None,
+            outgoing: Vec::new(),
+            submitted: Vec::new(),
+            withdrawn: Vec::new(),
             sessions: 0,
         }
     }
@@ -61,12 +80,65 @@ impl Bench {
     /// What the shell does after each batch.
     fn settle(&mut self) {
         self.state.tick(self.now());
-        self.state.schedule(self.now());
+        let failing = self.failing;
+        if self.under_way.is_none() && !failing {
+            self.state.schedule(self.now());
+        }
+        self.tell_at_once();
+        if self.under_way.is_some() {
+            return;
+        }
         assert_eq!(self.state.check_changed(), Ok(()));
-        assert_eq!(self.state.check_everything(self.at), Ok(()));
-        store(&mut self.stored, self.state.begin_commit());
+        let changes = self.state.begin_commit();
+        self.under_way = Some((changes, std::mem::take(&mut self.outgoing)));
+        if self.slow {
+            return;
+        }
+        self.finish_commit(true);
+        if failing {
+            self.settle();
+        } else {
+            assert_eq!(self.state.check_everything(self.at), Ok(()));
+        }
+    }
+
+    /// The commit under way ends.
+    fn finish_commit(&mut self, durable: bool) {
+        let Some((changes, mut outgoing)) = self.under_way.take() else { return };
+        let submitted = std::mem::take(&mut self.submitted);
+        self.failing = !durable;
+        if !durable {
+            self.state.not_written();
+            for job in submitted {
+                self.state.withdraw(job, self.now());
+                self.withdrawn.push(job);
+            }
+            outgoing.append(&mut self.outgoing);
+            self.outgoing = outgoing;
+            return;
+        }
+        store(&mut self.stored, changes);
         self.state.written();
+        self.tell(outgoing);
+    }
+
+    fn tell_at_once(&mut self) {
+        let (mut at_once, mut later) = (Vec::new(), Vec::new());
         for effect in self.state.take_effects() {
+            match effect {
+                Effect::AtOnce(..) | Effect::Live(_) => at_once.push(effect),
+                _ => later.push(effect),
+            }
+        }
+        self.tell(at_once);
+        self.outgoing.append(&mut later);
+    }
+
+    fn tell(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if !self.state.is_wanted(&effect) {
+                continue;
+            }
             match effect {
                 Effect::Send(session, message) | Effect::AtOnce(session, message) => {
                     self.sent.push((session, message));
@@ -105,8 +177,38 @@ impl Bench {
         };
         let task = (TaskId(id.0), TaskKind::Encode);
         self.state.submit(Submission { id, details, tasks: vec![task] }, self.now());
+        self.submitted.push(id);
         self.settle();
         id
+    }
+
+    /// Asks for a place for a live H.264 encode.
+    fn place(&mut self, number: u128, preempts: bool) -> Result<LivePlacement, Error> {
+        self.place_as(number, testing::h264(HardwarePolicy::Prefer), preempts)
+    }
+
+    fn place_as(
+        &mut self,
+        number: u128,
+        requirement: Requirement,
+        preempts: bool,
+    ) -> Result<LivePlacement, Error> {
+        let order = LiveOrder {
+            stream: StreamId(Uuid::from_u128(1)),
+            attempt: live(number),
+            requirement: Requirement { class: Class::Live, ..requirement },
+            work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),
+            reads: false,
+            preempts,
+        };
+        let placed = self.state.place_live(order, self.now());
+        self.settle();
+        placed
+    }
+
+    fn end_live(&mut self, number: u128) {
+        self.state.end_live(live(number), "nobody watches");
+        self.settle();
     }
 
     fn connect(&mut self, worker: u128, running: Vec<AttemptId>) -> (SessionId, Vec<(AttemptId, bool)>) {
@@ -188,12 +290,21 @@ impl Bench {
 
     /// The coordinator is killed and started again.
     fn restart(&mut self) {
+        self.under_way = None;
+        self.outgoing.clear();
+        self.submitted.clear();
+        self.failing = false;
         self.state = State::new(settings());
         for stored in self.stored.values().filter(|stored| !stored.job.state.is_final()) {
             self.state.restore(stored.clone(), Now { mono: self.at, wall: 0 });
         }
         self.settle();
     }
+}
+
+/// The id of a live attempt; no job has it.
+fn live(number: u128) -> AttemptId {
+    AttemptId { task: TaskId(Uuid::from_u128((1 << 64) + number)), epoch: Epoch(1) }
 }
 
 fn settings() -> Settings {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fleet::Worker;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -39,6 +40,23 @@ enum Step {
     Probe(u128),
     Pass(u64),
     RestartCoordinator,
+    PlaceLive {
+        preempts: bool,
+        avoid: Option<u128>,
+    },
+    EndLive(usize),
+    /// The end of a live attempt from a worker that does not have it.
+    StaleLive {
+        worker: u128,
+        which: usize,
+    },
+    /// The stream breaks, and its last reports are looked at for a while.
+    Ending(u128),
+    Shutdown(u128),
+    /// From here on commits take their time.
+    SlowStore,
+    /// The commit under way ends, well or not; the next one is quick.
+    Commit(bool),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -60,7 +78,24 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (worker, any::<bool>()).prop_map(|(worker, draining)| Step::Drain(worker, draining)),
         3 => (0u64..40).prop_map(Step::Pass),
         1 => Just(Step::RestartCoordinator),
+        5 => (any::<bool>(), prop::option::of(1u128..4))
+            .prop_map(|(preempts, avoid)| Step::PlaceLive { preempts, avoid }),
+        2 => any::<usize>().prop_map(Step::EndLive),
+        1 => (1u128..4, any::<usize>()).prop_map(|(worker, which)| Step::StaleLive { worker, which }),
+        1 => (1u128..4).prop_map(Step::Ending),
+        1 => (1u128..4).prop_map(Step::Shutdown),
+        3 => Just(Step::SlowStore),
+        3 => any::<bool>().prop_map(Step::Commit),
     ]
+}
+
+fn takes_work(worker: &Worker, bench: &Bench) -> bool {
+    worker.session.is_some()
+        && !worker.ending
+        && !worker.is_stale(bench.at, LEASE)
+        && !worker.draining()
+        && worker.standing.flaps.held(bench.at).is_none()
+        && !worker.is_quarantined()
 }
 
 /// Workers as they really are, beside what the queue believes.
@@ -72,12 +107,27 @@ struct World {
     published: BTreeMap<TaskId, Epoch>,
     epochs: BTreeMap<TaskId, Epoch>,
     jobs: Vec<JobId>,
+    submitted: u128,
+    /// Every attempt that was ever assigned: no epoch is used twice, whatever was durable.
+    given: BTreeSet<AttemptId>,
+    /// Ended and reported: nothing of it runs, though nobody has acknowledged it.
+    reported: BTreeSet<AttemptId>,
+    /// Placed, and nothing was said of an end.
+    on_air: BTreeSet<AttemptId>,
+    placed: u128,
+    told: usize,
+    /// Somebody was refused since the last `Room`.
+    refused: bool,
 }
 
 impl World {
     /// Workers do what they were told since the last look.
     fn obey(&mut self, bench: &Bench) {
         for (session, message) in &bench.sent[self.read..] {
+            if let ToWorker::Assign(assignment) = message {
+                let attempt = assignment.attempt;
+                assert!(self.given.insert(attempt), "{attempt} was given out twice");
+            }
             let Some(worker) = self.sessions.iter().find(|(_, known)| *known == session).map(|(id, _)| *id)
             else {
                 continue;
@@ -85,6 +135,9 @@ impl World {
             let running = self.running.entry(worker).or_default();
             match message {
                 ToWorker::Assign(assignment) => {
+                    running.insert(assignment.attempt);
+                }
+                ToWorker::AssignLive(assignment) => {
                     running.insert(assignment.attempt);
                 }
                 ToWorker::Stop { attempt, .. } | ToWorker::Acknowledge { attempt, .. } => {
@@ -96,6 +149,74 @@ impl World {
         self.read = bench.sent.len();
     }
 
+    /// Each end is told once, of what was placed and not ended by who asked for it.
+    fn listen(&mut self, bench: &Bench) {
+        for event in &bench.told[self.told..] {
+            match event {
+                LiveEvent::Started { attempt, .. } | LiveEvent::Leaving { attempt, .. } => {
+                    assert!(self.on_air.contains(attempt), "{attempt} is over");
+                }
+                LiveEvent::Ended { attempt, .. } | LiveEvent::Lost { attempt, .. } => {
+                    assert!(self.on_air.remove(attempt), "{attempt} ended twice");
+                }
+                LiveEvent::Room => assert!(std::mem::take(&mut self.refused), "nobody was refused"),
+            }
+        }
+        self.told = bench.told.len();
+        let known: BTreeSet<AttemptId> = bench.state.live.keys().copied().collect();
+        assert_eq!(known, self.on_air, "what is on air ends with a word");
+    }
+
+    fn place_live(&mut self, bench: &mut Bench, preempts: bool, avoid: Option<u128>) {
+        let requirement = Requirement {
+            avoid: avoid.map(testing::worker_id).into_iter().collect(),
+            ..testing::h264(HardwarePolicy::Prefer)
+        };
+        let failures = |bench: &Bench| -> u32 {
+            bench.state.tasks.values().map(|task| task.record.history.failures).sum()
+        };
+        let before = failures(bench);
+        let running =
+            |bench: &Bench| bench.state.tasks.values().filter(|task| task.attempt.is_some()).count();
+        let batch = running(bench);
+        self.placed += 1;
+        let attempt = live(self.placed);
+        // Without what a settled queue would do next.
+        let placed = bench.state.place_live(
+            LiveOrder {
+                stream: StreamId(Uuid::from_u128(1)),
+                attempt,
+                requirement: Requirement { class: Class::Live, ..requirement },
+                work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),
+                reads: false,
+                preempts,
+            },
+            bench.now(),
+        );
+        assert_eq!(failures(bench), before, "making room costs nobody anything");
+        let taken = batch - running(bench);
+        assert!(taken <= usize::from(preempts && placed.is_ok()), "{taken} batch attempts made room");
+        match placed {
+            Ok(_) => {
+                self.on_air.insert(attempt);
+            }
+            Err(Error::NoRoom(_)) => {
+                self.refused = true;
+                for worker in bench.state.fleet.iter().filter(|worker| takes_work(worker, bench)) {
+                    let full = worker.identity.capacity.max_jobs as usize;
+                    let fixed = |id: &AttemptId| {
+                        let is_live = self.on_air.contains(id);
+                        is_live || !preempts && bench.state.current(*id).is_some()
+                    };
+                    let fixed = worker.held.keys().filter(|id| fixed(id)).count();
+                    assert_eq!(fixed, full, "{} had room", worker.identity.name);
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+        bench.settle();
+    }
+
     fn nth(&self, worker: u128, which: usize) -> Option<AttemptId> {
         let running = self.running.get(&worker).filter(|running| !running.is_empty())?;
         running.iter().nth(which % running.len()).copied()
@@ -104,8 +225,10 @@ impl World {
     fn step(&mut self, bench: &mut Bench, step: Step) {
         match step {
             Step::Submit { priority } => {
-                let number = self.jobs.len() as u128 + 1;
-                self.jobs.push(bench.submit(number, priority));
+                // Users wait for the commit under way.
+                bench.finish_commit(true);
+                self.submitted += 1;
+                self.jobs.push(bench.submit(self.submitted, priority));
             }
             Step::Connect(worker) => {
                 let running: Vec<_> = self.running.entry(worker).or_default().iter().copied().collect();
@@ -141,17 +264,23 @@ impl World {
             Step::Succeed { worker, which } => {
                 if let (Some(session), Some(attempt)) = (self.sessions.get(&worker), self.nth(worker, which))
                 {
+                    self.reported.insert(attempt);
                     bench.succeed(*session, attempt);
                 }
             }
             Step::Fail { worker, which, kind } => {
                 if let (Some(session), Some(attempt)) = (self.sessions.get(&worker), self.nth(worker, which))
                 {
+                    self.reported.insert(attempt);
                     let kind = FailureKind::ALL[kind % FailureKind::ALL.len()];
                     bench.fail(*session, attempt, kind, Need::default());
                 }
             }
             Step::Stale { worker, which, succeeded } => {
+                bench.slow = false;
+                bench.finish_commit(true);
+                bench.settle();
+                self.obey(bench);
                 if let (Some(session), false) = (self.sessions.get(&worker), self.jobs.is_empty()) {
                     let job = self.jobs[which % self.jobs.len()];
                     // Up to one epoch beyond what was ever given out.
@@ -182,6 +311,7 @@ impl World {
                 }
             }
             Step::Cancel(which) => {
+                bench.finish_commit(true);
                 if !self.jobs.is_empty() {
                     let _ = bench.state.cancel(self.jobs[which % self.jobs.len()], bench.now());
                     bench.settle();
@@ -205,11 +335,53 @@ impl World {
             }
             Step::Pass(seconds) => bench.pass(Duration::from_secs(seconds)),
             Step::RestartCoordinator => {
+                // What is under way may be durable already, or never be.
+                let submitted = bench.submitted.clone();
+                bench.slow = false;
                 bench.restart();
+                self.jobs.retain(|job| !submitted.contains(job) || bench.stored.contains_key(job));
                 self.sessions.clear();
+                self.on_air.clear();
+                self.refused = false;
+            }
+            Step::PlaceLive { preempts, avoid } => self.place_live(bench, preempts, avoid),
+            Step::EndLive(which) => {
+                if let Some(attempt) = self.on_air.iter().nth(which % self.on_air.len().max(1)).copied() {
+                    self.on_air.remove(&attempt);
+                    bench.state.end_live(attempt, "nobody watches");
+                    bench.settle();
+                }
+            }
+            Step::StaleLive { worker, which } => {
+                if let (Some(session), true) = (self.sessions.get(&worker), self.placed > 0) {
+                    let attempt = live(which as u128 % self.placed + 1);
+                    if !self.running.get(&worker).is_some_and(|running| running.contains(&attempt)) {
+                        bench.succeed(*session, attempt);
+                    }
+                }
+            }
+            Step::Ending(worker) => {
+                if let Some(session) = self.sessions.get(&worker) {
+                    bench.state.session_ending(*session);
+                    bench.settle();
+                }
+            }
+            Step::Shutdown(worker) => {
+                if let Some(session) = self.sessions.get(&worker) {
+                    bench.state.worker_draining(*session, bench.now());
+                    bench.settle();
+                }
+            }
+            Step::SlowStore => bench.slow = true,
+            Step::Commit(durable) => {
+                bench.slow = false;
+                bench.finish_commit(durable);
+                bench.settle();
             }
         }
         self.obey(bench);
+        self.listen(bench);
+        self.jobs.retain(|job| !bench.withdrawn.contains(job));
     }
 
     fn check(&mut self, bench: &Bench) -> Result<(), TestCaseError> {
@@ -224,11 +396,15 @@ impl World {
         for (worker, running) in &self.running {
             let capacity = testing::cpu_worker(*worker).identity.capacity.max_jobs as usize;
             if self.sessions.contains_key(worker) {
-                prop_assert!(running.len() <= capacity, "worker {worker} really runs {}", running.len());
+                let running = running.difference(&self.reported).count();
+                prop_assert!(running <= capacity, "worker {worker} really runs {running}");
             }
         }
         for id in &self.jobs {
-            let stored = bench.job(*id);
+            let Some(stored) = bench.stored.get(id) else {
+                prop_assert!(bench.submitted.contains(id), "its client waits");
+                continue;
+            };
             let (task, attempts) = &stored.tasks[0];
             let last = self.epochs.insert(task.id, task.epoch).unwrap_or_default();
             prop_assert!(task.epoch >= last, "epochs only grow");
@@ -242,7 +418,11 @@ impl World {
                 usize::from(task.published.is_some())
             );
             prop_assert!(task.history.failures <= FAILURE_BUDGET);
-            prop_assert_eq!(stored.job.state.is_final(), !bench.state.knows(*id));
+            prop_assert!(stored.job.state.is_final() || bench.state.knows(*id));
+            prop_assert!(
+                !(stored.job.state.is_final() && bench.state.knows(*id)) || bench.failing,
+                "what is over leaves the memory"
+            );
             prop_assert_eq!(
                 stored.job.state == JobState::Queued,
                 matches!(task.state, TaskState::Queued),
@@ -256,8 +436,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Slots are never exceeded, epochs grow, at most one attempt is published, and when the faults end, every job
-    /// reaches a final state.
+    /// Slots are never exceeded, epochs grow, at most one attempt is published, no live attempt makes room, each ends with
+    /// one word, and when the faults end, every job reaches a final state.
     #[test]
     fn whatever_happens_the_promises_hold(steps in prop::collection::vec(any_step(), 0..60)) {
         let mut bench = Bench::new();
@@ -267,6 +447,7 @@ proptest! {
             world.check(&bench)?;
         }
         // The faults end: every worker is there, and does its work.
+        world.step(&mut bench, Step::Commit(true));
         for worker in 1..4 {
             world.step(&mut bench, Step::Connect(worker));
             world.step(&mut bench, Step::Drain(worker, false));
@@ -280,6 +461,8 @@ proptest! {
             world.step(&mut bench, Step::Pass(5));
             world.check(&bench)?;
         }
+        prop_assert!(!world.refused, "who was refused heard that there is room");
+        prop_assert!(world.on_air.is_empty(), "every live attempt ended");
         for id in &world.jobs {
             prop_assert!(bench.state_of(*id).is_final(), "job {} never ended: {:?}", id, bench.state.summary(*id, bench.now()));
         }
