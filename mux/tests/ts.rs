@@ -39,7 +39,9 @@ fn units() -> impl Strategy<Value = Vec<Unit>> {
                 let pts = if track == 0 { dts + ahead } else { dts };
                 Unit { track: TrackId(track), pts: Ticks(pts), dts: Ticks(dts), key, data: data.into() }
             };
-            units.into_iter().map(unit).collect()
+            // The last of a track has a length: that of a long one ends where the next one begins.
+            let last = [(0, 100, 1, 0, 0), (4, 100, 1, 0, 0)];
+            units.into_iter().chain(last).map(unit).collect()
         })
 }
 

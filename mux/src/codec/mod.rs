@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::{Codec, Ticks, Unit};
 
+pub(crate) use framing::Joiner;
 pub use framing::frames;
 
 /// What a decoder has to be told, and people like to know. Equal for equal parameters of an encoder: the records hold each

@@ -51,11 +51,13 @@ impl Demuxer {
         self.sync.push(bytes, |packet| self.stream.packet(packet, events));
     }
 
-    /// The stream has ended: the last units of known or plausible length.
+    /// The stream has ended: the last units, as far as they are complete. Where that cannot be seen, a `contiguous` stream is
+    /// believed to be whole: of one that broke off, this is not to be called.
     pub fn finish(&mut self, events: &mut Vec<Event>) {
         self.sync.finish(|packet| self.stream.packet(packet, events));
         for index in 0..self.stream.lanes.len() {
-            let taken = self.stream.lanes[index].complete();
+            let lane = &mut self.stream.lanes[index];
+            let taken = if lane.filled || self.stream.contiguous { lane.complete() } else { Taken::More };
             self.stream.deliver(index, taken, events);
         }
     }
@@ -184,6 +186,8 @@ impl Stream {
                 self.statistics.broken += u64::from(self.lanes[index].drop_unit());
             }
         }
+        let lane = &mut self.lanes[index];
+        lane.filled = packet.stuffed;
         if packet.starts {
             if self.contiguous
                 && let Some(open) = self.open.replace(index).filter(|&open| open != index)
@@ -222,8 +226,12 @@ impl Stream {
         };
         let key = codec::is_key(lane.codec, &found.data);
         // There are no more than MAX_TRACKS.
-        let track = TrackId(index as u8);
-        events.push(Event::Unit(Unit { track, pts, dts, key, data: found.data }));
+        let unit = Unit { track: TrackId(index as u8), pts, dts, key, data: found.data };
+        let mut out = |unit| events.push(Event::Unit(unit));
+        match &mut lane.joiner {
+            Some(joiner) => joiner.push(lane.codec, unit, out),
+            None => out(unit),
+        }
     }
 
     fn pat(&mut self, packet: &Packet<'_>) {

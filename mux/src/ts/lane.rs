@@ -6,7 +6,7 @@ use super::{
     pes::{Begun, Header},
     section, tables,
 };
-use crate::{Codec, Kind, Ticks, Unwrapper};
+use crate::{Codec, Kind, Ticks, Unwrapper, codec::Joiner};
 
 /// Longest unit. A key frame of 4K at 200 Mbit/s has about two mebibytes.
 const LONGEST_UNIT: usize = 8 << 20;
@@ -84,6 +84,10 @@ pub(super) struct Lane {
     pub(super) codec: Codec,
     pub(super) counter: Counter,
     pub(super) sections: Option<section::Reader>,
+    /// Of audio.
+    pub(super) joiner: Option<Joiner>,
+    /// The last packet had filling, as the last one of a PES packet has, unless it is full by chance.
+    pub(super) filled: bool,
     /// A PES packet with its header.
     buffer: BytesMut,
     state: State,
@@ -116,6 +120,8 @@ impl Lane {
             codec,
             counter: Counter::default(),
             sections: tables::in_sections(codec).then(section::Reader::default),
+            joiner: (codec.kind() == Kind::Audio).then(Joiner::default),
+            filled: false,
             buffer: BytesMut::with_capacity(block),
             state: State::Waiting,
             last: None,
@@ -137,6 +143,9 @@ impl Lane {
         self.buffer.clear();
         if let Some(sections) = &mut self.sections {
             sections.reset();
+        }
+        if let Some(joiner) = &mut self.joiner {
+            joiner.reset();
         }
         !matches!(std::mem::replace(&mut self.state, State::Waiting), State::Waiting)
     }
