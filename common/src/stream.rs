@@ -253,7 +253,11 @@ pub struct VariantView {
     pub bytes_sent: u64,
     pub bytes_held: u64,
     pub bitrate: u64,
+    /// Of the segment that begins next.
     pub media_sequence: u64,
+    /// Frames that no attempt gave where one followed another.
+    #[serde(default)]
+    pub missing_frames: u64,
     pub attempts: Vec<VariantAttempt>,
     pub failovers: Vec<FailoverView>,
 }

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use common::{
     id::{AttemptId, JobId},
     preset::{self, Presets},
+    profile::{self, Profiles},
 };
 use tokio::{
     net::TcpListener,
@@ -15,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     api::{self, Api, EventHub},
     fleet::Policy,
-    live::service::Live,
+    live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
     lock::{self, DataLock},
     options::Config,
     queue::{Handle, Service, Settings},
@@ -31,6 +32,9 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long the queue may take to commit what was decided.
 const COMMIT: Duration = Duration::from_secs(10);
+/// How much of a live source is kept: a replacement begins at the key frame before the last frame that was delivered, which is
+/// some GOPs and a stall ago.
+const SOURCE_BUFFER: Duration = Duration::from_secs(30);
 
 /// Why the coordinator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,10 @@ pub enum Error {
     SharedRoot { path: PathBuf, source: io::Error },
     #[error("TVARR_PRESETS_DIR: {0}")]
     Presets(#[from] preset::Error),
+    #[error("TVARR_PROFILES_DIR: {0}")]
+    Profiles(#[from] profile::Error),
+    #[error(transparent)]
+    Streams(#[from] live::streams::OpenError),
     #[error("cannot listen on {address} ({port}): {source}; choose another port or stop who has it")]
     Bind { address: SocketAddr, port: &'static str, source: io::Error },
     #[error(transparent)]
@@ -71,6 +79,7 @@ pub struct Coordinator {
 
 /// What workers reach by signed URLs.
 struct Media {
+    live: Live,
     storage: Storage,
     shared: SharedRoots,
     signer: Signer,
@@ -87,6 +96,10 @@ impl Coordinator {
             Some(folder) => Presets::load(folder)?,
             None => Presets::builtin(),
         };
+        let profiles = Arc::new(match &config.profiles_dir {
+            Some(folder) => Profiles::load(folder)?,
+            None => Profiles::builtin(),
+        });
         let shared = SharedRoots::new(&config.shared_roots)
             .map_err(|(path, source)| Error::SharedRoot { path, source })?;
         let lock = DataLock::acquire(&config.data_dir)?;
@@ -99,9 +112,11 @@ impl Coordinator {
             Some(grpc) => Some(bind(grpc.address, "TVARR_GRPC_PORT").await?),
             None => None,
         };
-        let store: Arc<dyn JobStore> =
-            Arc::new(SqliteStore::open(&config.data_dir.join("jobs.sqlite")).await?);
-        let (service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
+        let sqlite = Arc::new(SqliteStore::open(&config.data_dir.join("jobs.sqlite")).await?);
+        let store: Arc<dyn JobStore> = Arc::clone(&sqlite) as _;
+        let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
+        let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
+        let live_events = service.live_events();
 
         let mut this = Self {
             http: http.1,
@@ -115,6 +130,15 @@ impl Coordinator {
             _lock: lock,
         };
         this.queue_tracker.spawn(service.run(this.queue_stop.clone()));
+        let live = live::service::start(
+            live_settings(&config),
+            queue.clone(),
+            live_events.expect("nobody took them before"),
+            profiles,
+            streams,
+            &this.tracker,
+            this.stop.graceful.clone(),
+        );
         let uploads = Uploads::default();
         let (lost, left_behind) = mpsc::unbounded_channel();
         let sweeper = Sweeper::new(storage.clone(), uploads.clone());
@@ -128,7 +152,7 @@ impl Coordinator {
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, presets, &shared);
         this.tracker.spawn(api::sweep::run(api, config.upload_ttl, this.stop.graceful.clone()));
         if let Some((listener, _)) = grpc {
-            let media = Media { storage, shared, signer, uploads };
+            let media = Media { live: live.clone(), storage, shared, signer, uploads };
             this.serve_workers(&config, listener, queue, media);
         }
         if let Some(path) = config.ready_file {
@@ -178,7 +202,7 @@ impl Coordinator {
         config: &Config,
         listener: TcpListener,
         queue: Handle,
-        Media { storage, shared, signer, uploads }: Media,
+        Media { live, storage, shared, signer, uploads }: Media,
     ) {
         let token = config.grpc.as_ref().and_then(|grpc| grpc.token.as_ref());
         if token.is_none() {
@@ -192,7 +216,7 @@ impl Coordinator {
             shared,
             signer,
             uploads,
-            live: Live {},
+            live,
             protocols: Arc::default(),
             heartbeat_interval: config.heartbeat_interval,
             lease: config.lease,
@@ -247,6 +271,15 @@ impl Drop for Coordinator {
         self.stop.graceful.cancel();
         self.stop.now.cancel();
         self.queue_stop.cancel();
+    }
+}
+
+fn live_settings(config: &Config) -> LiveSettings {
+    let max_bytes = usize::try_from(config.live_buffer_bytes).unwrap_or(usize::MAX);
+    LiveSettings {
+        source: Limits { max_bytes, max_length: SOURCE_BUFFER },
+        max_bytes,
+        max_length: config.live_buffer,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What all containers hold: coded frames of tracks.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::Ticks;
@@ -37,6 +39,23 @@ impl Codec {
             Self::Aac | Self::Mp3 | Self::Ac3 | Self::Eac3 => Kind::Audio,
             Self::Other(_) => Kind::Other,
         }
+    }
+}
+
+/// As ffmpeg names them.
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::H264 => "h264",
+            Self::Hevc => "hevc",
+            Self::Av1 => "av1",
+            Self::Mpeg2Video => "mpeg2video",
+            Self::Aac => "aac",
+            Self::Mp3 => "mp3",
+            Self::Ac3 => "ac3",
+            Self::Eac3 => "eac3",
+            Self::Other(kind) => return write!(f, "stream type {kind:#04x}"),
+        })
     }
 }
 

@@ -1,14 +1,33 @@
-//! The streams, and what is asked of them.
+//! What the rest of the coordinator may ask of live streams.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use common::{
     id::AttemptId,
+    profile::Profiles,
     stream::{StreamSpec, StreamView},
 };
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::output::Output;
+pub use super::attempts::{AttemptInput, AttemptOutput};
+use super::{
+    attempts::Attempts,
+    output::{Output, ReadEnd},
+    runtime::{COMMANDS, Command, Joined, Runtime, Settings, Status, Viewer},
+    source::{Feed, Source},
+    streams::Streams,
+    work,
+};
+use crate::queue::{self, LiveEvent};
+
+/// How long a viewer who said what it can play waits for the source to be known.
+const SOURCE: Duration = Duration::from_secs(10);
+/// The profile that repackages the source.
+const COPY: &str = "copy";
 
 /// Why something live was not done.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -34,17 +53,23 @@ pub enum Error {
     /// The source gives nothing.
     #[error("{0}")]
     NoSource(String),
+    /// It was tried on several workers, and failed on all.
+    #[error("it cannot be encoded: {0}")]
+    Failed(String),
     #[error("{0}")]
     Store(String),
     #[error("the coordinator is shutting down")]
     ShuttingDown,
 }
 
-/// What the rest of the coordinator may ask of live streams. Cheap to clone.
+/// The live streams; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Live {}
+pub struct Live {
+    commands: mpsc::Sender<Command>,
+    attempts: Attempts,
+}
 
-/// What a viewer says it can play.
+/// What a viewer says it can play: names of codecs as ffmpeg has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accept(pub Vec<String>);
 
@@ -54,98 +79,154 @@ pub struct Watch {
     pub output: Arc<Output>,
     /// The profile that is really given: `copy` where the source already is what the viewer accepts.
     pub profile: String,
+    _viewer: Viewer,
+}
+
+/// Starts the task that knows every stream.
+#[must_use]
+pub fn start(
+    settings: Settings,
+    queue: queue::Handle,
+    events: mpsc::UnboundedReceiver<LiveEvent>,
+    profiles: Arc<Profiles>,
+    streams: Streams,
+    tracker: &TaskTracker,
+    stop: CancellationToken,
+) -> Live {
+    let (commands, asked) = mpsc::channel(COMMANDS);
+    let (attempts, ends) = Attempts::new();
+    let runtime = Runtime::new(settings, queue, profiles, streams, attempts.clone(), tracker.clone());
+    tracker.spawn(runtime.run(asked, ends, events, stop));
+    Live { commands, attempts }
 }
 
 impl Live {
+    /// # Errors
+    /// The name is taken, or something in it makes no sense.
     pub async fn add(&self, spec: StreamSpec) -> Result<StreamView, Error> {
-        let _ = spec;
-        unimplemented!()
-    }
-    pub async fn streams(&self) -> Result<Vec<StreamView>, Error> {
-        unimplemented!()
-    }
-    /// By name or id.
-    pub async fn stream(&self, stream: &str) -> Result<StreamView, Error> {
-        let _ = stream;
-        unimplemented!()
-    }
-    pub async fn remove(&self, stream: &str) -> Result<(), Error> {
-        let _ = stream;
-        unimplemented!()
+        self.ask(|answer| Command::Add(spec, answer)).await
     }
 
-    /// Joins a variant, which begins if nobody watched it. Returns when the first of its frames are there or it is clear
-    /// that there will be none.
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub async fn streams(&self) -> Result<Vec<StreamView>, Error> {
+        self.ask(Command::List).await
+    }
+
+    /// By name or id.
+    ///
+    /// # Errors
+    /// There is no such stream.
+    pub async fn stream(&self, stream: &str) -> Result<StreamView, Error> {
+        self.ask(|answer| Command::Show(stream.to_owned(), answer)).await
+    }
+
+    /// Ends its variants and forgets it.
+    ///
+    /// # Errors
+    /// There is no such stream, or it is a configured one.
+    pub async fn remove(&self, stream: &str) -> Result<(), Error> {
+        self.ask(|answer| Command::Remove(stream.to_owned(), answer)).await
+    }
+
+    /// Joins a variant, which begins if nobody watched it. Returns when the first of its frames are there.
+    ///
+    /// # Errors
+    /// There is no such stream or profile, or there will be no picture, and why.
     pub async fn watch(&self, stream: &str, profile: &str, accept: &Accept) -> Result<Watch, Error> {
-        let _ = (stream, profile, accept);
-        unimplemented!()
+        let profile = if !accept.0.is_empty() && self.plays(stream, accept).await? { COPY } else { profile };
+        let joined =
+            |answer| Command::Watch { stream: stream.to_owned(), profile: profile.to_owned(), answer };
+        let Joined { output, mut status, viewer } = self.ask(joined).await?;
+        let refused = async {
+            loop {
+                if let Status::Refused(error) = &*status.borrow_and_update() {
+                    return error.clone();
+                }
+                if status.changed().await.is_err() {
+                    // It ended some other way, which the output knows.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            error = refused => return Err(error),
+            found = output.parameters() => match found {
+                Ok(_) => {}
+                Err(ReadEnd::Ended(reason)) => return Err(Error::NoSource(reason)),
+                Err(ReadEnd::TooSlow) => return Err(Error::NoSource("the stream ended".to_owned())),
+            },
+        }
+        Ok(Watch { output, profile: profile.to_owned(), _viewer: viewer })
+    }
+
+    /// Whether the source already is what a viewer can play.
+    async fn plays(&self, stream: &str, accept: &Accept) -> Result<bool, Error> {
+        let mut generations = self.ask(|answer| Command::Source(stream.to_owned(), answer)).await?;
+        let known = timeout(SOURCE, generations.wait_for(Option::is_some)).await;
+        let Ok(Ok(generation)) = known else { return Ok(false) };
+        Ok(generation.as_ref().is_some_and(|generation| work::is_played_by(generation, &accept.0)))
     }
 
     /// The profiles behind a name: itself, or a ladder's renditions for this source, the best first.
+    ///
+    /// # Errors
+    /// There is no such stream or profile.
     pub async fn renditions(&self, stream: &str, profile: &str) -> Result<Vec<String>, Error> {
-        let _ = (stream, profile);
-        unimplemented!()
+        let asked =
+            |answer| Command::Renditions { stream: stream.to_owned(), profile: profile.to_owned(), answer };
+        self.ask(asked).await
     }
 
     /// A connection that brings a source of the kind `push`.
-    pub fn push(&self, stream: &str) -> Result<PushInput, Error> {
-        let _ = stream;
-        unimplemented!()
+    ///
+    /// # Errors
+    /// There is no such stream, or its source is of another kind.
+    pub async fn push(&self, stream: &str) -> Result<PushInput, Error> {
+        let source = self.ask(|answer| Command::Push(stream.to_owned(), answer)).await?;
+        Ok(PushInput { source, feed: None })
     }
 
-    /// What an attempt reads; `None`: it is not current, or nothing comes in for it.
+    /// What an attempt reads; `None`: it is not current, or nothing comes in for it, or it is read already.
     #[must_use]
     pub fn attempt_input(&self, attempt: AttemptId) -> Option<AttemptInput> {
-        let _ = attempt;
-        unimplemented!()
+        self.attempts.input(attempt)
     }
 
     /// Where an attempt writes; `None`: it is not current, or it writes already.
     #[must_use]
     pub fn attempt_output(&self, attempt: AttemptId) -> Option<AttemptOutput> {
-        let _ = attempt;
-        unimplemented!()
-    }
-}
-
-/// Bytes of a source for an attempt.
-#[derive(Debug)]
-pub struct AttemptInput {}
-
-impl AttemptInput {
-    /// The next bytes of MPEG-TS; `None`: the input is over, properly (the attempt ends its encode and reports success).
-    pub async fn next(&mut self) -> Option<Bytes> {
-        unimplemented!()
-    }
-}
-
-/// Bytes of an attempt.
-#[derive(Debug)]
-pub struct AttemptOutput {}
-
-impl AttemptOutput {
-    /// # Errors
-    /// They are not wanted any more, or not usable: why, in words.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let _ = bytes;
-        unimplemented!()
+        self.attempts.output(attempt)
     }
 
-    /// The body ended properly. Dropped without this, the connection broke.
-    pub fn finish(self) {
-        unimplemented!()
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| Error::ShuttingDown)?;
+        answered.await.map_err(|_| Error::ShuttingDown)?
     }
 }
 
 /// Bytes of a pushed source.
 #[derive(Debug)]
-pub struct PushInput {}
+pub struct PushInput {
+    source: Source,
+    /// From the first bytes on: a connection that brings nothing takes nothing over.
+    feed: Option<Feed>,
+}
 
 impl PushInput {
     /// # Errors
     /// Another connection has taken over, or the stream was removed: why, in words.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let _ = bytes;
-        unimplemented!()
+        let feed = self.feed.get_or_insert_with(|| self.source.connect());
+        if feed.push(bytes) {
+            Ok(())
+        } else {
+            Err("another connection sends this stream now, or it was removed".to_owned())
+        }
     }
 }

@@ -1,0 +1,203 @@
+//! From a stream's terms and its source to what a worker is asked for.
+
+use std::collections::BTreeSet;
+
+use common::{
+    id::{AttemptId, StreamId, WorkerId},
+    live::{Begin, Container, Encode, Ingest, Slate, SourceTracks, Work},
+    media::{HardwarePolicy, VideoCodec},
+    profile::Rendition,
+    stream::{SourceSpec, StreamOptions},
+    worker::Need,
+};
+use mux::{Kind, Ticks, codec::Parameters};
+
+use super::{
+    source::{From, Generation},
+    splice::{Cut, Role},
+};
+use crate::{
+    fleet::{Class, Requirement},
+    queue::LiveOrder,
+};
+
+/// An attempt's timestamps begin about here: audio that precedes the first key frame stays positive.
+const EARLIEST: Ticks = Ticks(10 * Ticks::PER_SECOND);
+/// A slate's size and rate where nothing is known of the source.
+const SLATE: (u32, u32, u32) = (1280, 720, 25);
+
+/// Where an attempt of a role begins to read.
+pub(super) fn reads_from(role: Role, generation: &Generation, delivered: bool, cut: Cut) -> From {
+    match role {
+        // Whoever watched the one before misses nothing of this one.
+        Role::Generation(_) if delivered => {
+            From::Covering { video: Some(generation.start), audio: Some(generation.start) }
+        }
+        Role::Generation(_) | Role::Successor => From::Newest,
+        Role::Replacement | Role::Standby if cut == Cut::default() => From::Newest,
+        Role::Replacement | Role::Standby => From::Covering { video: cut.video, audio: cut.audio },
+    }
+}
+
+/// What is taken from the timestamps for an attempt that begins at `start`: a multiple of the grid, so that the grid stays
+/// where it is.
+pub(super) fn base(start: Ticks, grid: Ticks) -> Ticks {
+    Ticks((start - EARLIEST).interval(grid) * grid.0)
+}
+
+/// What is encoded of a source: the rendition without the tracks that the source has not.
+///
+/// # Errors
+/// Nothing is left of it.
+pub(super) fn fitting(rendition: &Rendition, generation: &Generation) -> Result<Rendition, String> {
+    let has = |kind| generation.program.first(kind).is_some();
+    let video = rendition.video.clone().filter(|_| has(Kind::Video));
+    let audio = rendition.audio.clone().filter(|_| has(Kind::Audio));
+    match (&rendition.video, &rendition.audio) {
+        _ if video.is_some() || audio.is_some() => Ok(Rendition { video, audio, ..rendition.clone() }),
+        (Some(_), None) => Err("the source has no video, and the profile is nothing else".to_owned()),
+        (None, Some(_)) => Err("the source has no audio, and the profile is nothing else".to_owned()),
+        _ => Err("the source has neither video nor audio".to_owned()),
+    }
+}
+
+/// The encode of a generation from `begin` on. Times are the attempt's: `base` is taken off already.
+pub(super) fn encode(
+    rendition: Rendition,
+    generation: &Generation,
+    role: Role,
+    cut: Cut,
+    base: Ticks,
+) -> Encode {
+    let track = |kind| generation.program.first(kind);
+    let frame = track(Kind::Video).and_then(|id| match generation.parameters.get(usize::from(id.0)) {
+        Some(Some(Parameters::Video(video))) => video.frame,
+        _ => None,
+    });
+    let begin = match role {
+        Role::Generation(_) => Begin::default(),
+        // The successor's key frames are those of the grid; its audio frames begin where the others' do.
+        Role::Successor => Begin { video: None, audio: cut.audio.map(|at| (at - base).0) },
+        Role::Replacement | Role::Standby => {
+            Begin { video: cut.video.map(|at| (at - base).0), audio: cut.audio.map(|at| (at - base).0) }
+        }
+    };
+    let container = match rendition.video.as_ref().map(|video| video.codec) {
+        Some(VideoCodec::Av1) => Container::FragmentedMp4,
+        _ => Container::MpegTs,
+    };
+    let source = SourceTracks {
+        video: rendition.video.is_some(),
+        audio: rendition.audio.is_some(),
+        frame: frame.map(|frame| frame.0),
+    };
+    Encode { rendition, container, source, begin }
+}
+
+/// Who may do it.
+pub(super) struct Terms<'a> {
+    pub(super) stream: StreamId,
+    pub(super) options: &'a StreamOptions,
+    pub(super) profile: &'a str,
+    pub(super) avoid: Vec<WorkerId>,
+    pub(super) preempts: bool,
+}
+
+pub(super) fn encode_order(attempt: AttemptId, encode: Encode, terms: Terms<'_>) -> LiveOrder {
+    let requirement = requirement(encode.rendition.need(), encode.rendition.hardware, &terms);
+    LiveOrder {
+        stream: terms.stream,
+        attempt,
+        requirement,
+        work: Work::Encode(Box::new(encode)),
+        reads: true,
+        preempts: terms.preempts,
+    }
+}
+
+/// The source itself through a worker; `None`: it needs none.
+pub(super) fn ingest_order(attempt: AttemptId, source: &SourceSpec, terms: Terms<'_>) -> Option<LiveOrder> {
+    let (ingest, need) = match source {
+        SourceSpec::Pull(_) | SourceSpec::Push => return None,
+        SourceSpec::Ingest(url) => {
+            let protocol = url.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+            let need = Need { protocols: vec![protocol], ..Need::default() };
+            (Ingest { url: url.clone(), file: false }, need)
+        }
+        SourceSpec::File(path) => {
+            let need = Need { shared_path: Some(path.clone()), ..Need::default() };
+            (Ingest { url: path.clone(), file: true }, need)
+        }
+    };
+    let requirement = requirement(need, HardwarePolicy::Never, &terms);
+    Some(LiveOrder {
+        stream: terms.stream,
+        attempt,
+        requirement,
+        work: Work::Ingest(ingest),
+        reads: false,
+        preempts: terms.preempts,
+    })
+}
+
+/// A picture in the size and rate of the source that it stands in for.
+pub(super) fn slate_order(
+    attempt: AttemptId,
+    text: &str,
+    generation: Option<&Generation>,
+    terms: Terms<'_>,
+) -> LiveOrder {
+    let known = generation.into_iter().flat_map(|generation| generation.parameters.iter().flatten());
+    let video = known.filter_map(|parameters| match parameters {
+        Parameters::Video(video) => Some(video),
+        Parameters::Audio(_) => None,
+    });
+    let (mut width, mut height, rate) = SLATE;
+    let mut frame_rate = (rate, 1);
+    if let Some(video) = video.last() {
+        (width, height) = (video.width & !1, video.height & !1);
+        if let Some(ticks) =
+            video.frame.and_then(|frame| u32::try_from(frame.0).ok()).filter(|ticks| *ticks > 0)
+        {
+            frame_rate = (90_000, ticks);
+        }
+    }
+    let any_of = [["libx264"], ["aac"]].map(|names| names.map(str::to_owned).to_vec()).to_vec();
+    let need = Need { any_of, ..Need::default() };
+    let requirement = requirement(need, HardwarePolicy::Never, &terms);
+    LiveOrder {
+        stream: terms.stream,
+        attempt,
+        requirement,
+        work: Work::Slate(Slate { width, height, frame_rate, text: text.to_owned() }),
+        reads: false,
+        preempts: terms.preempts,
+    }
+}
+
+fn requirement(need: Need, policy: HardwarePolicy, terms: &Terms<'_>) -> Requirement {
+    Requirement {
+        need,
+        policy,
+        labels: terms.options.labels.clone(),
+        preset: terms.profile.to_owned(),
+        class: Class::Live,
+        avoid: terms.avoid.iter().copied().collect::<BTreeSet<_>>(),
+    }
+}
+
+/// Of the source's picture.
+pub(super) fn height(generation: &Generation) -> Option<u32> {
+    generation.parameters.iter().flatten().find_map(|parameters| match parameters {
+        Parameters::Video(video) => Some(video.height),
+        Parameters::Audio(_) => None,
+    })
+}
+
+/// Whether everything of the source is among the codecs that a viewer names.
+pub(super) fn is_played_by(generation: &Generation, accepted: &[String]) -> bool {
+    let mut played =
+        generation.program.tracks.iter().filter(|track| track.codec.kind() != Kind::Other).peekable();
+    played.peek().is_some()
+        && played.all(|track| accepted.iter().any(|name| name.eq_ignore_ascii_case(&track.codec.to_string())))
+}
