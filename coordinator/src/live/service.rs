@@ -230,3 +230,7 @@ impl PushInput {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

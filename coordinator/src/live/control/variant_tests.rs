@@ -41,13 +41,13 @@ impl Bench {
     }
 
     fn act(&mut self, happens: impl FnOnce(&mut Variant, Duration) -> Vec<Effect>) {
-        for effect in happens(&mut self.variant, self.now) {
+        let mut effects: VecDeque<Effect> = happens(&mut self.variant, self.now).into();
+        while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Place(order) => self.orders.push(order),
                 Effect::End(attempt, _) => self.ended.push(attempt),
                 Effect::GiveUp(attempt, reason) => {
-                    let now = self.now;
-                    self.act(|variant, _| variant.broken(attempt, &reason, None, None, now));
+                    effects.extend(self.variant.broken(attempt, &reason, None, None, self.now));
                 }
                 last => assert_eq!(self.over.replace(last), None, "it ends once"),
             }
