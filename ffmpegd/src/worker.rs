@@ -30,7 +30,7 @@ use crate::{
     fetch::Proxy,
     options::Config,
     probe::{self, GpuMonitor, MachineMonitor},
-    run::{self, Assignment, Ending, Live, Slot, Space, Spawner, Tools, Unusable},
+    run::{self, Assignment, Ending, Slot, Space, Spawner, Tools, Unusable, Vitals, Work},
     session::{
         Connection, Dial, Doubt, Effect, Event, Link, LinkEvent, State, Terms, Why, attempt_progress, message,
     },
@@ -168,6 +168,10 @@ impl Worker {
             what: "the client for uploads",
             source: io::Error::other(error),
         })?;
+        let live_http = run::live_client().map_err(|error| Error::Start {
+            what: "the client for live streams",
+            source: io::Error::other(error),
+        })?;
         let (connection, connected) = watch::channel(None);
         let (probed, capabilities) = watch::channel(Arc::clone(&self.capabilities));
         let scratch = self.config.scratch();
@@ -186,6 +190,7 @@ impl Worker {
             spawner: Spawner::start().map_err(started("the thread that starts ffmpeg"))?,
             proxy,
             http,
+            live_http,
             connection: connected,
         });
         let load = watch_load(&self.config, &self.capabilities, space, &tasks, services.clone()).await;
@@ -292,7 +297,7 @@ struct Floor<'a> {
 struct Running {
     /// It encodes on a device.
     gpu: bool,
-    live: Arc<Live>,
+    vitals: Arc<Vitals>,
     stop: CancellationToken,
 }
 
@@ -499,19 +504,35 @@ impl Floor<'_> {
         let encoder = assignment.encoder.as_ref().map_or("", |encoder| encoder.name.as_str());
         let (input, preset) = (&assignment.input, &assignment.preset);
         span.in_scope(|| tracing::info!(input, preset, encoder, gpu, "attempt begins"));
-        let live = Arc::new(Live::default());
+        let vitals = Arc::new(Vitals::default());
         let stop = CancellationToken::new();
-        self.running.insert(id, Running { gpu, live: Arc::clone(&live), stop: stop.clone() });
-        let claim = self.tools.space.claim(id);
+        self.running.insert(id, Running { gpu, vitals: Arc::clone(&vitals), stop: stop.clone() });
         let (tools, started) = (Arc::clone(&self.tools), self.started.clone());
-        let attempt = async move {
-            let ending = match claim {
-                Ok(claim) => run::attempt(&tools, assignment, claim, &live, started, stop).await,
-                Err(shortage) => run::no_room(&format!("reading {}", assignment.input), shortage).into(),
-            };
-            (id, ending, live.log_tail())
+        match assignment.work.clone() {
+            // It leaves nothing on the disk.
+            Work::Live(task) => self.endings.spawn(
+                async move {
+                    let ending = run::live_attempt(&tools, &assignment, &task, &vitals, started, stop).await;
+                    (id, ending, vitals.log_tail())
+                }
+                .instrument(span),
+            ),
+            Work::Batch(batch) => {
+                let claim = self.tools.space.claim(id);
+                let attempt = async move {
+                    let ending = match claim {
+                        Ok(claim) => {
+                            run::attempt(&tools, &assignment, &batch, claim, &vitals, started, stop).await
+                        }
+                        Err(shortage) => {
+                            run::no_room(&format!("reading {}", assignment.input), shortage).into()
+                        }
+                    };
+                    (id, ending, vitals.log_tail())
+                };
+                self.endings.spawn(attempt.instrument(span))
+            }
         };
-        self.endings.spawn(attempt.instrument(span));
     }
 
     fn stop(&self, attempt: AttemptId, why: &Why) {
@@ -531,8 +552,8 @@ impl Floor<'_> {
         let (mut load, gpus) = self.load.borrow().clone();
         load.scratch_available_bytes = Some(self.tools.space.available());
         let running = self.state.heartbeat(now).into_iter().filter_map(|id| {
-            let live = &self.running.get(&id)?.live;
-            Some(attempt_progress(id, live.progress(), live.take_log()))
+            let vitals = &self.running.get(&id)?.vitals;
+            Some(attempt_progress(id, vitals.progress(), vitals.take_log()))
         });
         let reported = self.state.reported().into_iter();
         let attempts =

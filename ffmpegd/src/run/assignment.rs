@@ -7,6 +7,7 @@ use common::{
     failure::{Failure, FailureKind},
     ffmpeg::EncoderChoice,
     id::{AttemptId, Epoch, JobId},
+    live,
     media::EncoderFamily,
     proto,
     spec::Spec,
@@ -31,17 +32,40 @@ pub(crate) enum Location {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Assignment {
+    /// The job, or the live stream.
     pub(crate) job: JobId,
     pub(crate) attempt: AttemptId,
+    /// The preset, or the live stream's profile.
     pub(crate) preset: String,
-    pub(crate) spec: Spec,
     pub(crate) encoder: Option<EncoderChoice>,
-    pub(crate) location: Location,
     /// The name that the user knows the input by.
     pub(crate) input: String,
+    pub(crate) work: Work,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Work {
+    Batch(Box<Batch>),
+    Live(Box<LiveTask>),
+}
+
+/// A file into files.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Batch {
+    pub(crate) spec: Spec,
+    pub(crate) location: Location,
     pub(crate) stall: Option<Duration>,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) on_damaged_input: OnDamagedInput,
+}
+
+/// A part of a live stream, for as long as it lasts.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LiveTask {
+    pub(crate) work: live::Work,
+    /// Absolute, or a path on the worker port. `None`: nothing comes in.
+    pub(crate) input_url: Option<String>,
+    pub(crate) output_url: String,
 }
 
 /// Why an assignment cannot be taken.
@@ -66,6 +90,10 @@ impl Assignment {
             _ => Slot::Cpu,
         }
     }
+
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.work, Work::Live(_))
+    }
 }
 
 impl TryFrom<proto::Assign> for Assignment {
@@ -73,7 +101,6 @@ impl TryFrom<proto::Assign> for Assignment {
 
     fn try_from(assign: proto::Assign) -> Result<Self, Unusable> {
         let attempt = attempt_id(&assign.task_id, assign.epoch).map_err(Unusable::Nameless)?;
-        let on_damaged_input = assign.on_damaged_input().into();
         let wrong = |what: String| {
             let message = format!(
                 "the assignment cannot be understood: {what}; coordinator and worker may be of different versions"
@@ -81,12 +108,11 @@ impl TryFrom<proto::Assign> for Assignment {
             Unusable::Attempt(attempt, Failure::new(FailureKind::InvalidSpec, message))
         };
         let job = assign.job_id.parse().map_err(|error: common::id::Error| wrong(error.to_string()))?;
-        let spec =
-            serde_json::from_str(&assign.spec_json).map_err(|error| wrong(format!("spec: {error}")))?;
-        let input = assign.input.ok_or_else(|| wrong("it has no input".to_owned()))?;
-        let location = match input.location.ok_or_else(|| wrong("its input has no location".to_owned()))? {
-            proto::input::Location::Url(url) => Location::Url(url),
-            proto::input::Location::Path(path) => Location::Path(path),
+        let (work, input) = if assign.live_json.is_empty() {
+            let name = assign.input.as_ref().map(|input| input.name.clone()).unwrap_or_default();
+            (Work::Batch(Box::new(batch(&assign).map_err(wrong)?)), name)
+        } else {
+            (Work::Live(Box::new(live_task(&assign).map_err(wrong)?)), "the live source".to_owned())
         };
         let encoder = (!assign.encoder.is_empty()).then(|| EncoderChoice {
             family: EncoderFamily::of_encoder(&assign.encoder),
@@ -94,19 +120,42 @@ impl TryFrom<proto::Assign> for Assignment {
             device: assign.device.map(|device| device.path),
             nvenc_preset: None,
         });
-        let limit = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
-        Ok(Self {
-            job,
-            attempt,
-            preset: assign.preset,
-            spec,
-            encoder,
-            location,
-            input: if input.name.is_empty() { "the input".to_owned() } else { input.name },
-            stall: limit(assign.stall_timeout_ms.into()),
-            time_limit: limit(assign.time_limit_ms),
-            on_damaged_input,
-        })
+        let input = if input.is_empty() { "the input".to_owned() } else { input };
+        Ok(Self { job, attempt, preset: assign.preset, encoder, input, work })
+    }
+}
+
+fn batch(assign: &proto::Assign) -> Result<Batch, String> {
+    let spec = serde_json::from_str(&assign.spec_json).map_err(|error| format!("spec: {error}"))?;
+    let input = assign.input.as_ref().ok_or("it has no input")?;
+    let location = match input.location.as_ref().ok_or("its input has no location")? {
+        proto::input::Location::Url(url) => Location::Url(url.clone()),
+        proto::input::Location::Path(path) => Location::Path(path.clone()),
+    };
+    let limit = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
+    Ok(Batch {
+        spec,
+        location,
+        stall: limit(assign.stall_timeout_ms.into()),
+        time_limit: limit(assign.time_limit_ms),
+        on_damaged_input: assign.on_damaged_input().into(),
+    })
+}
+
+fn live_task(assign: &proto::Assign) -> Result<LiveTask, String> {
+    let work = serde_json::from_str(&assign.live_json).map_err(|error| format!("live work: {error}"))?;
+    let input_url = Some(assign.live_input_url.clone()).filter(|url| !url.is_empty());
+    if assign.live_output_url.is_empty() {
+        return Err("its result has nowhere to go".to_owned());
+    }
+    match (&work, &input_url) {
+        (live::Work::Encode(_), None) => Err("there is nothing to encode: it names no source".to_owned()),
+        (live::Work::Ingest(_) | live::Work::Slate(_), Some(_)) => {
+            Err("it names a source for work that reads none".to_owned())
+        }
+        (live::Work::Encode(_), Some(_)) | (live::Work::Ingest(_) | live::Work::Slate(_), None) => {
+            Ok(LiveTask { work, input_url, output_url: assign.live_output_url.clone() })
+        }
     }
 }
 
@@ -135,7 +184,8 @@ mod tests {
     #[test]
     fn a_whole_assignment_is_understood() {
         let assignment = Assignment::try_from(assign()).unwrap();
-        assert_eq!((assignment.slot(), assignment.stall, assignment.time_limit), (Slot::Gpu, None, None));
+        let Work::Batch(batch) = &assignment.work else { panic!("it is live") };
+        assert_eq!((assignment.slot(), batch.stall, batch.time_limit), (Slot::Gpu, None, None));
         assert_eq!(assignment.encoder.unwrap().device.as_deref(), Some("1"));
         let software = proto::Assign { encoder: "libx264".to_owned(), device: None, ..assign() };
         assert_eq!(Assignment::try_from(software).unwrap().slot(), Slot::Cpu);
@@ -153,5 +203,32 @@ mod tests {
         }
         let nameless = proto::Assign { task_id: "x".to_owned(), ..assign() };
         assert!(matches!(Assignment::try_from(nameless), Err(Unusable::Nameless(_))));
+    }
+
+    fn slate() -> proto::Assign {
+        let live_json =
+            r#"{"work":"slate","width":640,"height":360,"frame_rate":[25,1],"text":"Soon"}"#.to_owned();
+        let live_output_url = "/live/output".to_owned();
+        proto::Assign { live_json, live_output_url, spec_json: String::new(), input: None, ..assign() }
+    }
+
+    #[test]
+    fn live_work_is_told_from_batch() {
+        let assignment = Assignment::try_from(slate()).unwrap();
+        assert!(assignment.is_live());
+        assert!(!Assignment::try_from(assign()).unwrap().is_live());
+    }
+
+    #[test]
+    fn live_work_that_is_odd_fails_the_attempt() {
+        for odd in [
+            proto::Assign { live_json: "{".to_owned(), ..slate() },
+            proto::Assign { live_json: r#"{"work":"dance"}"#.to_owned(), ..slate() },
+            proto::Assign { live_json: r#"{"work":"encode"}"#.to_owned(), ..slate() },
+            proto::Assign { live_input_url: "/live/input".to_owned(), ..slate() },
+            proto::Assign { live_output_url: String::new(), ..slate() },
+        ] {
+            assert!(matches!(Assignment::try_from(odd), Err(Unusable::Attempt(_, _))));
+        }
     }
 }

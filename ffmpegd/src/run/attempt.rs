@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Assignment, Ending, Live, Location, Tools,
+    Assignment, Batch, Ending, Location, Tools, Vitals,
     check::{Check, MAX_ANSWER, Objection},
     classify::{Evidence, SourceSeen, Verdict, after_check, after_probe, after_success, classify, no_room},
     damage::{self, Complaints},
@@ -36,45 +36,48 @@ use crate::fetch::{self, Mount, Observed, Origin};
 /// is left and its scratch folder is gone.
 pub(crate) async fn attempt(
     tools: &Tools,
-    assignment: Assignment,
+    assignment: &Assignment,
+    batch: &Batch,
     claim: Claim,
-    live: &Live,
+    vitals: &Vitals,
     started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
     stop: CancellationToken,
 ) -> Ending {
-    let input = assignment.input.clone();
-    let run = AssertUnwindSafe(run(tools, assignment, claim, live, started, stop)).catch_unwind();
+    let run = AssertUnwindSafe(run(tools, assignment, batch, claim, vitals, started, stop)).catch_unwind();
     run.await.unwrap_or_else(|_| {
-        let message = format!("transcoding {input}: the worker made a mistake (a panic; see its log)");
+        let message =
+            format!("transcoding {}: the worker made a mistake (a panic; see its log)", assignment.input);
         Failure::new(FailureKind::Crashed, message).into()
     })
 }
 
 async fn run(
     tools: &Tools,
-    assignment: Assignment,
+    assignment: &Assignment,
+    batch: &Batch,
     claim: Claim,
-    live: &Live,
+    vitals: &Vitals,
     started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
     stop: CancellationToken,
 ) -> Ending {
-    live.phase("probing");
+    vitals.phase("probing");
     // Side by side: an encode waits for both.
     let (scratch, opened) = tokio::join!(
         Scratch::create(&tools.scratch, assignment.attempt),
-        stop.run_until_cancelled(open(tools, &assignment))
+        stop.run_until_cancelled(open(tools, assignment, batch))
     );
     let scratch = match scratch {
         Ok(scratch) => scratch,
-        Err(error) => return no_scratch(tools, &assignment, &error).into(),
+        Err(error) => return no_scratch(tools, assignment, &error).into(),
     };
     // What is claimed is in use until the files are gone.
     let claim = Arc::new(claim);
     let growth = Growth { claim: Arc::clone(&claim), folder: scratch.folder().to_owned() };
     let course = Course {
         tools,
-        assignment: &assignment,
-        live,
+        assignment,
+        batch,
+        vitals,
         stop,
         scratch: &scratch,
         growth,
@@ -117,11 +120,11 @@ enum Opened {
     Path { path: PathBuf, head: Vec<u8> },
 }
 
-async fn open(tools: &Tools, assignment: &Assignment) -> Result<Opened, Failure> {
+async fn open(tools: &Tools, assignment: &Assignment, batch: &Batch) -> Result<Opened, Failure> {
     let invalid = |reason: String| {
         Failure::new(FailureKind::InvalidInput, format!("cannot read {}: {reason}", assignment.input))
     };
-    match &assignment.location {
+    match &batch.location {
         Location::Path(path) => {
             let file = fetch::open_below(&tools.shared_roots, path.as_ref()).await?;
             Ok(Opened::Path { path: file.path, head: file.head })
@@ -143,7 +146,8 @@ async fn open(tools: &Tools, assignment: &Assignment) -> Result<Opened, Failure>
 struct Course<'a> {
     tools: &'a Tools,
     assignment: &'a Assignment,
-    live: &'a Live,
+    batch: &'a Batch,
+    vitals: &'a Vitals,
     stop: CancellationToken,
     scratch: &'a Scratch,
     growth: Growth,
@@ -160,14 +164,14 @@ impl Course<'_> {
     ) -> Result<Ending, Ending> {
         let bounds = self.bounds(opened);
         let url = opened.url();
-        self.live.rename(&url, &self.assignment.input);
-        self.live.rename(&format!("{}/", self.scratch.out().display()), "");
+        self.vitals.rename(&url, &self.assignment.input);
+        self.vitals.rename(&format!("{}/", self.scratch.out().display()), "");
 
         let info = self.probe(opened, &url, &bounds).await?;
         let lowered = Arc::new(self.lower(&info, &url)?);
         self.reserve(&info).await?;
 
-        self.live.phase("encoding");
+        self.vitals.phase("encoding");
         let program = self.program(&self.tools.ffmpeg, lowered.argv.clone());
         failpoint::hit("encode.before");
         let process = self.spawn(&program).await?;
@@ -176,7 +180,7 @@ impl Course<'_> {
         let (encoded, complaints) = self.encode(process, &lowered, opened, &bounds).await?;
         failpoint::hit("encode.after");
 
-        self.live.phase("checking");
+        self.vitals.phase("checking");
         let check = Check {
             tools: self.tools,
             lowered: &lowered,
@@ -191,7 +195,7 @@ impl Course<'_> {
         let mut warnings = lowered.warnings.clone();
         warnings.extend(damage.iter().flat_map(|damage| damage::words(damage, &complaints)));
 
-        self.live.phase("uploading");
+        self.vitals.phase("uploading");
         let out = self.scratch.out();
         let outputs = self.until_stopped(upload::list(&out)).await?.map_err(|error| {
             Failure::new(FailureKind::OutputWrong, format!("cannot read the results: {error}"))
@@ -199,7 +203,7 @@ impl Course<'_> {
         let outputs = outputs.map_err(Ending::from)?;
         let uploading = upload::upload(self.tools, self.assignment.attempt, &out, &outputs);
         self.until_stopped(uploading).await??;
-        Ok(Ending::Succeeded { outputs, warnings, progress: Box::new(self.live.progress()), damage })
+        Ok(Ending::Succeeded { outputs, warnings, progress: Box::new(self.vitals.progress()), damage })
     }
 
     async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Ending> {
@@ -208,7 +212,7 @@ impl Course<'_> {
 
     /// What the results will take, as far as one can tell now.
     async fn reserve(&self, info: &MediaInfo) -> Result<(), Ending> {
-        let bytes = estimate(&self.assignment.spec, info);
+        let bytes = estimate(&self.batch.spec, info);
         let raised = self.growth.claim.raise(bytes).await;
         raised.map_err(|shortage| {
             Ending::Failed(no_room(&format!("encoding {}", self.assignment.input), shortage))
@@ -218,8 +222,8 @@ impl Course<'_> {
     fn bounds(&self, opened: &Opened) -> Bounds {
         Bounds {
             stop: self.stop.clone(),
-            stall: self.assignment.stall,
-            deadline: self.assignment.time_limit.and_then(|limit| self.begun.checked_add(limit)),
+            stall: self.batch.stall,
+            deadline: self.batch.time_limit.and_then(|limit| self.begun.checked_add(limit)),
             source: match opened {
                 Opened::Mount(mount) => Some(Arc::clone(&mount.source)),
                 Opened::Path { .. } => None,
@@ -231,7 +235,7 @@ impl Course<'_> {
     async fn probe(&self, opened: &Opened, url: &str, bounds: &Bounds) -> Result<MediaInfo, Ending> {
         let process = self.spawn(&self.program(&self.tools.ffprobe, ffprobe_args(url))).await?;
         let mut answer = Keep { bytes: Vec::new(), limit: MAX_ANSWER };
-        let end = supervise(process, &mut answer, &self.live.log, bounds).await;
+        let end = supervise(process, &mut answer, &self.vitals.log, bounds).await;
         let exit = self.exited(end, "reading", "ffprobe", opened)?;
         let doubt = self.with_evidence("reading", "ffprobe", exit, opened, |evidence| match exit {
             Exit::Code(0) => after_probe(evidence).map(Verdict::from),
@@ -256,7 +260,7 @@ impl Course<'_> {
             self.assignment.encoder.as_ref().map(|encoder| EncoderChoice { nvenc_preset, ..encoder.clone() });
         let capabilities = Arc::clone(&self.tools.capabilities.borrow());
         let context = Context {
-            spec: &self.assignment.spec,
+            spec: &self.batch.spec,
             input: info,
             input_url: url,
             stem: &safe_stem(&self.assignment.input),
@@ -290,14 +294,14 @@ impl Course<'_> {
         bounds: &Bounds,
     ) -> Result<(Encoded, Complaints), Ending> {
         let mut reports = Reports {
-            live: self.live,
+            vitals: self.vitals,
             lines: super::lines::Lines::default(),
             parser: Parser::new(lowered.duration),
             last: (0, 0),
         };
-        self.live.start_tally();
-        let end = supervise(process, &mut reports, &self.live.log, bounds).await;
-        let complaints = self.live.take_tally().complaints();
+        self.vitals.start_tally();
+        let end = supervise(process, &mut reports, &self.vitals.log, bounds).await;
+        let complaints = self.vitals.take_tally().complaints();
         let exit = self.exited(end, "encoding", "ffmpeg", opened)?;
         let failed = self.with_evidence("encoding", "ffmpeg", exit, opened, |evidence| match exit {
             Exit::Code(0) => after_success(evidence).map(Verdict::from),
@@ -328,7 +332,7 @@ impl Course<'_> {
             return Err(failure.into());
         }
         let damage = damage::damage(check.complaints, check.input, survey.as_ref());
-        match (damage, self.assignment.on_damaged_input) {
+        match (damage, self.batch.on_damaged_input) {
             (Some(damage), OnDamagedInput::Fail) => {
                 let words = damage::words(&damage, check.complaints).join("; ");
                 let message = format!(
@@ -356,14 +360,14 @@ impl Course<'_> {
                 Failure::new(FailureKind::Stalled, message)
             }
             End::OutOfTime => {
-                let limit = self.assignment.time_limit.unwrap_or_default().as_secs();
+                let limit = self.batch.time_limit.unwrap_or_default().as_secs();
                 let message = format!(
                     "{doing} {input}: the job's time limit of {limit} s ran out; raise it or ask for less"
                 );
                 Failure::new(FailureKind::TimeLimit, message)
             }
             End::NoRoom(shortage) => {
-                let shortage = shortage.at(self.live.progress().fraction);
+                let shortage = shortage.at(self.vitals.progress().fraction);
                 return Err(Ending::Failed(no_room(&format!("{doing} {input}"), shortage)));
             }
             End::Lost(error) => {
@@ -381,7 +385,7 @@ impl Course<'_> {
         opened: &Opened,
         judge: impl FnOnce(&Evidence<'_>) -> T,
     ) -> T {
-        let stderr = self.live.log_tail();
+        let stderr = self.vitals.log_tail();
         let seen: Option<(Observed, &Mount)> = match opened {
             Opened::Mount(mount) => Some((mount.source.observed(), mount)),
             Opened::Path { .. } => None,
@@ -412,7 +416,13 @@ impl Course<'_> {
     }
 
     fn program(&self, path: &std::path::Path, args: Vec<std::ffi::OsString>) -> Program {
-        Program { path: path.to_owned(), args, folder: self.scratch.folder().to_owned() }
+        Program {
+            path: path.to_owned(),
+            args,
+            folder: self.scratch.folder().to_owned(),
+            stdin: false,
+            network: false,
+        }
     }
 
     async fn spawn(&self, program: &Program) -> Result<Process, Ending> {
@@ -474,7 +484,7 @@ impl Opened {
 
 /// `ffmpeg -progress` on stdout.
 struct Reports<'a> {
-    live: &'a Live,
+    vitals: &'a Vitals,
     lines: super::lines::Lines,
     parser: Parser,
     last: (u64, u64),
@@ -482,11 +492,11 @@ struct Reports<'a> {
 
 impl Stdout for Reports<'_> {
     fn take(&mut self, bytes: &[u8]) {
-        let Self { live, lines, parser, last } = self;
+        let Self { vitals, lines, parser, last } = self;
         lines.push(bytes, |line| {
             if let Some(progress) = parser.line(line) {
                 *last = (progress.out_time_us, progress.frames);
-                live.report(progress);
+                vitals.report(progress);
             }
         });
     }

@@ -162,7 +162,8 @@ impl Check<'_> {
         what: &str,
     ) -> Result<(Exit, Vec<String>), Objection> {
         let path = &self.tools.ffprobe;
-        let program = Program { path: path.clone(), args, folder: self.out.to_owned() };
+        let program =
+            Program { path: path.clone(), args, folder: self.out.to_owned(), stdin: false, network: false };
         let ended = |kind, message| objection(Failure::new(kind, message));
         let process = self.tools.spawner.spawn(&program).await.map_err(|error| {
             ended(FailureKind::Crashed, format!("cannot start {}: {error}", path.display()))

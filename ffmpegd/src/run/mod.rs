@@ -20,6 +20,7 @@ mod spawn;
 mod supervise;
 mod survivor;
 mod upload;
+mod vitals;
 mod watchdog;
 
 use std::{path::PathBuf, sync::Arc};
@@ -33,13 +34,14 @@ use reqwest::Client;
 use tokio::sync::watch;
 
 pub(crate) use self::{
-    assignment::{Assignment, Location, Slot, Unusable, attempt_id},
+    assignment::{Assignment, Batch, LiveTask, Location, Slot, Unusable, Work, attempt_id},
     attempt::attempt,
     classify::{Verdict, no_room},
-    live::Live,
+    live::{attempt as live_attempt, client as live_client},
     scratch::{MINIMUM as SCRATCH_MINIMUM, Space, prepare as prepare_scratch},
     spawn::Spawner,
     upload::client as upload_client,
+    vitals::Vitals,
 };
 use crate::{fetch::Proxy, options::Address, session::Connection};
 
@@ -62,6 +64,8 @@ pub(crate) struct Tools {
     pub(crate) proxy: Proxy,
     /// For uploads.
     pub(crate) http: Client,
+    /// For the bytes of live work.
+    pub(crate) live_http: Client,
     /// The open session, if there is one.
     pub(crate) connection: watch::Receiver<Option<Connection>>,
 }

@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    process::{Child, ChildStderr, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     runtime::Handle,
     sync::oneshot,
 };
@@ -49,6 +49,10 @@ pub(crate) struct Program {
     pub(crate) args: Vec<OsString>,
     /// Working, home and temporary folder.
     pub(crate) folder: PathBuf,
+    /// Something is written to its stdin, see [`Process::take_input`].
+    pub(crate) stdin: bool,
+    /// It may go to other machines.
+    pub(crate) network: bool,
 }
 
 /// Spawns from its own thread, until the last clone is dropped.
@@ -89,13 +93,13 @@ impl Spawner {
         Ok(Self(requests))
     }
 
-    /// Starts a program with stdin from nowhere, and stdout and stderr to be read.
+    /// Starts a program, with stdout and stderr to be read.
     pub(crate) async fn spawn(&self, program: &Program) -> io::Result<Process> {
         let mut command = Command::new(&program.path);
         command
             .args(&program.args)
             .current_dir(&program.folder)
-            .stdin(Stdio::null())
+            .stdin(if program.stdin { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -105,11 +109,12 @@ impl Spawner {
             .envs(crate::probe::FFMPEG_ENV.iter().copied())
             .env("HOME", &program.folder)
             .env("TMPDIR", &program.folder)
-            .env("LC_ALL", "C.UTF-8")
+            .env("LC_ALL", "C.UTF-8");
+        if !program.network {
             // ffmpeg goes through a proxy for whatever is not this machine, and there is none at that address: a playlist
             // that names another server leads nowhere.
-            .env("http_proxy", "http://127.0.0.1:9")
-            .env("no_proxy", "127.0.0.1");
+            command.env("http_proxy", "http://127.0.0.1:9").env("no_proxy", "127.0.0.1");
+        }
         death_signal::die_with_parent(&mut command);
         let gone = || io::Error::other("the thread that starts processes has ended");
         let (reply, answer) = oneshot::channel();
@@ -130,6 +135,11 @@ impl Process {
     /// Each can be taken once.
     pub(crate) fn take_output(&mut self) -> Option<(ChildStdout, ChildStderr)> {
         self.child.stdout.take().zip(self.child.stderr.take())
+    }
+
+    /// Can be taken once, where there is one.
+    pub(crate) fn take_input(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// For `/proc`.
@@ -195,6 +205,8 @@ mod tests {
             path: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             folder: std::env::temp_dir(),
+            stdin: false,
+            network: false,
         }
     }
 
@@ -251,7 +263,13 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_an_error() {
         let spawner = Spawner::start().unwrap();
-        let program = Program { path: "/no/such/program".into(), args: Vec::new(), folder: "/".into() };
+        let program = Program {
+            path: "/no/such/program".into(),
+            args: Vec::new(),
+            folder: "/".into(),
+            stdin: false,
+            network: false,
+        };
         assert_eq!(spawner.spawn(&program).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -186,6 +186,8 @@ mod tests {
             path: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             folder: std::env::temp_dir(),
+            stdin: false,
+            network: false,
         };
         let spawner = Spawner::start().unwrap();
         let process = spawner.spawn(&program).await.unwrap();

@@ -44,6 +44,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct Attempt {
     slot: Slot,
+    /// Its bytes go through the coordinator all the time: it does not outlive the session.
+    live: bool,
     /// The coordinator renewed the lease at this time or later: when what it answered was sent.
     renewed: Instant,
     /// When the heartbeats were sent that named the attempt and have no answer yet, the oldest first.
@@ -134,6 +136,7 @@ impl State {
             Event::Disconnected => {
                 self.connected = false;
                 self.idle = false;
+                self.give_up_live(&mut effects);
             }
             Event::Assigned(assignment, sent) => self.assigned(assignment, sent, now, &mut effects),
             Event::Unusable(attempt, failure) => {
@@ -211,6 +214,15 @@ impl State {
         }
     }
 
+    /// The coordinator has moved live work elsewhere the moment it lost this worker.
+    fn give_up_live(&mut self, effects: &mut Vec<Effect>) {
+        let live: Vec<AttemptId> =
+            self.attempts.iter().filter(|(_, attempt)| attempt.live).map(|(id, _)| *id).collect();
+        for id in live {
+            self.stop(id, Why::Lost, effects);
+        }
+    }
+
     fn assigned(
         &mut self,
         assignment: Box<Assignment>,
@@ -238,7 +250,7 @@ impl State {
             self.refuse(id, slot, Failure::new(FailureKind::HandedBack, message), now, effects);
             return;
         }
-        self.attempts.insert(id, Attempt::new(slot, sent));
+        self.attempts.insert(id, Attempt::new(slot, assignment.is_live(), sent));
         effects.push(Effect::Start(assignment));
     }
 
@@ -284,7 +296,7 @@ impl State {
         if self.attempts.contains_key(&id) {
             return;
         }
-        self.attempts.insert(id, Attempt::new(slot, now));
+        self.attempts.insert(id, Attempt::new(slot, false, now));
         self.ended(id, failure.into(), Vec::new(), effects);
     }
 
@@ -459,8 +471,8 @@ impl State {
 }
 
 impl Attempt {
-    fn new(slot: Slot, renewed: Instant) -> Self {
-        Self { slot, renewed, asked: VecDeque::new(), started: None, stage: Stage::Running }
+    fn new(slot: Slot, live: bool, renewed: Instant) -> Self {
+        Self { slot, live, renewed, asked: VecDeque::new(), started: None, stage: Stage::Running }
     }
 
     /// An answer may be old when it is read: this process was stopped, or the network is slow. The coordinator's lease

@@ -5,7 +5,7 @@ use common::{
 };
 
 use super::*;
-use crate::run::Location;
+use crate::run::{Batch, LiveTask, Location, Work};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -61,18 +61,20 @@ fn assignment(attempt: AttemptId, slot: Slot) -> Assignment {
         job: JobId::new(),
         attempt,
         preset: "h264".to_owned(),
-        spec,
         encoder: Some(common::ffmpeg::EncoderChoice {
             name: name.to_owned(),
             family: EncoderFamily::of_encoder(name),
             device: None,
             nvenc_preset: None,
         }),
-        location: Location::Url("/x".to_owned()),
         input: "x".to_owned(),
-        stall: None,
-        time_limit: None,
-        on_damaged_input: Default::default(),
+        work: Work::Batch(Box::new(Batch {
+            spec,
+            location: Location::Url("/x".to_owned()),
+            stall: None,
+            time_limit: None,
+            on_damaged_input: Default::default(),
+        })),
     }
 }
 
@@ -337,4 +339,52 @@ fn messages_about_unknown_attempts_change_nothing() {
     }
     let failure = Failure::new(FailureKind::InvalidSpec, "odd");
     assert_eq!(told(&bench.apply(Event::Unusable(id, failure))), ["invalid_spec"]);
+}
+
+impl Bench {
+    fn running_live(&mut self) -> AttemptId {
+        let id = AttemptId { task: TaskId::new(), epoch: Epoch(1) };
+        let slate = common::live::Slate { width: 640, height: 360, frame_rate: (25, 1), text: String::new() };
+        let task = LiveTask {
+            work: common::live::Work::Slate(slate),
+            input_url: None,
+            output_url: "/live/output".to_owned(),
+        };
+        let assignment = Assignment { work: Work::Live(Box::new(task)), ..assignment(id, Slot::Cpu) };
+        let effects = self.apply(Event::Assigned(Box::new(assignment), self.now));
+        assert!(matches!(effects.as_slice(), [Effect::Start(_)]), "{effects:?}");
+        id
+    }
+}
+
+#[test]
+fn live_work_ends_with_the_session() {
+    let mut bench = bench();
+    let (live, batch) = (bench.running_live(), bench.running(Slot::Cpu));
+    assert_eq!(bench.apply(Event::Disconnected), [Effect::Stop(live, Why::Lost)]);
+    let told: Vec<_> = bench.state.unacknowledged().into_iter().map(|one| one.task_id).collect();
+    assert_eq!(told, [batch.task.to_string()]);
+    assert_eq!(bench.end(live, Ending::Stopped), [], "nobody wants to hear of it");
+    assert_eq!(bench.state.running(), [batch]);
+}
+
+#[test]
+fn a_live_result_that_nobody_acknowledged_is_not_told_again() {
+    let mut bench = bench();
+    let live = bench.running_live();
+    bench.end(live, success());
+    bench.apply(Event::Disconnected);
+    assert_eq!(bench.state.unacknowledged(), []);
+}
+
+#[test]
+fn live_work_goes_on_while_the_worker_drains() {
+    let mut bench = bench();
+    let live = bench.running_live();
+    let effects = bench.apply(Event::Leave("bye".to_owned()));
+    assert!(effects.iter().all(|effect| matches!(effect, Effect::Send(_))), "{effects:?}");
+    assert_eq!(bench.state.running(), [live]);
+    bench.apply(Event::StopAsked(live, "moved".to_owned()));
+    bench.end(live, Ending::Stopped);
+    assert!(bench.state.is_done());
 }

@@ -8,12 +8,12 @@ use super::{damage::Tally, log::Log};
 
 /// Written by the attempt, read by the heartbeat.
 #[derive(Debug, Default)]
-pub(crate) struct Live {
+pub(crate) struct Vitals {
     pub(super) log: Mutex<Log>,
     progress: Mutex<Progress>,
 }
 
-impl Live {
+impl Vitals {
     pub(crate) fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -25,6 +25,10 @@ impl Live {
 
     pub(crate) fn log_tail(&self) -> Vec<String> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).tail()
+    }
+
+    pub(super) fn log(&self, line: &str) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
     pub(super) fn rename(&self, name: &str, shown: &str) {
