@@ -295,6 +295,26 @@ pub struct FailoverView {
     pub stall_ms: Option<u64>,
 }
 
+/// `POST /v1/streams/{stream}/tokens`: leave to watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// `30m`, `12h`, `7d`.
+    pub expires_in: String,
+    /// `None`: all profiles of the stream.
+    #[serde(default)]
+    pub profile: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    pub token: String,
+    /// Milliseconds since the Unix epoch, by the coordinator's clock.
+    pub expires_at: i64,
+    /// Path and query of what can be watched with it, on the HTTP port.
+    pub url: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{self, Api, EventHub},
+    api::{self, Api, EventHub, live::Viewers},
     fleet::Policy,
     live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
     lock::{self, DataLock},
@@ -77,6 +77,14 @@ pub struct Coordinator {
     _lock: DataLock,
 }
 
+/// What the API offers besides jobs.
+struct Offer {
+    presets: Presets,
+    profiles: Arc<Profiles>,
+    live: Live,
+    viewers: Viewers,
+}
+
 /// What workers reach by signed URLs.
 struct Media {
     live: Live,
@@ -134,7 +142,7 @@ impl Coordinator {
             live_settings(&config),
             queue.clone(),
             live_events.expect("nobody took them before"),
-            profiles,
+            Arc::clone(&profiles),
             streams,
             &this.tracker,
             this.stop.graceful.clone(),
@@ -149,10 +157,12 @@ impl Coordinator {
             lost,
             this.stop.graceful.clone(),
         ));
-        let api = this.serve_api(&config, http.0, queue.clone(), &storage, presets, &shared);
+        let viewers = Viewers::new(&signer, config.live_tokens);
+        let offer = Offer { presets, profiles, live: live.clone(), viewers };
+        let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
         this.tracker.spawn(api::sweep::run(api, config.upload_ttl, this.stop.graceful.clone()));
         if let Some((listener, _)) = grpc {
-            let media = Media { live: live.clone(), storage, shared, signer, uploads };
+            let media = Media { live, storage, shared, signer, uploads };
             this.serve_workers(&config, listener, queue, media);
         }
         if let Some(path) = config.ready_file {
@@ -171,7 +181,7 @@ impl Coordinator {
         listener: TcpListener,
         queue: Handle,
         storage: &Storage,
-        presets: Presets,
+        Offer { presets, profiles, live, viewers }: Offer,
         shared: &SharedRoots,
     ) -> Api {
         if !self.http.ip().is_loopback() {
@@ -190,6 +200,9 @@ impl Coordinator {
             max_upload: config.max_upload_bytes,
             uploads: Arc::new(RwLock::new(())),
             events,
+            live,
+            profiles,
+            viewers,
             stop: self.stop.graceful.clone(),
         };
         let router = api::router(api.clone(), self.http.ip());

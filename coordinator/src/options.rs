@@ -103,6 +103,10 @@ pub struct Options {
     #[arg(long, env = "TVARR_LIVE_BUFFER_BYTES", default_value = "64MiB", value_parser = common::bytes::parse)]
     pub live_buffer_bytes: u64,
 
+    /// Whether viewers of live streams need a token, from POST /v1/streams/STREAM/tokens.
+    #[arg(long, env = "TVARR_LIVE_TOKENS", default_value_t = false, action = ArgAction::Set)]
+    pub live_tokens: bool,
+
     /// Time without any progress after which a worker gives an attempt up.
     #[arg(long, env = "TVARR_STALL_TIMEOUT", default_value = "60s", value_parser = parse_duration)]
     pub stall_timeout: Duration,
@@ -149,6 +153,7 @@ pub struct Config {
     pub live_reserved_slots: u32,
     pub live_buffer: Duration,
     pub live_buffer_bytes: u64,
+    pub live_tokens: bool,
     pub stall_timeout: Duration,
     /// Zero: none.
     pub time_limit: Duration,
@@ -275,6 +280,7 @@ impl Config {
             live_reserved_slots: options.live_reserved_slots,
             live_buffer: options.live_buffer,
             live_buffer_bytes: options.live_buffer_bytes,
+            live_tokens: options.live_tokens,
             stall_timeout: options.stall_timeout,
             time_limit: options.time_limit,
             max_upload_bytes: options.max_upload_bytes,
@@ -307,6 +313,7 @@ impl Config {
             live_reserved_slots: 0,
             live_buffer: Duration::from_secs(30),
             live_buffer_bytes: 64 << 20,
+            live_tokens: false,
             stall_timeout: Duration::from_secs(60),
             time_limit: Duration::ZERO,
             max_upload_bytes: 256 << 30,
@@ -350,7 +357,7 @@ fn number_and_unit(text: &str) -> (&str, &str) {
 }
 
 /// `500ms`, `5s`, `10m`, `24h`, `7d`; a number alone is seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write for example 500ms, 5s, 10m, 24h or 7d");
     let (number, unit) = number_and_unit(text);
     let number: u64 = number.parse().map_err(|_| wrong())?;

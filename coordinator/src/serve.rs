@@ -33,6 +33,31 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// The connection that a request came on; an extension of every request.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    closed: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Connection {
+    /// Drops the connection, whatever it is at, when this says so. It is dropped itself when the connection has ended.
+    pub(crate) fn close_when(&self, over: impl Future<Output = bool> + Send + 'static) {
+        let closed = self.closed.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = closed.cancelled() => {}
+                close = over => {
+                    if close {
+                        closed.cancel();
+                    }
+                }
+            }
+        });
+    }
+}
+
 /// When to stop, and how hard.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop {
@@ -76,6 +101,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: S
         tracing::debug!(%error, "the connection was gone before it was served");
         return;
     }
+    let closed = stop.now.child_token();
+    let this = Connection { closed: closed.clone(), tracker: tracker.clone() };
+    // What waits for its end is told, however that comes.
+    let closing = closed.clone().drop_guard();
     let mut builder = auto::Builder::new(Tracked(tracker));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
@@ -89,22 +118,24 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: S
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(this.clone());
         router.clone().oneshot(request)
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let result = tokio::select! {
         biased;
-        () = stop.now.cancelled() => return,
+        () = closed.cancelled() => return,
         result = connection.as_mut() => result,
         () = stop.graceful.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
-                () = stop.now.cancelled() => return,
+                () = closed.cancelled() => return,
                 result = connection.as_mut() => result,
             }
         }
     };
+    drop(closing);
     if let Err(error) = result {
         tracing::debug!(error = %error, "the connection broke off");
     }

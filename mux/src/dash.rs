@@ -15,8 +15,8 @@ pub struct Manifest {
     pub segment: Ticks,
     /// How far back there is media.
     pub depth: Ticks,
-    /// Where clients learn what time it is here; a URL that answers with an `xs:dateTime`.
-    pub time_url: Option<String>,
+    /// What time it is, for clients whose clock is wrong.
+    pub now: i64,
     /// Oldest first.
     pub periods: Vec<Period>,
     /// No segment follows.
@@ -91,10 +91,8 @@ impl Manifest {
         for period in &self.periods {
             period.write(out)?;
         }
-        if let Some(url) = &self.time_url {
-            let url = Escaped(url);
-            writeln!(out, " <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{url}\"/>")?;
-        }
+        let now = Time(self.now);
+        writeln!(out, " <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"{now}\"/>")?;
         out.push_str("</MPD>\n");
         Ok(())
     }

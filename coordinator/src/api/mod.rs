@@ -5,6 +5,7 @@ mod extract;
 mod guard;
 mod health;
 mod jobs;
+pub(crate) mod live;
 mod outputs;
 mod presets;
 pub(crate) mod problem;
@@ -23,13 +24,14 @@ use axum::{
     middleware,
     routing::{get, post, put},
 };
-use common::preset::Presets;
+use common::{preset::Presets, profile::Profiles};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::events::EventHub;
 use self::guard::Guard;
 use crate::{
+    live::service::Live,
     queue,
     storage::{Storage, shared::SharedRoots},
 };
@@ -45,7 +47,11 @@ pub(crate) struct Api {
     /// Read while a job claims an upload, written while uploads are removed.
     pub(crate) uploads: Arc<RwLock<()>>,
     pub(crate) events: EventHub,
-    /// Ends event streams.
+    pub(crate) live: Live,
+    pub(crate) profiles: Arc<Profiles>,
+    /// Who may watch.
+    pub(crate) viewers: live::Viewers,
+    /// Ends event streams and live streams.
     pub(crate) stop: CancellationToken,
 }
 
@@ -73,6 +79,7 @@ pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
         .route("/v1/workers/{id}/resume", post(workers::resume))
         .route("/v1/presets", get(presets::list))
         .route("/v1/presets/{path}", get(presets::show))
+        .merge(live::routes())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::not_found)
         // For JSON; uploads read their body as a stream, with a limit of their own.

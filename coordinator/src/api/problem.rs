@@ -8,7 +8,7 @@ use axum::{
 use common::api::Problem;
 use hyper::{StatusCode, header, header::HeaderValue};
 
-use crate::{queue, storage};
+use crate::{live::service as live, queue, storage};
 
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,15 @@ pub(crate) enum Error {
     Forbidden {
         problem: String,
         remedy: String,
+    },
+    /// There is nothing that the asker could use.
+    NotAcceptable {
+        problem: String,
+        remedy: String,
+    },
+    /// Without leave to watch.
+    Token {
+        problem: String,
     },
     /// What the request is about was there, and is over.
     Gone {
@@ -80,6 +89,8 @@ impl Error {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::Token { .. } => StatusCode::FORBIDDEN,
             Self::Gone { .. } => StatusCode::GONE,
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -109,6 +120,8 @@ impl Error {
             Self::TooLarge { .. } => ("too-large", "Too large"),
             Self::MediaType { .. } => ("media-type", "Media type not taken"),
             Self::Forbidden { .. } => ("forbidden", "Not allowed from there"),
+            Self::NotAcceptable { .. } => ("not-acceptable", "Not in that format"),
+            Self::Token { .. } => ("token", "No leave to watch"),
             Self::Gone { .. } => ("gone", "Over"),
             Self::StorageFull => ("storage-full", "No space left"),
             Self::Unavailable { .. } => ("unavailable", "Not possible at the moment"),
@@ -118,7 +131,15 @@ impl Error {
             Self::Invalid { field, problem, remedy } => (problem, Some(field), Some(remedy)),
             Self::Malformed { problem, remedy }
             | Self::Forbidden { problem, remedy }
+            | Self::NotAcceptable { problem, remedy }
             | Self::Gone { problem, remedy } => (problem, None, Some(remedy)),
+            Self::Token { problem } => (
+                problem,
+                None,
+                Some(
+                    "get a new one from POST /v1/streams/STREAM/tokens and add ?token= to the URL".to_owned(),
+                ),
+            ),
             Self::NotFound { what } => (what, None, None),
             Self::MethodNotAllowed => (
                 "this resource does not have that method; the Allow header names those it has".to_owned(),
@@ -167,6 +188,29 @@ impl From<queue::Error> for Error {
             queue::Error::Store(_) | queue::Error::NoRoom(_) | queue::Error::ShuttingDown => {
                 Self::Unavailable { problem: text }
             }
+        }
+    }
+}
+
+impl From<live::Error> for Error {
+    fn from(error: live::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            live::Error::NoSuchStream(_) | live::Error::NoSuchProfile { .. } | live::Error::Ladder { .. } => {
+                Self::NotFound { what: text }
+            }
+            live::Error::Invalid(_) => {
+                Self::invalid("", text, "see docs/live.md for what a stream is made of")
+            }
+            live::Error::InvalidField(invalid) => {
+                Self::Invalid { field: invalid.field, problem: invalid.problem, remedy: invalid.remedy }
+            }
+            live::Error::Exists(_) | live::Error::Configured(_) => Self::Conflict { problem: text },
+            live::Error::NoCapacity(_)
+            | live::Error::NoSource(_)
+            | live::Error::Failed(_)
+            | live::Error::Store(_)
+            | live::Error::ShuttingDown => Self::Unavailable { problem: text },
         }
     }
 }

@@ -12,7 +12,7 @@ mod check;
 mod local;
 mod object;
 pub mod path;
-mod range;
+pub(crate) mod range;
 pub mod respond;
 pub mod shared;
 pub mod sign;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What part of a representation a request wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     Whole,
     Part(Range<u64>),
     /// 416.
@@ -14,7 +14,7 @@ pub(super) enum Wanted {
 /// Reads a `Range` header for a representation of `size` bytes. Other units, several ranges and what does not parse are
 /// ignored, as RFC 9110 (14.2) allows.
 #[must_use]
-pub(super) fn wanted(header: Option<&str>, size: u64) -> Wanted {
+pub(crate) fn wanted(header: Option<&str>, size: u64) -> Wanted {
     let Some(range) = header.and_then(|header| header.trim().strip_prefix("bytes=")) else {
         return Wanted::Whole;
     };
@@ -41,7 +41,7 @@ fn part(start: u64, end: u64, size: u64) -> Wanted {
 
 /// Whether an `If-None-Match` header names `etag` (weak comparison, RFC 9110 13.1.2).
 #[must_use]
-pub(super) fn none_match_hits(header: &str, etag: &str) -> bool {
+pub(crate) fn none_match_hits(header: &str, etag: &str) -> bool {
     header.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }
 

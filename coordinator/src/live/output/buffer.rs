@@ -189,11 +189,15 @@ impl Buffer {
         });
         self.next_sequence = Some(sequence + 1);
         let piece = self.shelf.end();
+        let wall = self.settings.clock.wall(boundary.start);
+        let last = self.shelf.segments.back().filter(|_| !boundary.discontinuity);
+        let run = last.map_or((boundary.start, wall), |last| last.run);
         self.shelf.begin(Segment {
             sequence,
             start: boundary.start,
-            wall: self.settings.clock.wall(boundary.start),
+            wall,
             discontinuity: boundary.discontinuity,
+            run,
             discontinuities: self.discontinuities,
             duration: None,
             pieces: piece..piece,

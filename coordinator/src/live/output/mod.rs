@@ -33,7 +33,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mux::{Ticks, codec::Parameters};
+use mux::{Ticks, TrackId, codec::Parameters};
 use tokio::{sync::watch, time::Instant};
 
 use self::{
@@ -42,7 +42,7 @@ use self::{
 };
 use super::{source::Clock, splice::Release};
 
-pub use reader::TsReader;
+pub use reader::{Place, TsReader};
 
 /// How a variant is cut, and how much of it is kept.
 #[derive(Debug, Clone)]
@@ -89,6 +89,8 @@ pub struct SegmentLine {
     /// Milliseconds since the Unix epoch.
     pub program_date_time: i64,
     pub discontinuity: bool,
+    /// Where the first segment since the last discontinuity began, and its time on the wall clock; it may be gone.
+    pub run: (Ticks, i64),
     /// Which of the init segments it needs; [`Format::Fmp4`] only.
     pub init: u32,
     pub parts: Vec<PartLine>,
@@ -281,6 +283,12 @@ impl Output {
     #[must_use]
     pub fn init(&self, number: u32) -> Option<Bytes> {
         self.lock().init(number)
+    }
+
+    /// The tracks of an init segment.
+    #[must_use]
+    pub fn init_tracks(&self, number: u32) -> Option<Vec<(TrackId, Parameters)>> {
+        self.lock().init_tracks(number)
     }
 
     #[must_use]

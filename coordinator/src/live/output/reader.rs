@@ -1,6 +1,9 @@
 //! One viewer of the MPEG-TS.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -10,17 +13,61 @@ use super::{Output, ReadEnd, shelf::Pieces};
 /// A place in the stream. Counted as a viewer until it is dropped.
 #[derive(Debug)]
 pub struct TsReader {
-    output: Arc<Output>,
-    /// Number of the next piece.
-    next: u64,
+    at: Arc<At>,
     wake: watch::Receiver<()>,
-    dropped: bool,
+}
+
+/// Where a reader is, for who watches over it while nobody asks it for more.
+#[derive(Debug, Clone)]
+pub struct Place(Weak<At>);
+
+#[derive(Debug)]
+struct At {
+    output: Arc<Output>,
+    /// Number of the next piece. Only its reader changes it.
+    next: AtomicU64,
+    /// It was counted as dropped.
+    dropped: AtomicBool,
+}
+
+impl Place {
+    /// What the reader would read next is not there any more: it was too slow, and is counted as dropped. `None`: there is no
+    /// reader any more.
+    #[must_use]
+    pub fn is_lost(&self) -> Option<bool> {
+        let at = self.0.upgrade()?;
+        let lost = at.output.lock().has_evicted_from(at.next.load(Ordering::Relaxed));
+        if lost {
+            at.count_dropped();
+        }
+        Some(lost)
+    }
+}
+
+impl At {
+    fn count_dropped(&self) {
+        if !self.dropped.swap(true, Ordering::Relaxed) {
+            self.output.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for At {
+    fn drop(&mut self) {
+        self.output.viewers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl TsReader {
     pub(super) fn new(output: Arc<Output>, next: u64, wake: watch::Receiver<()>) -> Self {
         output.viewers.fetch_add(1, Ordering::Relaxed);
-        Self { output, next, wake, dropped: false }
+        let at = At { output, next: AtomicU64::new(next), dropped: AtomicBool::new(false) };
+        Self { at: Arc::new(at), wake }
+    }
+
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place(Arc::downgrade(&self.at))
     }
 
     /// The next bytes; several pieces at once where the reader is behind. Nothing is lost if it is dropped while it waits.
@@ -41,13 +88,12 @@ impl TsReader {
 
     /// `None`: it has everything that there is.
     fn take(&mut self) -> Result<Option<Vec<Bytes>>, ReadEnd> {
-        let buffer = self.output.lock();
-        match buffer.read(self.next) {
+        let at = &*self.at;
+        let buffer = at.output.lock();
+        match buffer.read(at.next.load(Ordering::Relaxed)) {
             Pieces::Evicted => {
                 drop(buffer);
-                if !std::mem::replace(&mut self.dropped, true) {
-                    self.output.dropped.fetch_add(1, Ordering::Relaxed);
-                }
+                at.count_dropped();
                 Err(ReadEnd::TooSlow)
             }
             Pieces::There(_, pieces) if pieces.is_empty() => match buffer.ended() {
@@ -59,16 +105,10 @@ impl TsReader {
             },
             Pieces::There(next, pieces) => {
                 drop(buffer);
-                self.next = next;
-                self.output.sent(pieces.iter().map(|piece| piece.len() as u64).sum());
+                at.next.store(next, Ordering::Relaxed);
+                at.output.sent(pieces.iter().map(|piece| piece.len() as u64).sum());
                 Ok(Some(pieces))
             }
         }
-    }
-}
-
-impl Drop for TsReader {
-    fn drop(&mut self) {
-        self.output.viewers.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Segment {
     /// Milliseconds since the Unix epoch.
     pub(super) wall: i64,
     pub(super) discontinuity: bool,
+    /// Where the first segment since the last discontinuity began, and its time on the wall clock.
+    pub(super) run: (Ticks, i64),
     /// Discontinuities before it since the variant began.
     pub(super) discontinuities: u64,
     /// `None`: it is open.
@@ -243,6 +245,10 @@ impl Shelf {
     }
 
     /// What follows from a place on, at most about so many bytes.
+    pub(super) fn has_evicted_from(&self, from: u64) -> bool {
+        from < self.first
+    }
+
     pub(super) fn read(&self, from: u64, most: usize) -> Pieces {
         let Some(skip) = from.checked_sub(self.first) else { return Pieces::Evicted };
         let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(self.pieces.len());

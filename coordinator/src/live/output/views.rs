@@ -1,7 +1,7 @@
 //! What is read of the buffer.
 
 use bytes::Bytes;
-use mux::{Ticks, codec::Parameters};
+use mux::{Ticks, TrackId, codec::Parameters};
 use tokio::time::Instant;
 
 use super::{
@@ -128,6 +128,11 @@ impl Buffer {
         Some(init.bytes())
     }
 
+    pub(super) fn init_tracks(&self, number: u32) -> Option<Vec<(TrackId, Parameters)>> {
+        let init = self.inits.iter().find(|init| init.number == number && init.lead.is_some())?;
+        Some(init.tracks.clone())
+    }
+
     /// What each track is; `None`: not known yet.
     pub(super) fn parameters(&self) -> Option<Vec<Parameters>> {
         self.setup
@@ -148,6 +153,10 @@ impl Buffer {
     /// Where the MPEG-TS ends.
     pub(super) fn end_of_pieces(&self) -> u64 {
         self.shelf.end()
+    }
+
+    pub(super) fn has_evicted_from(&self, from: u64) -> bool {
+        self.shelf.has_evicted_from(from)
     }
 
     pub(super) fn read(&self, from: u64) -> Pieces {
@@ -194,6 +203,7 @@ fn line(segment: &Segment, parts: bool) -> SegmentLine {
         start: segment.start,
         program_date_time: segment.wall,
         discontinuity: segment.discontinuity,
+        run: segment.run,
         init: segment.init,
         parts: parts
             .map(|part| PartLine { duration: part.duration, independent: part.independent })

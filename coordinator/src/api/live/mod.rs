@@ -1,0 +1,369 @@
+//! `/live/`: what viewers get. Everything here answers what players ask, from the one buffer of a variant.
+//!
+//! Each request joins the variant for as long as it takes, so a player of HLS or DASH keeps it going by asking; the linger
+//! is what lies between two of its requests.
+
+mod cors;
+mod manifest;
+mod master;
+mod media;
+mod name;
+mod playlist;
+mod query;
+mod token;
+mod tokens;
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware,
+    response::Response,
+    routing::{get, post},
+};
+use common::stream::VariantState;
+use jiff::Timestamp;
+use mux::{codec::Parameters, fmp4};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
+
+pub(crate) use self::token::Viewers;
+use self::{
+    manifest::Described,
+    master::Offer,
+    name::{File, Init, Tracks},
+    playlist::{PLAYLIST_CACHE, Reload, SEGMENT_CACHE},
+    query::Query,
+};
+use super::{Api, extract, problem::Error};
+use crate::{
+    live::{
+        output::{Format, Output, ReadEnd, Window},
+        service::{Accept, Watch},
+    },
+    serve::Connection,
+};
+
+/// How long the first segment of a variant is waited for.
+const FIRST_SEGMENT: Duration = Duration::from_secs(20);
+/// A variant that runs tells at once what its tracks are.
+const RUNNING: Duration = Duration::from_millis(200);
+/// How often it is looked whether a viewer of the endless stream still reads.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/live/{stream}/{file}", get(of_stream).options(cors::preflight))
+        .route("/live/{stream}/{profile}/{file}", get(of_variant).options(cors::preflight))
+        .layer(middleware::from_fn(cors::cors))
+        .route("/v1/streams/{stream}/tokens", post(tokens::post))
+}
+
+/// What the URL names.
+struct Place {
+    stream: String,
+    file: File,
+}
+
+impl Place {
+    async fn read<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let stream = extract::segment(parts, state, "stream").await?;
+        let name = extract::segment(parts, state, "file").await?;
+        let file = File::parse(&name).ok_or_else(|| Error::no("file", &name))?;
+        Ok(Self { stream, file })
+    }
+}
+
+/// A file of a stream: its master playlist.
+struct OfStream(Place);
+
+impl<S: Send + Sync> FromRequestParts<S> for OfStream {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Place::read(parts, state).await.map(Self)
+    }
+}
+
+/// A file of a variant.
+struct OfVariant(Place, String);
+
+impl<S: Send + Sync> FromRequestParts<S> for OfVariant {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let profile = extract::segment(parts, state, "profile").await?;
+        Place::read(parts, state).await.map(|place| Self(place, profile))
+    }
+}
+
+async fn of_stream(
+    State(api): State<Api>,
+    OfStream(Place { stream, file }): OfStream,
+    extract::Query(query): extract::Query<Query>,
+) -> Result<Response, Error> {
+    api.viewers.check(query.token.as_deref(), &stream, None, Timestamp::now())?;
+    if file != File::Master {
+        return Err(Error::NotFound {
+            what: format!("a stream has no {file}; its profiles do: {stream}/PROFILE/{file}"),
+        });
+    }
+    let view = api.live.stream(&stream).await?;
+    let names = master::offered(&view.spec.profiles, &api.profiles);
+    master_playlist(&api, &stream, &names, "", &query).await
+}
+
+async fn of_variant(
+    State(api): State<Api>,
+    method: Method,
+    headers: HeaderMap,
+    OfVariant(Place { stream, file }, profile): OfVariant,
+    extract::Query(query): extract::Query<Query>,
+    connection: Option<axum::Extension<Connection>>,
+) -> Result<Response, Error> {
+    api.viewers.check(query.token.as_deref(), &stream, Some(&profile), Timestamp::now())?;
+    let accept = query.accept()?;
+    let definition = matches!(file, File::Stream | File::Playlist | File::Manifest | File::Master);
+    if method == Method::HEAD && definition {
+        // What it would be is known without an encode.
+        api.live.renditions(&stream, &profile).await?;
+        return Ok(media::head(file.content_type(), cache(&file)));
+    }
+    match &file {
+        File::Master => {
+            let names = api.live.renditions(&stream, &profile).await?;
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            return master_playlist(&api, &stream, &names, "../", &query).await;
+        }
+        File::Playlist if is_ladder(&api, &profile) => {
+            return Ok(redirect(&format!("{}{}", File::Master, query.carried())));
+        }
+        _ => {}
+    }
+    let watch = api.live.watch(&stream, &profile, &accept).await?;
+    let text = |text| media::text(text, file.content_type(), cache(&file));
+    match &file {
+        File::Stream => {
+            let reader = watch.output.ts().await.ok_or_else(|| Error::NotAcceptable {
+                problem: "MPEG-TS does not carry the codecs of this profile".to_owned(),
+                remedy: format!("play {} or {} instead", File::Playlist, File::Manifest),
+            })?;
+            if let Some(axum::Extension(connection)) = connection {
+                let place = reader.place();
+                connection.close_when(async move {
+                    // A connection whose other end does not read is never asked for more: it would not find out itself.
+                    loop {
+                        match place.is_lost() {
+                            Some(false) => tokio::time::sleep(LOOK).await,
+                            lost => return lost == Some(true),
+                        }
+                    }
+                });
+            }
+            let mut response = media::head(file.content_type(), cache(&file));
+            *response.body_mut() = media::follow(reader, watch, api.stop.clone());
+            Ok(response)
+        }
+        File::Playlist => media_playlist(&api, &watch, &query).await.map(text),
+        File::Manifest => dash_manifest(&watch, &query).await.map(text),
+        _ => {
+            let pieces = piece(&watch.output, &file).await.ok_or_else(|| Error::no("segment", &file))?;
+            Ok(media::bytes(&method, &headers, pieces, file.content_type(), cache(&file)))
+        }
+    }
+}
+
+fn cache(file: &File) -> &'static str {
+    match file {
+        File::Stream => "no-store",
+        File::Playlist | File::Manifest | File::Master => PLAYLIST_CACHE,
+        File::Packets(_) | File::Fragments(..) | File::Part(..) | File::Init(..) => SEGMENT_CACHE,
+    }
+}
+
+fn is_ladder(api: &Api, profile: &str) -> bool {
+    use common::profile::Output::Ladder;
+    api.profiles.get(profile).is_some_and(|profile| matches!(profile.output, Ladder { .. }))
+}
+
+fn redirect(to: &str) -> Response {
+    let mut response = media::head("text/plain", "no-cache");
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    if let Ok(to) = HeaderValue::try_from(to) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
+    response
+}
+
+fn ended(end: ReadEnd) -> Error {
+    let problem = match end {
+        ReadEnd::Ended(reason) => format!("the stream has ended: {reason}"),
+        ReadEnd::TooSlow => "the stream has ended".to_owned(),
+    };
+    Error::Unavailable { problem }
+}
+
+async fn format(api: &Api, watch: &Watch) -> Result<Format, Error> {
+    let packaging = api.profiles.get(&watch.profile).and_then(|profile| profile.output.packaging());
+    let parameters = watch.output.parameters().await.map_err(ended)?;
+    Ok(playlist::format(&parameters, packaging.is_some_and(|packaging| packaging.low_latency)))
+}
+
+/// Waits until there is something to play.
+async fn playable(output: &Output, format: Format, wanted: Format) -> Result<Window, Error> {
+    let deadline = Instant::now() + FIRST_SEGMENT;
+    let is_playable = |window: &Window| playlist::is_playable(window, wanted);
+    loop {
+        let window = output.window(format);
+        if is_playable(&window) || window.ended {
+            return Ok(window);
+        }
+        let part = window.part_target.filter(|_| wanted == Format::Fmp4).map(|_| 0);
+        let open = window.segments.last().map(|line| line.sequence);
+        let reached = output.reached(format, open.unwrap_or(0), part.filter(|_| open.is_some()));
+        let waited = timeout_at(deadline, reached).await;
+        let late = waited.is_err();
+        if let Ok(result) = waited {
+            result.map_err(ended)?;
+        }
+        // Nothing to wait for, or it did not come: a playlist without segments would be an error to most players.
+        if late || (open.is_none() && output.window(format).segments.is_empty()) {
+            return Err(Error::Unavailable { problem: "the first segment is not there yet".to_owned() });
+        }
+    }
+}
+
+async fn media_playlist(api: &Api, watch: &Watch, query: &Query) -> Result<String, Error> {
+    let reload = query.reload()?;
+    let output = &watch.output;
+    let format = format(api, watch).await?;
+    let mut window = playable(output, format, format).await?;
+    let low_latency = format == Format::Fmp4 && window.part_target.is_some();
+    if let Some((sequence, part)) = reload.filter(|_| low_latency) {
+        match playlist::reload(&window, sequence, part) {
+            Reload::Now => {}
+            Reload::TooFar => {
+                return Err(query::nonsense(format!("segment {sequence} is too far ahead of the playlist")));
+            }
+            Reload::Wait => {
+                let reached = output.reached(format, sequence, part);
+                match timeout(playlist::patience(&window), reached).await {
+                    // The end is something new to tell.
+                    Ok(Ok(()) | Err(_)) => window = output.window(format),
+                    Err(_) => {
+                        let problem = format!("segment {sequence} did not come in time");
+                        return Err(Error::Unavailable { problem });
+                    }
+                }
+            }
+        }
+    }
+    let inits = inits(output, &window)
+        .into_iter()
+        .map(|(number, bytes)| (number, Init::of(number, &bytes)))
+        .collect();
+    Ok(playlist::media(&window, format, &inits, &query.carried()).text())
+}
+
+/// The init segments that a playlist needs.
+fn inits(output: &Output, window: &Window) -> BTreeMap<u32, bytes::Bytes> {
+    let mut inits = BTreeMap::new();
+    for line in &window.segments {
+        if !inits.contains_key(&line.init)
+            && let Some(bytes) = output.init(line.init)
+        {
+            inits.insert(line.init, bytes);
+        }
+    }
+    inits
+}
+
+async fn dash_manifest(watch: &Watch, query: &Query) -> Result<String, Error> {
+    let output = &watch.output;
+    let parameters = output.parameters().await.map_err(ended)?;
+    if playlist::format(&parameters, true) != Format::Fmp4 {
+        return Err(Error::NotAcceptable {
+            problem: "fragmented MP4 does not carry the codecs of this profile".to_owned(),
+            remedy: format!("play {} or {} instead", File::Stream, File::Playlist),
+        });
+    }
+    // Finished segments are all that a manifest has.
+    let window = playable(output, Format::Fmp4, Format::MpegTs).await?;
+    let described = |(number, bytes): (u32, bytes::Bytes)| {
+        let tracks = output.init_tracks(number).unwrap_or_default();
+        let of = |kind: Tracks| {
+            let track = manifest::track_of(kind, &tracks)?;
+            let (_, parameters) = tracks.iter().find(|(id, _)| *id == track)?;
+            Some((parameters.clone(), Init::of(number, &fmp4::select(&bytes, track)?)))
+        };
+        (number, Described { tracks: [Tracks::Video, Tracks::Audio].into_iter().filter_map(of).collect() })
+    };
+    let inits = inits(output, &window).into_iter().map(described).collect();
+    let now = Timestamp::now().as_millisecond();
+    Ok(manifest::manifest(&window, &inits, output.figures().bitrate, now, &query.carried()).text())
+}
+
+/// The bytes of a segment, part or init segment; `None`: it is not there (any more), or it is not of this variant.
+async fn piece(output: &Output, file: &File) -> Option<Vec<bytes::Bytes>> {
+    match file {
+        File::Packets(sequence) => Some(output.segment(Format::MpegTs, *sequence)?.pieces),
+        File::Fragments(tracks, sequence) => {
+            // Whoever asks for segments keeps them being made.
+            let window = output.window(Format::Fmp4);
+            let line = window.segments.iter().find(|line| line.sequence == *sequence);
+            let all = output.segment(Format::Fmp4, *sequence)?.pieces;
+            if *tracks == Tracks::All {
+                return Some(all);
+            }
+            let track = manifest::track_of(*tracks, &output.init_tracks(line?.init)?)?;
+            Some(all.iter().filter_map(|part| fmp4::select(part, track)).collect())
+        }
+        File::Part(sequence, part) => {
+            let patience = playlist::patience(&output.window(Format::Fmp4));
+            // The one that was hinted comes soon; what is nonsense is not waited for.
+            _ = timeout(patience, output.reached(Format::Fmp4, *sequence, Some(*part))).await;
+            Some(output.part(*sequence, *part)?.pieces)
+        }
+        File::Init(tracks, init) => {
+            let bytes = output.init(init.number)?;
+            let bytes = match tracks {
+                Tracks::All => bytes,
+                _ => fmp4::select(&bytes, manifest::track_of(*tracks, &output.init_tracks(init.number)?)?)?,
+            };
+            (Init::of(init.number, &bytes) == *init).then(|| vec![bytes])
+        }
+        File::Stream | File::Playlist | File::Master | File::Manifest => None,
+    }
+}
+
+async fn master_playlist(
+    api: &Api,
+    stream: &str,
+    names: &[&str],
+    folder: &str,
+    query: &Query,
+) -> Result<Response, Error> {
+    let accept = query.accept()?;
+    let view = api.live.stream(stream).await?;
+    let mut offers = Vec::new();
+    for name in names {
+        let running = view.variants.iter().find(|variant| variant.profile == *name);
+        let parameters = match running {
+            Some(running) if running.state == VariantState::Live => parameters(api, stream, name).await,
+            _ => Vec::new(),
+        };
+        let rendition = api.profiles.renditions(name).into_iter().next().map(|(_, rendition)| rendition);
+        offers.push(Offer { profile: name, rendition, running, parameters });
+    }
+    let offers = master::playable(offers, &accept);
+    let master = master::master(&offers, folder, view.source_state.bitrate, &query.carried());
+    Ok(media::text(master.text(), File::Master.content_type(), cache(&File::Master)))
+}
+
+/// Of a variant that runs.
+async fn parameters(api: &Api, stream: &str, profile: &str) -> Vec<Parameters> {
+    let found = timeout(RUNNING, async {
+        let watch = api.live.watch(stream, profile, &Accept::default()).await.ok()?;
+        watch.output.parameters().await.ok()
+    });
+    found.await.ok().flatten().unwrap_or_default()
+}
