@@ -222,3 +222,65 @@ fn ac3_and_eac3_are_read_as_ffprobe_does() {
     assert_eq!(audio(&parameters[0]), (48_000, 1, 1536, "ac-3"));
     assert_eq!(audio(&parameters[1]), (48_000, 6, 1536, "ec-3"));
 }
+
+/// The record of a track's parameters is what ffmpeg writes into MP4, byte for byte.
+fn assert_recorded(arguments: &[&str], copy: &[&str], boxes: &[&[u8; 4]]) {
+    let stream = media(arguments);
+    let (programs, units) = read(&stream, true, 10_000);
+    let fragmented = ["-c", "copy", "-f", "mp4", "-movflags", "empty_moov+default_base_moof+delay_moov", "-"];
+    let mp4 =
+        pipe("ffmpeg", &[&["-f", "mpegts", "-i", "-", "-map", "0"], copy, &fragmented].concat(), &stream);
+    for (index, kind) in boxes.iter().enumerate() {
+        let unit = units.iter().find(|unit| usize::from(unit.track.0) == index && unit.key).unwrap();
+        let record = match codec::parameters(programs[0].tracks[index].codec, unit).unwrap() {
+            Parameters::Video(video) => video.record,
+            Parameters::Audio(audio) => audio.record,
+        };
+        let at = mp4.windows(4).position(|four| four == *kind).unwrap();
+        let length = u32::from_be_bytes(*mp4[at - 4..].first_chunk().unwrap()) as usize;
+        let found = &mp4[at + 4..at - 4 + length];
+        if **kind == *b"esds" {
+            assert!(found.windows(record.len()).any(|bytes| bytes == record), "{record:x?} in {found:x?}");
+        } else {
+            assert_eq!(found, &record[..], "{}", String::from_utf8_lossy(*kind));
+        }
+    }
+}
+
+#[test]
+fn records_are_those_of_ffmpeg() {
+    let h264 = ["-c:v", "libx264", "-c:a", "aac"];
+    assert_recorded(&[VIDEO, AUDIO, &h264].concat(), &["-bsf:a", "aac_adtstoasc"], &[b"avcC", b"esds"]);
+    let deep = ["-c:v", "libx264", "-pix_fmt", "yuv422p10le", "-c:a", "ac3", "-ac", "6"];
+    assert_recorded(&[VIDEO, AUDIO, &deep].concat(), &[], &[b"avcC", b"dac3"]);
+    let hevc = ["-c:v", "libx265", "-x265-params", "log-level=none", "-c:a", "eac3"];
+    assert_recorded(&[VIDEO, AUDIO, &hevc].concat(), &["-tag:v", "hvc1"], &[b"hvcC", b"dec3"]);
+}
+
+#[test]
+fn av1_is_described_as_ffmpeg_does() {
+    let arguments = ["-c:v", "libsvtav1", "-preset", "12", "-g", "25", "-f", "mp4"];
+    let movflags = ["-movflags", "frag_every_frame+empty_moov+default_base_moof", "-"];
+    // The encoder's own words are no complaints.
+    let mut command = Command::new("ffmpeg");
+    let command = command.args(["-v", "error"]).args(VIDEO).args(arguments).args(movflags);
+    let mp4 = command.output().unwrap().stdout;
+    let (mut demuxer, mut events) = (mux::fmp4::Demuxer::default(), Vec::new());
+    demuxer.push(&mp4, &mut events).unwrap();
+    let keys: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Unit(unit) if codec::is_key(Codec::Av1, &unit.data) => Some(unit),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(keys.iter().map(|unit| unit.pts.0).collect::<Vec<_>>(), [0, 90_000, 180_000]);
+    let parameters = codec::parameters(Codec::Av1, keys[0]);
+    assert_eq!(video(&parameters).0, 320);
+    assert_eq!(video(&parameters).1, 180);
+    let Some(Parameters::Video(found)) = parameters else { panic!("no parameters") };
+    assert!(found.rfc6381.starts_with("av01.0.0") && found.rfc6381.ends_with("M.08"), "{}", found.rfc6381);
+    let at = mp4.windows(4).position(|four| four == b"av1C").unwrap();
+    // Behind these stands a sequence header: SVT-AV1's one beforehand differs in its tools from that in the stream.
+    assert_eq!(mp4[at + 4..at + 8], found.record[..4]);
+}

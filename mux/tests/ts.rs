@@ -228,7 +228,7 @@ proptest! {
         muxer.tables(&mut out);
         bytes.extend_from_slice(&out);
         for (high, low, control, rest) in packets {
-            bytes.extend([0x47, 0x40 * (control & 1) | high, low, control]);
+            bytes.extend([0x47, (0x40 * (control & 1)) | high, low, control]);
             bytes.extend(rest);
         }
         read(&mut Demuxer::new(contiguous), &bytes, &[4000]);
