@@ -18,7 +18,7 @@ use common::{
 use mux::Ticks;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -44,6 +44,8 @@ use crate::queue::{self, LiveEvent, LivePlacement};
 const LOOK: Duration = Duration::from_millis(100);
 /// Requests that wait for their turn.
 pub(super) const COMMANDS: usize = 1024;
+/// How long the worker of an attempt whose connection broke may take to say why. Its slot is kept as long.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long a source is taken in for somebody who only asked what it is.
 const CURIOSITY: Duration = Duration::from_secs(15);
 
@@ -115,6 +117,8 @@ enum Told {
     Placed(AttemptId, Result<LivePlacement, queue::Error>),
     Generation(StreamId, u32),
     Reserved(StreamId, u64),
+    /// Its worker did not say why it ended.
+    Silent(AttemptId),
 }
 
 /// Whose an attempt is.
@@ -175,6 +179,8 @@ pub(super) struct Runtime {
     pub(super) started: Instant,
     streams: BTreeMap<StreamId, Stream>,
     owners: HashMap<AttemptId, Owner>,
+    /// Attempts whose connection broke a moment ago.
+    dying: HashMap<AttemptId, Owner>,
     tell: mpsc::UnboundedSender<Told>,
     told: mpsc::UnboundedReceiver<Told>,
 }
@@ -199,6 +205,7 @@ impl Runtime {
             started: Instant::now(),
             streams: BTreeMap::new(),
             owners: HashMap::new(),
+            dying: HashMap::new(),
             tell,
             told,
         }
@@ -535,6 +542,9 @@ impl Runtime {
                     self.act(id, &profile, effects);
                 }
             }
+            Told::Silent(attempt) => {
+                self.dying.remove(&attempt);
+            }
             Told::Reserved(id, reserved) => {
                 if let Some(stream) = self.streams.get_mut(&id) {
                     stream.reserving = false;
@@ -568,8 +578,8 @@ impl Runtime {
             }
             // Its output has ended properly, or is about to.
             LiveEvent::Ended { attempt, result: Ok(()) } => self.over(attempt, None),
-            LiveEvent::Ended { attempt, result: Err(failure) } => self.over(attempt, Some(failure.message)),
-            LiveEvent::Lost { attempt, reason } => self.over(attempt, Some(reason)),
+            LiveEvent::Ended { attempt, result: Err(failure) } => self.over_because(attempt, failure.message),
+            LiveEvent::Lost { attempt, reason } => self.over_because(attempt, reason),
             LiveEvent::Leaving { attempt, reason, .. } => {
                 let Some(Owner { stream: id, profile }) = self.owners.get(&attempt).cloned() else { return };
                 self.of_owner(
@@ -588,7 +598,32 @@ impl Runtime {
         }
     }
 
+    /// A worker, or the queue, says why an attempt is over, which its connection may have told before.
+    fn over_because(&mut self, attempt: AttemptId, reason: String) {
+        match self.dying.remove(&attempt) {
+            None => self.over(attempt, Some(reason)),
+            Some(Owner { stream, profile: Some(profile) }) => {
+                tracing::warn!(%attempt, profile, reason, "why the live attempt was lost");
+                let stream = self.streams.get_mut(&stream);
+                if let Some(running) = stream.and_then(|stream| stream.variants.get_mut(&profile)) {
+                    running.control.explain(attempt, &reason);
+                }
+            }
+            Some(Owner { stream, profile: None }) => {
+                tracing::warn!(%attempt, reason, "why the source was lost");
+                if let Some(stream) = self.streams.get_mut(&stream) {
+                    stream.supply.problem = Some(reason);
+                }
+            }
+        }
+    }
+
     fn output_ended(&mut self, OutputEnd { attempt, problem }: OutputEnd) {
+        if problem.is_some()
+            && let Some(owner) = self.owners.get(&attempt)
+        {
+            self.dying.insert(attempt, owner.clone());
+        }
         self.over(attempt, problem);
     }
 
@@ -886,8 +921,14 @@ impl Runtime {
     fn end(&mut self, attempt: AttemptId, reason: &str) {
         self.owners.remove(&attempt);
         self.attempts.remove(attempt);
-        let (queue, reason) = (self.queue.clone(), reason.to_owned());
+        let is_dying = self.dying.contains_key(&attempt);
+        let (queue, tell, reason) = (self.queue.clone(), self.tell.clone(), reason.to_owned());
         self.tracker.spawn(async move {
+            if is_dying {
+                sleep(LAST_WORDS).await;
+                // An error means that the coordinator is shutting down.
+                let _ = tell.send(Told::Silent(attempt));
+            }
             queue.end_live(attempt, &reason).await;
         });
     }

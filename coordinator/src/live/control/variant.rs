@@ -70,6 +70,7 @@ pub(in crate::live) struct Seen {
 /// One attempt that was replaced.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::live) struct Failover {
+    attempt: AttemptId,
     pub(in crate::live) at: Duration,
     pub(in crate::live) from: WorkerRef,
     pub(in crate::live) to: Option<WorkerRef>,
@@ -135,6 +136,8 @@ pub(in crate::live) struct Variant {
     spare_at: Duration,
     /// For people: why it does not go on.
     pub(in crate::live) problem: Option<String>,
+    /// What a worker last said about its attempt's end.
+    explained: Option<String>,
     avoid: Vec<(WorkerId, Duration)>,
     pub(in crate::live) failovers: VecDeque<Failover>,
     over: bool,
@@ -159,6 +162,7 @@ impl Variant {
             retry_at: now,
             spare_at: now,
             problem: None,
+            explained: None,
             avoid: Vec::new(),
             failovers: VecDeque::new(),
             over: false,
@@ -271,7 +275,8 @@ impl Variant {
                 if !feed.produced {
                     self.strikes += 1;
                     if !self.delivered && self.strikes >= STRIKES {
-                        effects.extend(self.refuse(Refusal::Failed(reason.to_owned())));
+                        let why = self.explained.take().unwrap_or_else(|| reason.to_owned());
+                        effects.extend(self.refuse(Refusal::Failed(why)));
                         return effects;
                     }
                     self.retry_at = now + pause(self.strikes);
@@ -293,12 +298,24 @@ impl Variant {
                 if let Some(from) = feed.worker {
                     // The stall begins with the last frame that went out.
                     let at = delivered_at.map_or(now, |at| at.min(now));
-                    self.failed_over(Failover { at, from, to, reason: reason.to_owned(), stall: None });
+                    let reason = reason.to_owned();
+                    self.failed_over(Failover { attempt, at, from, to, reason, stall: None });
                 }
             }
         }
         effects.extend(self.reconcile(now));
         effects
+    }
+
+    /// A worker says why an attempt ended that was lost a moment ago: its connection breaks before its words come.
+    pub(in crate::live) fn explain(&mut self, attempt: AttemptId, reason: &str) {
+        if let Some(failover) = self.failovers.iter_mut().find(|failover| failover.attempt == attempt) {
+            reason.clone_into(&mut failover.reason);
+        }
+        if let Some(problem) = &mut self.problem {
+            reason.clone_into(problem);
+        }
+        self.explained = Some(reason.to_owned());
     }
 
     /// An attempt has delivered everything: its input was over.
@@ -344,7 +361,7 @@ impl Variant {
             effects.push(Effect::End(attempt, format!("moved: {reason}")));
             if let Some(from) = old.worker {
                 let stall = Some(Duration::ZERO);
-                self.failed_over(Failover { at: now, from, to: to.clone(), reason, stall });
+                self.failed_over(Failover { attempt, at: now, from, to: to.clone(), reason, stall });
             }
         }
         effects.extend(self.reconcile(now));

@@ -275,10 +275,12 @@ fn an_encoder_that_fails_everywhere_is_given_up_before_the_first_frame() {
         let order = bench.order();
         assert_eq!(order.avoid.len(), number as usize - 1);
         bench.act(|variant, now| variant.placed(order.attempt, worker(number), None, now));
-        bench.act(|variant, now| variant.broken(order.attempt, "crashed", None, None, now));
+        bench.act(|variant, now| variant.broken(order.attempt, "its connection broke", None, None, now));
+        // What the worker says comes later than the end of its connection.
+        bench.variant.explain(order.attempt, "ffmpeg crashed");
         bench.passes(1.0, &[]);
     }
-    assert_eq!(bench.over, Some(Effect::Refuse(Refusal::Failed("crashed".to_owned()))));
+    assert_eq!(bench.over, Some(Effect::Refuse(Refusal::Failed("ffmpeg crashed".to_owned()))));
 }
 
 #[test]
