@@ -171,6 +171,11 @@ impl Pipeline {
         self.lock().splicer.source_at(newest);
     }
 
+    /// How long a video frame of the source lasts, where that is known. Used until it is seen.
+    pub fn source_frame(&self, frame: Option<Ticks>) {
+        self.lock().splicer.source_frame(frame);
+    }
+
     #[must_use]
     pub fn figures(&self) -> Figures {
         let splice = self.lock();

@@ -2,36 +2,41 @@
 
 use mux::Ticks;
 
-/// Steps that are remembered: enough that a frame left out, or one rounded the other way, does not matter.
+/// Steps that are remembered: enough to tell a frame that lasts longer from frames that last as they like.
 const REMEMBERED: usize = 9;
 
-/// The median of the last steps from one decoding time to the next. They are regular where presentation times jump to and fro.
+/// The last steps from one decoding time to the next. They are regular where presentation times jump to and fro.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cadence {
     steps: [Ticks; REMEMBERED],
     count: usize,
-    median: Option<Ticks>,
+    pace: Option<Pace>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// The mean of the steps; where they differ, the shortest of them, as nothing comes sooner than that.
+    pub(super) frame: Ticks,
+    /// The steps are the same, as far as timestamps that were rounded (to milliseconds, in some containers) can say.
+    pub(super) is_regular: bool,
 }
 
 impl Cadence {
     pub(super) fn step(&mut self, step: Ticks) {
-        if self.count >= REMEMBERED
-            && self.median == Some(step)
-            && self.steps.iter().all(|known| *known == step)
-        {
-            return;
-        }
         self.steps[self.count % REMEMBERED] = step;
         // Stays in the second round, so that it never overflows.
         self.count = if self.count + 1 == 2 * REMEMBERED { REMEMBERED } else { self.count + 1 };
-        let mut sorted = self.steps;
-        let known = &mut sorted[..self.count.min(REMEMBERED)];
-        known.sort_unstable();
-        self.median = Some(known[known.len() / 2]);
+        let known = &self.steps[..self.count.min(REMEMBERED)];
+        let shortest = known.iter().copied().min().unwrap_or(step);
+        let longest = known.iter().copied().max().unwrap_or(step);
+        let count = known.len() as i64;
+        let mean = Ticks((known.iter().map(|step| step.0).sum::<i64>() + count / 2) / count);
+        let is_regular = (longest - shortest).0 <= mean.0 / 4;
+        self.pace = Some(Pace { frame: if is_regular { mean } else { shortest }, is_regular });
     }
 
-    pub(super) const fn frame(&self) -> Option<Ticks> {
-        self.median
+    pub(super) const fn pace(&self) -> Option<Pace> {
+        self.pace
     }
 }
 
@@ -78,25 +83,33 @@ impl SampleClock {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_frame_left_out_does_not_change_the_cadence() {
+    fn pace(steps: impl IntoIterator<Item = i64>) -> Pace {
         let mut cadence = Cadence::default();
-        for step in [3753, 3754, 3754, 7508, 3753, 3754, 3754] {
+        for step in steps {
             cadence.step(Ticks(step));
         }
-        assert_eq!(cadence.frame(), Some(Ticks(3754)));
+        cadence.pace().unwrap()
+    }
+
+    #[test]
+    fn rounded_timestamps_are_regular() {
+        let film = pace([3753, 3754, 3754, 3754, 3753, 3754, 3754]);
+        assert_eq!(film, Pace { frame: Ticks(3754), is_regular: true });
+        let milliseconds = pace([2970, 2970, 3060, 2970, 2970, 3060]);
+        assert_eq!(milliseconds, Pace { frame: Ticks(3000), is_regular: true });
+    }
+
+    #[test]
+    fn a_frame_left_out_is_forgotten_after_a_while() {
+        assert_eq!(pace([3600, 3600, 7200, 3600]), Pace { frame: Ticks(3600), is_regular: false });
+        let steps = [7200].into_iter().chain([3600; REMEMBERED]);
+        assert_eq!(pace(steps), Pace { frame: Ticks(3600), is_regular: true });
     }
 
     #[test]
     fn a_new_cadence_is_seen_after_a_few_frames() {
-        let mut cadence = Cadence::default();
-        for _ in 0..100 {
-            cadence.step(Ticks(3600));
-        }
-        for _ in 0..5 {
-            cadence.step(Ticks(1800));
-        }
-        assert_eq!(cadence.frame(), Some(Ticks(1800)));
+        let steps = [3600; 100].into_iter().chain([1800; REMEMBERED]);
+        assert_eq!(pace(steps), Pace { frame: Ticks(1800), is_regular: true });
     }
 
     #[test]

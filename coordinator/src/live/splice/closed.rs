@@ -13,22 +13,26 @@ const ROUNDING: Ticks = Ticks(2);
 
 /// How many of the first units are closed, in the smallest group; 0: not known yet.
 ///
-/// A frame is shown no earlier than it is decoded, and decoding times grow: what is shown by the time that the newest is decoded
-/// is closed. B-frames make that late by as many frames as are reordered, which is not needed where the frames are
-/// regular: if as many are there as fit into the time since `shown`, none is missing.
-pub(super) fn frames(queue: &Queue, frame: Option<Ticks>, shown: Option<Ticks>) -> usize {
-    let units = &queue.units;
-    if units.is_empty() {
-        return 0;
-    }
+/// A frame is shown no earlier than it is decoded, and decoding times grow: what follows is shown after the newest decoding time.
+/// With B-frames that comes late, by as many frames as are reordered. Where the frames are regular that is not waited for: if as
+/// many are there as fit into the time since `shown`, none is missing.
+pub(super) fn frames(queue: &Queue, shown: Option<Ticks>) -> usize {
+    let (units, frame) = (&queue.units, queue.frame().filter(|_| queue.is_regular()));
     // What is shown before the first of a feed is dropped.
-    if !queue.joined || units.len() > REORDERED {
-        return 1;
+    if units.is_empty() || !queue.joined {
+        return units.len().min(1);
     }
+    // The earliest that is known to be shown from each of them on.
+    let mut earliest = [Ticks(i64::MAX); REORDERED + 1];
+    let known = units.len().min(REORDERED);
+    for index in (0..known).rev() {
+        earliest[index] = earliest[index + 1].min(units[index].pts);
+    }
+    let decoded = units[known - 1].dts;
     let mut last = Ticks(i64::MIN);
-    for (index, unit) in units.iter().enumerate() {
-        last = last.max(unit.pts);
-        if last <= unit.dts || units.get(index + 1).is_some_and(|next| last < next.dts) {
+    for index in 0..known {
+        last = last.max(units[index].pts);
+        if last <= decoded && last < earliest[index + 1] {
             return index + 1;
         }
         if let (Some(frame), Some(shown)) = (frame, shown) {
@@ -38,7 +42,7 @@ pub(super) fn frames(queue: &Queue, frame: Option<Ticks>, shown: Option<Ticks>) 
             }
         }
     }
-    0
+    usize::from(known == REORDERED)
 }
 
 /// How many of the first units are a whole GOP, and where the next one begins: with a key frame in another interval of the grid.

@@ -12,11 +12,6 @@ impl Splicer {
             let Some(index) = self.candidate() else { return };
             self.activate(index);
             self.deliver(out);
-            if let Some(index) = self.active.and_then(|active| self.index(active))
-                && self.feeds[index].ended
-            {
-                self.finish(index, out);
-            }
         }
     }
 

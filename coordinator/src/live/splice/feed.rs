@@ -204,8 +204,13 @@ impl Queue {
     pub(super) fn frame(&self) -> Option<Ticks> {
         match self.samples {
             Some((samples, rate)) => Some(Ticks::from_samples(i64::from(samples), rate)),
-            None => self.cadence.frame(),
+            None => self.cadence.pace().map(|pace| pace.frame),
         }
+    }
+
+    /// All frames last as long.
+    pub(super) fn is_regular(&self) -> bool {
+        self.samples.is_some() || self.cadence.pace().is_some_and(|pace| pace.is_regular)
     }
 
     /// Whether a unit has a place behind those that wait: on the line if the feed is the active one, else later.

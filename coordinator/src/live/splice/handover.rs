@@ -48,6 +48,11 @@ impl Splicer {
             if !self.line.is_of(successor.generation) || !self.line.others_reach(successor) {
                 continue;
             }
+            // With the frames of its first moments it may have had no audio, and given silence in its place.
+            let first = successor.reference().and_then(|queue| queue.first);
+            if first.is_none_or(|first| first + self.line.tolerance() >= key.pts) {
+                continue;
+            }
             if successor.has_key(key.pts, self.line.tolerance()) {
                 let none_follow = queue.units.back().is_some_and(|last| last.dts >= key.pts);
                 if !has_hole || none_follow {

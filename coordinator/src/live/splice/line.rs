@@ -30,7 +30,15 @@ pub(super) struct Line {
     pub(super) finished: bool,
     /// Over all generations.
     newest: Option<Ticks>,
+    /// How long a video frame of the source lasts, until that is seen.
+    pub(super) source_frame: Option<Ticks>,
 }
+
+/// How long a video frame lasts where nobody knows.
+const USUAL: Ticks = Ticks(3600);
+/// How much sooner than told an attempt takes a frame for the one meant: half a frame of its source, or this where it does
+/// not know one.
+const SLACK: Ticks = Ticks(375);
 
 #[derive(Debug)]
 pub(super) struct Track {
@@ -39,6 +47,8 @@ pub(super) struct Track {
     pub(super) shown: Option<Ticks>,
     dts: Option<Ticks>,
     frame: Option<Ticks>,
+    is_regular: bool,
+    slack: Ticks,
     clock: Option<(SampleClock, u32)>,
     recent: VecDeque<Ticks>,
     /// Of the generation before.
@@ -89,7 +99,8 @@ impl Line {
             for track in &program.tracks {
                 let kind = track.codec.kind();
                 let same = before.iter().position(|old| old.kind == kind);
-                self.tracks.push(Track::after(track.codec, same.map(|index| before.remove(index))));
+                let same = same.map(|index| before.remove(index));
+                self.tracks.push(Track::after(track.codec, same, self.source_frame));
             }
             self.reference = super::reference_of(program);
             self.program = Some(program.clone());
@@ -140,9 +151,8 @@ impl Line {
 
     /// How far a frame may be from where it is expected.
     pub(super) fn tolerance(&self) -> Ticks {
-        let frame = self.reference().and_then(|track| track.frame);
-        // Where it is not known yet: half a frame at 25 a second.
-        Ticks(frame.map_or(1800, |frame| frame.0 / 2))
+        let frame = self.reference().and_then(|track| track.frame).unwrap_or(USUAL);
+        Ticks(frame.0 / 2)
     }
 
     pub(super) fn floor(&self, target: usize) -> Option<Ticks> {
@@ -151,10 +161,6 @@ impl Line {
 
     pub(super) fn has_shown(&self, target: usize, pts: Ticks) -> bool {
         self.tracks[target].recent.contains(&pts)
-    }
-
-    pub(super) fn frame_of(&self, queue: &Queue) -> Option<Ticks> {
-        queue.frame().or_else(|| self.tracks.get(queue.target?)?.frame)
     }
 
     pub(super) fn cut(&self) -> Cut {
@@ -169,8 +175,8 @@ impl Line {
             let Some(edge) = edge.or(begin) else { continue };
             match track.kind {
                 Kind::Video => {
-                    let at = Ticks((edge.next.0 - (track.frame.unwrap_or_default().0) / 4).max(edge.floor.0));
-                    cut.video = cut.video.or(Some(at.max(oldest.unwrap_or(at))));
+                    let at = oldest.map_or(edge.next, |oldest| edge.next.max(oldest));
+                    cut.video = cut.video.or(Some(at));
                 }
                 Kind::Audio => {
                     let at = match (oldest, &track.clock) {
@@ -258,14 +264,13 @@ impl Line {
                 queue.begun = None;
                 return;
             }
-            let frame = queue.frame().or(line_track.frame);
-            let goes_on = line_track.shown.is_some();
-            if !line_track.admit(&mut unit, queue.samples, frame) {
+            // How many frames are in a hole is only known where they last as long as each other.
+            let regular = line_track.frame.filter(|_| line_track.is_regular && line_track.shown.is_some());
+            if !line_track.admit(&mut unit, queue) {
                 return;
             }
-            if goes_on
-                && !queue.joined
-                && let (Some(expected), Some(frame)) = (expected, frame)
+            if !queue.joined
+                && let (Some(expected), Some(frame)) = (expected, regular)
             {
                 seams.count_missing(line_track.kind, unit.pts - expected.next, frame);
             }
@@ -287,12 +292,15 @@ impl Line {
 }
 
 impl Track {
-    fn after(codec: Codec, before: Option<Self>) -> Self {
+    fn after(codec: Codec, before: Option<Self>, source_frame: Option<Ticks>) -> Self {
+        let is_video = codec.kind() == Kind::Video;
         Self {
             kind: codec.kind(),
             shown: None,
             dts: before.as_ref().and_then(|before| before.dts),
-            frame: None,
+            frame: is_video.then_some(source_frame.unwrap_or(USUAL)),
+            is_regular: true,
+            slack: source_frame.map_or(SLACK, |frame| Ticks(frame.0 / 2)),
             clock: None,
             recent: VecDeque::new(),
             carried: before.and_then(|before| before.edge()),
@@ -301,6 +309,10 @@ impl Track {
 
     fn edge(&self) -> Option<Edge> {
         let Some(shown) = self.shown else { return self.carried };
+        if self.kind == Kind::Video && !self.is_regular {
+            // The next may come at any time; what an attempt takes must not be the one before it.
+            return Some(Edge { floor: shown + Ticks(1), next: shown + self.slack + Ticks(1) });
+        }
         let frame = self.frame.unwrap_or_default();
         let next = match &self.clock {
             Some((clock, _)) => clock.next(),
@@ -310,7 +322,7 @@ impl Track {
     }
 
     /// `false`: it has no place behind what was delivered.
-    fn admit(&mut self, unit: &mut Unit, samples: Option<(u32, u32)>, frame: Option<Ticks>) -> bool {
+    fn admit(&mut self, unit: &mut Unit, queue: &Queue) -> bool {
         if self.kind == Kind::Audio && self.shown.is_some_and(|shown| unit.pts <= shown) {
             return false;
         }
@@ -323,7 +335,10 @@ impl Track {
         unit.dts = dts;
         self.dts = Some(dts);
         self.shown = self.shown.max(Some(unit.pts));
-        self.frame = frame;
+        if let Some(frame) = queue.frame() {
+            self.frame = Some(frame);
+            self.is_regular = queue.is_regular();
+        }
         match self.kind {
             Kind::Video => {
                 if self.recent.len() == REMEMBERED {
@@ -332,7 +347,7 @@ impl Track {
                 self.recent.push_back(unit.pts);
             }
             Kind::Audio => {
-                self.clock = samples.map(|(samples, rate)| {
+                self.clock = queue.samples.map(|(samples, rate)| {
                     let before = self.clock.map(|(clock, _)| clock);
                     (SampleClock::advance(before, unit.pts, samples, rate), samples)
                 });

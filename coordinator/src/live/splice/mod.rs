@@ -62,10 +62,9 @@ pub enum Role {
 /// Where a replacement has to go on: at the first frame of each track that was not delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// The first frame at or after this. It lies a quarter of a frame before the expected one: timestamps jitter, and whoever
-    /// rounds must not miss it.
+    /// When it is expected; it may come up to half a frame sooner, and later.
     pub video: Option<Ticks>,
-    /// When that frame begins, to the tick.
+    /// When it begins, to the tick.
     pub audio: Option<Ticks>,
 }
 
@@ -184,6 +183,11 @@ impl Splicer {
         self.source = self.source.max(Some(newest));
     }
 
+    /// How long a video frame of the source lasts. It is seen soon, but an attempt may be lost after its first frame.
+    pub fn source_frame(&mut self, frame: Option<Ticks>) {
+        self.line.source_frame = frame.filter(|frame| *frame > Ticks::ZERO && *frame < JUMP);
+    }
+
     /// The tracks of a feed, before its first unit.
     ///
     /// # Errors
@@ -251,7 +255,7 @@ impl Splicer {
             FeedEnd::Finished => {
                 self.feeds[index].ended = true;
                 if is_active {
-                    self.finish(index, out);
+                    self.deliver(out);
                 } else if self.feeds[index].standing == Standing::Retired {
                     self.feeds.remove(index);
                 }
@@ -302,9 +306,14 @@ impl Splicer {
     /// Delivers what can be delivered.
     fn deliver(&mut self, out: &mut Vec<Release>) {
         while let Some(index) = self.active.and_then(|active| self.index(active)) {
-            if !self.step(index, out) {
-                return;
+            if self.step(index, out) {
+                continue;
             }
+            if self.feeds[index].ended {
+                self.finish(index, out);
+                self.elect(out);
+            }
+            return;
         }
     }
 
@@ -325,7 +334,7 @@ impl Splicer {
         let Some(reference) = feed.reference else { return false };
         let queue = &feed.tracks[reference];
         let (count, resume) = match self.delivery {
-            Delivery::Frames => (closed::frames(queue, self.line.frame_of(queue), self.line.shown()), None),
+            Delivery::Frames => (closed::frames(queue, self.line.shown()), None),
             Delivery::Gops => closed::gop(&queue.units, self.grid),
         };
         for _ in 0..count {
@@ -366,7 +375,7 @@ impl Splicer {
         }
     }
 
-    /// Everything that the active feed has left; it has ended properly.
+    /// The active feed has ended properly: everything that it has left.
     fn finish(&mut self, index: usize, out: &mut Vec<Release>) {
         let feed = &self.feeds[index];
         if let Some(reference) = feed.reference {
@@ -375,7 +384,9 @@ impl Splicer {
             }
         }
         let feed = &mut self.feeds[index];
-        for track in 0..feed.tracks.len() {
+        // Sound that came before the first picture is no beginning.
+        let tracks = if self.line.has_begun() { feed.tracks.len() } else { 0 };
+        for track in 0..tracks {
             self.line.deliver_until(feed, track, Ticks(i64::MAX), &mut self.seams, out);
         }
         self.feeds.remove(index);

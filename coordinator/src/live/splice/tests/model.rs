@@ -44,6 +44,19 @@ impl Source {
         Program { tracks: tracks.into_iter().flatten().collect() }
     }
 
+    fn frame(&self) -> i64 {
+        self.frames.get(1).map_or(3600, |second| second - self.frames[0])
+    }
+
+    pub(super) fn is_irregular(&self) -> bool {
+        let longest = self.frames.windows(2).map(|pair| pair[1] - pair[0]).max();
+        longest.is_some_and(|longest| longest - self.shortest() > self.shortest() / 4)
+    }
+
+    fn shortest(&self) -> i64 {
+        self.frames.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or(3600)
+    }
+
     fn track(&self, track: TrackId) -> TrackId {
         if self.video { track } else { TrackId(track.0 - 1) }
     }
@@ -61,13 +74,15 @@ impl Source {
         units
     }
 
-    /// It begins at the key frame of the grid at or before `begin`, as the source is replayed from there.
+    /// It begins at the key frame of the grid at or before `begin`, as the source is replayed from there; the real one leaves
+    /// out what comes before `begin`.
     fn encode_video(&self, encoder: Encoder, begin: Option<Ticks>) -> Vec<Unit> {
         let is_grid = |index: usize| {
             index == 0
                 || Ticks(self.frames[index]).interval(GRID) > Ticks(self.frames[index - 1]).interval(GRID)
         };
-        let forced = begin.and_then(|begin| self.frames.iter().position(|pts| *pts >= begin.0));
+        let forced =
+            begin.and_then(|begin| self.frames.iter().position(|pts| *pts >= begin.0 - self.frame() / 2));
         if begin.is_some() && forced.is_none() {
             return Vec::new();
         }
@@ -99,7 +114,7 @@ impl Source {
         let delay =
             if encoder.b_frames == 0 { 0 } else { 1 + usize::from(encoder.pyramid && encoder.b_frames > 2) };
         let delay = if encoder.pyramid { delay + 1 } else { delay };
-        let frame = self.frames.get(1).map_or(3600, |second| second - self.frames[0]);
+        let frame = self.frame();
         order
             .iter()
             .enumerate()
@@ -158,19 +173,25 @@ pub(super) struct Run {
     samples: (u32, u32),
     checked: usize,
     last_dts: [Option<Ticks>; 2],
+    /// Whose frame was the last, and the first presentation time of its frames.
+    from: Option<(Bytes, Ticks)>,
 }
 
 impl Run {
     pub(super) fn new(delivery: Delivery, source: &Source) -> Self {
+        let mut splicer = Splicer::new(GRID, delivery);
+        splicer.source_frame(Some(Ticks(source.frame())));
         Self {
-            splicer: Splicer::new(GRID, delivery),
+            splicer,
             delivered: Vec::new(),
             samples: source.samples,
             checked: 0,
             last_dts: [None; 2],
+            from: None,
         }
     }
 
+    /// `feed` is about to give frames of `source`.
     pub(super) fn begin(&mut self, feed: AttemptId, role: Role, source: &Source) {
         self.splicer.begin(feed, role, &mut self.delivered);
         self.splicer.program(feed, source.program(), &mut self.delivered).unwrap();
@@ -179,7 +200,9 @@ impl Run {
         self.check();
     }
 
-    pub(super) fn unit(&mut self, feed: AttemptId, unit: Unit) {
+    pub(super) fn unit(&mut self, feed: AttemptId, mut unit: Unit) {
+        // Whose it is is seen in what is delivered.
+        unit.data = Bytes::from(feed.epoch.0.to_string());
         self.splicer.unit(feed, unit, &mut self.delivered).unwrap();
         self.check();
     }
@@ -202,6 +225,17 @@ impl Run {
             assert!(last.is_none_or(|last| unit.dts > last), "dts {} after {last:?}", unit.dts);
             assert!(unit.dts <= unit.pts);
             *last = Some(unit.dts);
+            if unit.track != VIDEO {
+                continue;
+            }
+            let goes_on = self.from.as_ref().filter(|(from, _)| *from == unit.data);
+            match goes_on {
+                Some((_, first)) => assert!(unit.pts > *first, "it refers to what the one before it gave"),
+                None => {
+                    assert!(unit.key, "{:?} begins with another frame than a key frame", unit.data);
+                    self.from = Some((unit.data.clone(), unit.pts));
+                }
+            }
         }
         self.checked = self.delivered.len();
     }
