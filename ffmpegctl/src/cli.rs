@@ -57,6 +57,9 @@ pub enum Command {
     /// Look at what can be made.
     #[command(subcommand)]
     Presets(PresetsCommand),
+    /// Look at what live streams can be watched as.
+    #[command(subcommand)]
+    Profiles(ProfilesCommand),
 }
 
 #[derive(Debug, Args)]
@@ -341,6 +344,34 @@ pub struct OnePreset {
     /// A folder with more presets (TOML files), when no farm is named.
     #[arg(long, value_name = "DIR", env = "TVARR_PRESETS_DIR", value_hint = ValueHint::DirPath)]
     pub presets_dir: Option<PathBuf>,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ProfilesCommand {
+    /// List profiles: the built-in ones, or those of the farm that --coordinator names.
+    Ls(AllProfiles),
+    /// One profile as TOML, ready to be changed into one of your own.
+    Show(OneProfile),
+}
+
+#[derive(Debug, Args)]
+pub struct AllProfiles {
+    /// A folder with more profiles (TOML files), when no farm is named.
+    #[arg(long, value_name = "DIR", env = "TVARR_PROFILES_DIR", value_hint = ValueHint::DirPath)]
+    pub profiles_dir: Option<PathBuf>,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct OneProfile {
+    #[arg(value_name = "PROFILE")]
+    pub profile: String,
+    /// A folder with more profiles (TOML files), when no farm is named.
+    #[arg(long, value_name = "DIR", env = "TVARR_PROFILES_DIR", value_hint = ValueHint::DirPath)]
+    pub profiles_dir: Option<PathBuf>,
     #[arg(long, help = JSON)]
     pub json: bool,
 }

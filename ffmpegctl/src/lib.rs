@@ -62,6 +62,9 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Presets(command) => {
             interrupt.or_leave(commands::presets::run(command, cli.coordinator)).await
         }
+        Command::Profiles(command) => {
+            interrupt.or_leave(commands::profiles::run(command, cli.coordinator)).await
+        }
     }
 }
 

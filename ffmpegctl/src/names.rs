@@ -57,12 +57,21 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 
 /// The error for a preset that does not exist.
 pub(crate) fn unknown_preset<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
+    unknown("preset", word, known)
+}
+
+/// The error for a profile that does not exist.
+pub(crate) fn unknown_profile<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
+    unknown("profile", word, known)
+}
+
+fn unknown<'a>(what: &str, word: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let known: Vec<_> = known.into_iter().collect();
     let meant = match nearest(word, known.iter().copied()) {
         Some(name) => format!("did you mean {name:?}?"),
-        None => format!("known presets: {}", known.join(", ")),
+        None => format!("known {what}s: {}", known.join(", ")),
     };
-    Error::invalid(format!("there is no preset {word:?}; {meant} (`ffmpegctl presets ls` lists them all)"))
+    Error::invalid(format!("there is no {what} {word:?}; {meant} (`ffmpegctl {what}s ls` lists them all)"))
 }
 
 #[cfg(test)]

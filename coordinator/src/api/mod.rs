@@ -9,6 +9,7 @@ pub(crate) mod live;
 mod outputs;
 mod presets;
 pub(crate) mod problem;
+mod profiles;
 mod redrive;
 mod submission;
 mod suggest;
@@ -79,6 +80,8 @@ pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
         .route("/v1/workers/{id}/resume", post(workers::resume))
         .route("/v1/presets", get(presets::list))
         .route("/v1/presets/{path}", get(presets::show))
+        .route("/v1/profiles", get(profiles::list))
+        .route("/v1/profiles/{path}", get(profiles::show))
         .merge(live::routes())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::not_found)

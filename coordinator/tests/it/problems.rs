@@ -50,6 +50,7 @@ async fn every_error_is_a_problem_document() {
         (Method::GET, format!("/v1/workers/{nobody}"), "", String::new(), 404),
         (Method::POST, format!("/v1/workers/{nobody}/drain"), "", String::new(), 404),
         (Method::GET, "/v1/presets/none".to_owned(), "", String::new(), 404),
+        (Method::GET, "/v1/profiles/none".to_owned(), "", String::new(), 404),
         (Method::DELETE, "/v1/jobs".to_owned(), "", String::new(), 405),
         (Method::POST, "/v1/jobs".to_owned(), json, "{".to_owned(), 400),
         (Method::POST, "/v1/jobs".to_owned(), json, String::new(), 400),
@@ -83,11 +84,11 @@ async fn pages_of_other_sites_get_nothing() {
 #[tokio::test]
 async fn what_there_is_can_be_listed() {
     let farm = Farm::start().await;
-    for path in ["/v1/jobs", "/v1/workers", "/v1/presets"] {
+    for path in ["/v1/jobs", "/v1/workers", "/v1/presets", "/v1/profiles"] {
         let page: serde_json::Value = farm.get(path).await.json().await.unwrap();
         assert!(page["items"].is_array(), "{path}: {page}");
     }
-    for path in ["/", "/healthz", "/readyz", "/v1/presets/hls-ladder"] {
+    for path in ["/", "/healthz", "/readyz", "/v1/presets/hls-ladder", "/v1/profiles/ladder"] {
         assert_eq!(farm.get(path).await.status(), StatusCode::OK, "{path}");
     }
     farm.stop().await;

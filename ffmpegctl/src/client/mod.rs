@@ -14,6 +14,7 @@ use common::{
     },
     failure::FailureKind,
     id::{JobId, UploadId, WorkerId},
+    profile::Profile,
 };
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::{Serialize, de::DeserializeOwned};
@@ -201,6 +202,11 @@ impl Client {
 
     pub(crate) async fn presets(&self) -> Result<Vec<PresetView>, Error> {
         let page: Page<PresetView> = self.json(self.get(&["v1", "presets"])).await?;
+        Ok(page.items)
+    }
+
+    pub(crate) async fn profiles(&self) -> Result<Vec<Profile>, Error> {
+        let page: Page<Profile> = self.json(self.get(&["v1", "profiles"])).await?;
         Ok(page.items)
     }
 

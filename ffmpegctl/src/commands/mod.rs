@@ -3,6 +3,7 @@
 pub(crate) mod jobs;
 mod letter;
 pub(crate) mod presets;
+pub(crate) mod profiles;
 mod redrive;
 mod render;
 pub(crate) mod workers;
