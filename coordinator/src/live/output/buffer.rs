@@ -271,7 +271,7 @@ impl Buffer {
         self.shelf.finish(duration, continued, recent);
         if let Some(fragments) = &mut self.fragments {
             let mut parts = Vec::new();
-            fragments.close(continued, &mut parts);
+            fragments.close(duration, continued, &mut parts);
             self.shelf.parts(self.shelf.segments.len() - 1, parts);
         }
         self.shelf.evict(recent);
@@ -356,12 +356,12 @@ impl Buffer {
             if segment.units.is_empty() || (segment.duration.is_none() && !self.setup.is_sealed()) {
                 continue;
             }
-            let (finished, next) = (segment.duration.is_some(), segment.next);
+            let (finished, next) = (segment.duration, segment.next);
             self.packed = 0;
             self.pack_segment(index);
-            if let (Some(fragments), true) = (&mut self.fragments, finished) {
+            if let (Some(fragments), Some(duration)) = (&mut self.fragments, finished) {
                 let mut parts = Vec::new();
-                fragments.close(next, &mut parts);
+                fragments.close(duration, next, &mut parts);
                 self.shelf.parts(index, parts);
                 self.packed = 0;
             }

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::{
     super::{
         Format, Window,
-        footage::{AUDIO_FRAME, FRAME, GRID, Picture, START, audio, both, program, settings, stream, video},
+        footage::{
+            self, AUDIO_FRAME, FRAME, GRID, Picture, START, audio, both, play, program, settings, step,
+            stream, video,
+        },
         shelf::Pieces,
     },
     *,
@@ -57,15 +60,6 @@ fn by_track(mut units: Vec<Unit>) -> Vec<Unit> {
     units
 }
 
-fn units_of(releases: &[Release]) -> Vec<Unit> {
-    (releases.iter())
-        .filter_map(|release| match release {
-            Release::Unit(unit) => Some(unit.clone()),
-            Release::Generation { .. } => None,
-        })
-        .collect()
-}
-
 fn fill(buffer: &mut Buffer, releases: Vec<Release>) {
     let now = Instant::now();
     for release in releases {
@@ -88,7 +82,7 @@ fn a_viewer_gets_every_frame_once() {
     let releases = stream(260, 50);
     let mut buffer = filled(settings(), releases.clone());
     buffer.end("over");
-    assert_eq!(seen(&demux(&all(&buffer))), seen(&by_track(units_of(&releases))));
+    assert_eq!(seen(&demux(&all(&buffer))), seen(&by_track(footage::units(&releases))));
 }
 
 #[test]
@@ -205,7 +199,7 @@ fn audio_alone_and_video_alone_are_variants() {
         [START, START + 94 * AUDIO_FRAME, START + 188 * AUDIO_FRAME, START + 282 * AUDIO_FRAME]
     );
     buffer.end("over");
-    assert_eq!(seen(&demux(&all(&buffer))), seen(&units_of(&units)));
+    assert_eq!(seen(&demux(&all(&buffer))), seen(&footage::units(&units)));
 
     let mut units = vec![Release::Generation { number: 0, program: program(&[Codec::H264]) }];
     units.extend((0..120).map(|index| {
@@ -214,7 +208,7 @@ fn audio_alone_and_video_alone_are_variants() {
     }));
     let mut buffer = filled(settings(), units.clone());
     buffer.end("over");
-    assert_eq!(seen(&demux(&all(&buffer))), seen(&units_of(&units)));
+    assert_eq!(seen(&demux(&all(&buffer))), seen(&footage::units(&units)));
 }
 
 #[test]
@@ -270,98 +264,6 @@ fn audio_goes_out_with_the_next_picture() {
         })
         .count();
     assert_eq!(woken, 2, "it does not wait for ever");
-}
-
-/// What a stream is made of.
-#[derive(Debug, Clone)]
-enum Step {
-    Generation {
-        video: bool,
-        audio: bool,
-    },
-    /// Frames of video at this distance, beginning with a key frame or not, and their audio.
-    Run {
-        key: Option<bool>,
-        frames: i64,
-        distance: i64,
-        reordered: bool,
-    },
-    AudioOnly(i64),
-    Hole(i64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        1 => prop_oneof![Just((true, true)), Just((true, false)), Just((false, true))]
-            .prop_map(|(video, audio)| Step::Generation { video, audio }),
-        8 => (prop::option::weighted(0.8, prop::bool::weighted(0.1)), 1..80_i64,
-              prop_oneof![Just(3600_i64), Just(3003), Just(1501), Just(3754)], any::<bool>())
-            .prop_map(|(key, frames, distance, reordered)| Step::Run { key, frames, distance, reordered }),
-        1 => (1..200_i64).prop_map(Step::AudioOnly),
-        1 => (1..300_000_i64).prop_map(Step::Hole),
-    ]
-}
-
-/// The releases of some steps, and the units that viewers must get: all but video before the first key frame of its
-/// generation, and audio of generations in which nothing began.
-fn play(steps: &[Step], clock: &crate::live::source::Clock) -> (Vec<Release>, Vec<Unit>) {
-    let mut releases = vec![Release::Generation { number: 0, program: both() }];
-    let (mut at, mut spoken) = (START, START);
-    let (mut has_video, mut has_audio) = (true, true);
-    let mut number = 0;
-    let mut runs: Vec<Vec<Unit>> = vec![Vec::new()];
-    for step in steps {
-        let mut units = Vec::new();
-        match *step {
-            Step::Generation { video, audio } => {
-                number += 1;
-                (has_video, has_audio) = (video, audio);
-                let codecs: &[Codec] = match (video, audio) {
-                    (true, true) => &[Codec::H264, Codec::Aac],
-                    (true, false) => &[Codec::H264],
-                    _ => &[Codec::Aac],
-                };
-                at = at.max(spoken);
-                spoken = at;
-                clock.begin(Ticks(at), Some(Ticks(at - 1)), 1_700_000_000_000 + at / 90);
-                releases.push(Release::Generation { number, program: program(codecs) });
-                runs.push(Vec::new());
-            }
-            Step::Run { key, frames, distance, reordered } => {
-                for index in 0..frames {
-                    if has_video {
-                        let key = key.filter(|_| index == 0);
-                        let key = key.map(|large| if large { Picture::Large } else { Picture::Small });
-                        let later = if reordered && key.is_none() && index % 2 == 1 {
-                            2 * distance
-                        } else {
-                            distance
-                        };
-                        units.push(video(0, at, if reordered { later } else { 0 }, key, 50));
-                    }
-                    at += distance;
-                    while has_audio && spoken < at {
-                        units.push(audio(u8::from(has_video), spoken, 20));
-                        spoken += AUDIO_FRAME;
-                    }
-                }
-            }
-            Step::AudioOnly(frames) => {
-                for _ in 0..if has_audio { frames } else { 0 } {
-                    units.push(audio(u8::from(has_video), spoken, 20));
-                    spoken += AUDIO_FRAME;
-                }
-                at = at.max(spoken);
-            }
-            Step::Hole(length) => {
-                at += length;
-                spoken = spoken.max(at);
-            }
-        }
-        runs.last_mut().expect("one is there").extend(units.iter().cloned());
-        releases.extend(units.into_iter().map(Release::Unit));
-    }
-    (releases, runs.concat())
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use mux::{Codec, Program, Ticks, Track, TrackId, Unit};
+use proptest::prelude::*;
 
 use super::{super::source::Clock, super::splice::Release, Settings};
 
@@ -98,4 +99,105 @@ pub(super) fn stream(frames: i64, key_every: i64) -> Vec<Release> {
     units.sort_by_key(|unit| unit.dts);
     let begin = Release::Generation { number: 0, program: both() };
     std::iter::once(begin).chain(units.into_iter().map(Release::Unit)).collect()
+}
+
+pub(super) fn units(releases: &[Release]) -> Vec<Unit> {
+    (releases.iter())
+        .filter_map(|release| match release {
+            Release::Unit(unit) => Some(unit.clone()),
+            Release::Generation { .. } => None,
+        })
+        .collect()
+}
+
+/// What a stream is made of.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Generation {
+        video: bool,
+        audio: bool,
+    },
+    /// Frames of video at this distance, beginning with a key frame or not, and their audio.
+    Run {
+        key: Option<bool>,
+        frames: i64,
+        distance: i64,
+        reordered: bool,
+    },
+    AudioOnly(i64),
+    Hole(i64),
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => prop_oneof![Just((true, true)), Just((true, false)), Just((false, true))]
+            .prop_map(|(video, audio)| Step::Generation { video, audio }),
+        8 => (prop::option::weighted(0.8, prop::bool::weighted(0.1)), 1..80_i64,
+              prop_oneof![Just(3600_i64), Just(3003), Just(1501), Just(3754)], any::<bool>())
+            .prop_map(|(key, frames, distance, reordered)| Step::Run { key, frames, distance, reordered }),
+        1 => (1..200_i64).prop_map(Step::AudioOnly),
+        1 => (1..300_000_i64).prop_map(Step::Hole),
+    ]
+}
+
+/// The releases of some steps, and the units that viewers must get: all but video before the first key frame of its
+/// generation, and audio of generations in which nothing began.
+pub(super) fn play(steps: &[Step], clock: &Clock) -> (Vec<Release>, Vec<Unit>) {
+    let mut releases = vec![Release::Generation { number: 0, program: both() }];
+    let (mut at, mut spoken) = (START, START);
+    let (mut has_video, mut has_audio) = (true, true);
+    let mut number = 0;
+    let mut runs: Vec<Vec<Unit>> = vec![Vec::new()];
+    for step in steps {
+        let mut units = Vec::new();
+        match *step {
+            Step::Generation { video, audio } => {
+                number += 1;
+                (has_video, has_audio) = (video, audio);
+                let codecs: &[Codec] = match (video, audio) {
+                    (true, true) => &[Codec::H264, Codec::Aac],
+                    (true, false) => &[Codec::H264],
+                    _ => &[Codec::Aac],
+                };
+                at = at.max(spoken);
+                spoken = at;
+                clock.begin(Ticks(at), Some(Ticks(at - 1)), 1_700_000_000_000 + at / 90);
+                releases.push(Release::Generation { number, program: program(codecs) });
+                runs.push(Vec::new());
+            }
+            Step::Run { key, frames, distance, reordered } => {
+                for index in 0..frames {
+                    if has_video {
+                        let key = key.filter(|_| index == 0);
+                        let key = key.map(|large| if large { Picture::Large } else { Picture::Small });
+                        let later = if reordered && key.is_none() && index % 2 == 1 {
+                            2 * distance
+                        } else {
+                            distance
+                        };
+                        units.push(video(0, at, if reordered { later } else { 0 }, key, 50));
+                    }
+                    at += distance;
+                    while has_audio && spoken < at {
+                        units.push(audio(u8::from(has_video), spoken, 20));
+                        spoken += AUDIO_FRAME;
+                    }
+                }
+            }
+            Step::AudioOnly(frames) => {
+                for _ in 0..if has_audio { frames } else { 0 } {
+                    units.push(audio(u8::from(has_video), spoken, 20));
+                    spoken += AUDIO_FRAME;
+                }
+                at = at.max(spoken);
+            }
+            Step::Hole(length) => {
+                at += length;
+                spoken = spoken.max(at);
+            }
+        }
+        runs.last_mut().expect("one is there").extend(units.iter().cloned());
+        releases.extend(units.into_iter().map(Release::Unit));
+    }
+    (releases, runs.concat())
 }

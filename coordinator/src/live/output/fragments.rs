@@ -66,8 +66,8 @@ pub(super) struct Fragments {
     sequence: u32,
     tracks: Vec<Track>,
     parameters: Vec<(TrackId, Parameters)>,
-    /// Parts of the open segment so far.
-    parts: usize,
+    /// Length of the open segment's parts so far; `None`: it has none.
+    length: Option<Ticks>,
 }
 
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Track {
 
 impl Fragments {
     pub(super) fn new(sequence: u32) -> Self {
-        Self { part: None, lead: None, sequence, tracks: Vec::new(), parameters: Vec::new(), parts: 0 }
+        Self { part: None, lead: None, sequence, tracks: Vec::new(), parameters: Vec::new(), length: None }
     }
 
     /// `moof` boxes are numbered on from here.
@@ -124,7 +124,7 @@ impl Fragments {
         self.part = part;
         self.lead = init.lead;
         self.parameters.clone_from(&init.tracks);
-        self.parts = 0;
+        self.length = None;
         self.tracks = init
             .tracks
             .iter()
@@ -187,21 +187,27 @@ impl Fragments {
         }
     }
 
-    /// The segment is over. `next`: decoding time of what continues it; `None`: nothing does.
-    pub(super) fn close(&mut self, next: Option<Ticks>, parts: &mut Vec<Part>) {
+    /// The segment is over, with this length. `next`: decoding time of what continues it; `None`: nothing does.
+    pub(super) fn close(&mut self, duration: Ticks, next: Option<Ticks>, parts: &mut Vec<Part>) {
         let lead = self.tracks.iter().find(|track| Some(track.id) == self.lead);
         let lead_is_empty = lead.is_none_or(|track| track.units.is_empty());
         // Audio that came after the last frame of the segment is sent with the next one, rather than as a part of no length.
-        let carried = lead_is_empty && next.is_some() && self.parts > 0;
+        let carried = lead_is_empty && next.is_some() && self.length.is_some();
         if !carried {
             let end = match (next, lead) {
                 (Some(next), _) => next,
                 (None, Some(lead)) => lead.next(),
                 (None, None) => Ticks::ZERO,
             };
+            let before = parts.len();
+            let rest = duration - self.length.unwrap_or_default();
             self.part(end, parts);
+            // By the frames' decoding times it comes out the same, give or take what the order of presentation moves.
+            if let Some(last) = parts.get_mut(before) {
+                last.duration = rest.clamp(Ticks(1), self.part.unwrap_or(rest).max(Ticks(1)));
+            }
         }
-        self.parts = 0;
+        self.length = None;
     }
 
     /// `next`: decoding time of the lead's next frame.
@@ -225,8 +231,13 @@ impl Fragments {
         let bytes = fmp4::fragment(self.sequence, &fragments, &self.parameters);
         drop(fragments);
         self.sequence = self.sequence.wrapping_add(1);
-        self.parts += 1;
+        let duration = duration.max(Ticks(1));
+        self.length = Some(self.length.unwrap_or_default() + duration);
         self.tracks.iter_mut().for_each(|track| track.units.clear());
-        parts.push(Part { bytes, duration: duration.max(Ticks(1)), independent });
+        parts.push(Part { bytes, duration, independent });
     }
 }
+
+#[cfg(test)]
+#[path = "fragments_tests.rs"]
+mod tests;

@@ -112,3 +112,7 @@ impl TsReader {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

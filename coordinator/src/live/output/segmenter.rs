@@ -7,11 +7,16 @@
 
 use mux::{Ticks, TrackId, Unit};
 
+/// A segment that has to be cut without a key frame ends so long before its limit, so that a late frame does not take it past
+/// that.
+const MARGIN: Ticks = Ticks::from_millis(100);
+
 /// A segment begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Boundary {
     pub(super) start: Ticks,
-    /// What follows does not continue what was before: another generation, or other parameters.
+    /// What follows does not continue what was before: another generation, other parameters, or nothing for longer than a
+    /// segment may be.
     pub(super) discontinuity: bool,
     /// It begins with a key frame.
     pub(super) independent: bool,
@@ -107,7 +112,8 @@ impl Segmenter {
                 if changed || later || !open.independent || full {
                     let into = Ticks(unit.pts.0.rem_euclid(self.grid.0));
                     let on_grid = later && into < self.step + self.step;
-                    self.begin(unit, unit.pts, changed, true, on_grid || changed)
+                    let jumped = unit.pts - open.start > limit;
+                    self.begin(unit, unit.pts, changed || jumped, true, on_grid || changed || jumped)
                 } else {
                     Place::Open
                 }
@@ -115,9 +121,9 @@ impl Segmenter {
             Some(open) => {
                 // Measured by decoding time, which grows evenly where the order of presentation does not.
                 let length = unit.dts - open.decoding;
-                let next = if leads { self.step } else { Ticks::ZERO };
+                let next = if leads { self.step.max(MARGIN) } else { MARGIN };
                 if full || length + next > limit {
-                    self.begin(unit, open.start + length, false, false, true)
+                    self.begin(unit, open.start + length, length > limit, false, true)
                 } else {
                     Place::Open
                 }

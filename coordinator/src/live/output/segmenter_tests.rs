@@ -49,7 +49,7 @@ fn without_a_key_frame_a_segment_goes_on_up_to_the_target_duration() {
 
     let none = (250..400).map(|index| (index * FRAME, index == 250 || index == 330));
     let begun = boundaries(&mut with_video(), none);
-    assert_eq!(begun, [(250 * FRAME, true), (312 * FRAME, false), (330 * FRAME, true), (392 * FRAME, false)]);
+    assert_eq!(begun, [(250 * FRAME, true), (310 * FRAME, false), (330 * FRAME, true), (390 * FRAME, false)]);
 }
 
 #[test]
