@@ -160,3 +160,7 @@ async fn take(
     output.finish();
     Ok(StatusCode::NO_CONTENT)
 }
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;

@@ -247,6 +247,8 @@ pub(super) fn undigested(files: &[OutputFile], protocol: u32) -> Option<String> 
 
 #[cfg(test)]
 mod tests {
+    use common::live::{Ingest, Work};
+
     use super::*;
 
     fn file(path: &str) -> proto::OutputFile {
@@ -305,5 +307,38 @@ mod tests {
         assert!(shares(&roots, "/mnt/media/a.mp4"));
         assert!(!shares(&roots, "/mnt/media2/a.mp4"));
         assert!(!shares(&[], "/mnt/media/a.mp4"));
+    }
+
+    #[test]
+    fn live_work_goes_with_urls_of_its_own_attempt() {
+        let terms = Terms {
+            stall_timeout_ms: 1,
+            urls: AttemptUrls(crate::storage::sign::Signer::new(&[7; 32])),
+            shared_roots: Vec::new(),
+        };
+        let attempt = AttemptId { task: common::id::TaskId::new(), epoch: common::id::Epoch(3) };
+        let work = Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false });
+        let assign = |reads| {
+            let assignment = LiveAssignment {
+                attempt,
+                stream: common::id::StreamId::new(),
+                profile: "ingest".to_owned(),
+                work: work.clone(),
+                reads,
+                encoder: None,
+                device: None,
+            };
+            match to_wire(ToWorker::AssignLive(Box::new(assignment)), &terms) {
+                Ok(Message::Assign(assign)) => assign,
+                other => panic!("{other:?}"),
+            }
+        };
+        let told = assign(true);
+        assert_eq!(serde_json::from_str::<Work>(&told.live_json).unwrap(), work);
+        assert_eq!((told.task_id, told.epoch), (attempt.task.to_string(), 3));
+        assert!(told.spec_json.is_empty() && told.input.is_none());
+        assert!(told.live_input_url.starts_with(&format!("/live/input?task={}&epoch=3&", attempt.task)));
+        assert!(told.live_output_url.starts_with(&format!("/live/output?task={}&epoch=3&", attempt.task)));
+        assert_eq!(assign(false).live_input_url, "", "nothing comes in");
     }
 }
