@@ -10,6 +10,8 @@ mod media;
 mod name;
 mod playlist;
 mod query;
+#[cfg(test)]
+mod tests;
 mod token;
 mod tokens;
 
