@@ -1,14 +1,16 @@
 //! Boxes, written and read.
 
+use bytes::BytesMut;
+
 /// Writes boxes one into the other; sizes are filled in when a box is closed.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: BytesMut,
 }
 
 impl Writer {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity) }
+        Self { bytes: BytesMut::with_capacity(capacity) }
     }
 
     /// A box with what `body` writes.

@@ -6,7 +6,7 @@ use super::{
     boxes::Reader,
     header::{self, Defaults, Format, Input},
 };
-use crate::{Event, Program, Ticks, Track, TrackId, Unit};
+use crate::{Event, Program, Ticks, Track, TrackId, Unit, codec::adts};
 
 /// The most of `moov` and `moof`: ffmpeg's have a few hundred bytes.
 const MAX_HEADER: usize = 256 * 1024;
@@ -23,13 +23,14 @@ pub struct Error(pub String);
 /// Takes any pieces of what ffmpeg writes of AV1 and AAC with
 ///
 /// ```text
-/// -copyts -avoid_negative_ts disabled -video_track_timescale 90000 -frag_duration 1
-/// -movflags +empty_moov+default_base_moof+frag_discont -f mp4
+/// -copyts -avoid_negative_ts disabled -video_track_timescale 90000 -min_frag_duration 1
+/// -movflags +frag_every_frame+empty_moov+default_base_moof+frag_discont -f mp4
 /// ```
 ///
 /// Every frame is a fragment then, written when the next one of its track is there. Without `frag_discont` times begin at
-/// zero, whatever `-copyts` says. With `frag_every_frame` instead of `-frag_duration` (in microseconds) some frames of audio
-/// have the time of the next one (ffmpeg 5.1), and the first of the video, too (9).
+/// zero, whatever `-copyts` says. With `frag_every_frame` alone some frames of audio have the time of the next one (ffmpeg
+/// 5.1), and the first of the video, too (9): `-min_frag_duration` (in microseconds) keeps a track's fragment from being
+/// written when another track's frame comes.
 #[derive(Debug, Default)]
 pub struct Demuxer {
     buffer: BytesMut,
@@ -311,8 +312,8 @@ fn convert(format: &Format, data: Bytes, key: bool) -> Result<Bytes, String> {
             }
             &header[..]
         }
-        Format::Aac { adts } => {
-            &header::adts_of(*adts, data.len()).ok_or("a frame of audio is too long for ADTS")?
+        Format::Aac { config } => {
+            &adts::make(config, data.len()).ok_or("a frame of audio is too long for ADTS")?
         }
     };
     let mut out = BytesMut::with_capacity(prefix.len() + data.len());

@@ -1,5 +1,7 @@
 //! Sample entries: what `stsd` says of a track.
 
+use bytes::BufMut;
+
 use super::boxes::Writer;
 use crate::{
     Codec,
@@ -95,15 +97,15 @@ fn elementary_stream(w: &mut Writer, audio: &Audio) {
 }
 
 /// A tag, a length, and what it holds.
-fn descriptor(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
-    out.push(tag);
+fn descriptor(out: &mut impl BufMut, tag: u8, body: &[u8]) {
+    out.put_u8(tag);
     // As four bytes: longer than needed, and what every reader expects.
     let length = body.len() as u32;
-    out.extend([
+    out.put_slice(&[
         0x80 | (length >> 21) as u8,
         0x80 | (length >> 14) as u8,
         0x80 | (length >> 7) as u8,
         (length & 0x7f) as u8,
     ]);
-    out.extend_from_slice(body);
+    out.put_slice(body);
 }

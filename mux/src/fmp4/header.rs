@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::boxes::Reader;
-use crate::Codec;
+use crate::{Codec, codec::adts};
 
 /// A track of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub(super) struct Input {
 pub(super) enum Format {
     /// The OBUs of the record: the sequence header, for key frames that have none of their own.
     Av1 { header: Bytes },
-    /// The header that each frame gets, its length left at zero.
-    Aac { adts: [u8; 7] },
+    /// AudioSpecificConfig.
+    Aac { config: Bytes },
 }
 
 impl Format {
@@ -128,7 +128,9 @@ fn aac(mut entry: Reader<'_>) -> Option<Format> {
     }
     let mut decoder = descriptor(&mut stream, 0x04)?;
     decoder.take(13)?;
-    adts(descriptor(&mut decoder, 0x05)?.0).map(|adts| Format::Aac { adts })
+    let config = descriptor(&mut decoder, 0x05)?.0;
+    // Frames that ADTS has no header for are of no use.
+    adts::make(config, 0).map(|_| Format::Aac { config: Bytes::copy_from_slice(config) })
 }
 
 fn descriptor<'a>(from: &mut Reader<'a>, tag: u8) -> Option<Reader<'a>> {
@@ -144,46 +146,4 @@ fn descriptor<'a>(from: &mut Reader<'a>, tag: u8) -> Option<Reader<'a>> {
         }
     }
     None
-}
-
-/// The header for frames of an AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1 and 1.A.2.2).
-fn adts(config: &[u8]) -> Option<[u8; 7]> {
-    let [first, second, ..] = *config else { return None };
-    let (object, rate, channels) = (first >> 3, (first & 7) << 1 | second >> 7, second >> 3 & 0xf);
-    // ADTS has no more than these.
-    if !(1..=4).contains(&object) || rate > 12 || channels > 7 {
-        return None;
-    }
-    Some([
-        0xff,
-        0xf1, // MPEG-4, no CRC
-        (object - 1) << 6 | rate << 2 | channels >> 2,
-        (channels & 3) << 6,
-        0,
-        0x1f, // the buffer's fullness: variable
-        0xfc,
-    ])
-}
-
-/// The header for a frame of that many bytes; `None`: too long for ADTS.
-pub(super) fn adts_of(mut header: [u8; 7], payload: usize) -> Option<[u8; 7]> {
-    let length = u16::try_from(payload + header.len()).ok().filter(|length| *length < 1 << 13)?;
-    header[3] |= (length >> 11) as u8;
-    header[4] = (length >> 3) as u8;
-    header[5] |= (length << 5) as u8;
-    Some(header)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_adts_header_says_what_the_config_says() {
-        // AAC-LC, 48 kHz, stereo; a frame of 9 + 7 bytes.
-        let header = adts(&[0x11, 0x90, 0x56]).and_then(|adts| adts_of(adts, 9)).unwrap();
-        assert_eq!(header, [0xff, 0xf1, 0x4c, 0x80, 0x02, 0x1f, 0xfc]);
-        assert_eq!(adts_of(header, 1 << 13), None);
-        assert_eq!(adts(&[0x11]), None);
-    }
 }

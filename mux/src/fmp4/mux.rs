@@ -59,7 +59,7 @@ pub fn init(tracks: &[(TrackId, Parameters)]) -> Bytes {
             }
         });
     });
-    w.bytes.into()
+    w.bytes.freeze()
 }
 
 fn number(track: TrackId) -> u32 {
@@ -176,7 +176,7 @@ pub fn fragment(sequence: u32, tracks: &[Fragment<'_>], parameters: &[(TrackId, 
             }
         }
     });
-    w.bytes.into()
+    w.bytes.freeze()
 }
 
 /// The boxes of a track in a fragment.

@@ -25,7 +25,7 @@ pub fn select(bytes: &[u8], track: TrackId) -> Option<Bytes> {
             _ => w.boxed(&kind, |w| w.put(body.0)),
         }
     }
-    found.then(|| w.bytes.into())
+    found.then(|| w.bytes.freeze())
 }
 
 fn next<'a>(from: &mut Reader<'a>) -> Option<([u8; 4], Reader<'a>)> {

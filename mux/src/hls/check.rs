@@ -307,3 +307,72 @@ fn attribute<'a>(list: &'a str, name: &str) -> Option<&'a str> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n";
+
+    fn playlist(sequence: u64, discontinuity_sequence: u64, segments: &[&str]) -> String {
+        format!(
+            "{HEAD}#EXT-X-MEDIA-SEQUENCE:{sequence}\n#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity_sequence}\n{}",
+            segments.concat()
+        )
+    }
+
+    /// What the last of these playlists breaks; those before break nothing.
+    fn broken(playlists: &[String]) -> String {
+        let mut checker = Checker::default();
+        let (last, before) = playlists.split_last().unwrap();
+        before.iter().for_each(|playlist| checker.push(playlist).unwrap());
+        checker.push(last).unwrap_err()
+    }
+
+    const A: &str = "#EXTINF:2.0,\na\n";
+    const B: &str = "#EXTINF:2.0,\nb\n";
+    const C: &str = "#EXT-X-DISCONTINUITY\n#EXTINF:2.0,\nc\n";
+    const D: &str = "#EXTINF:2.4,\nd\n";
+    const E: &str = "#EXTINF:2.0,\ne\n";
+
+    #[test]
+    fn a_window_that_moves_breaks_no_rule() {
+        let mut checker = Checker::default();
+        for playlist in [
+            playlist(0, 0, &[A]),
+            playlist(0, 0, &[A, B, C]),
+            playlist(1, 0, &[B, C, D]),
+            playlist(2, 0, &[C, D, E]),
+            playlist(3, 1, &[D, E, "#EXTINF:2.0,\nf\n"]),
+        ] {
+            checker.push(&playlist).unwrap();
+        }
+        assert_eq!(checker.segments()[0], (3, "d".to_owned()));
+        assert!(!checker.ended());
+    }
+
+    #[test]
+    fn every_rule_is_looked_at() {
+        let all = || playlist(0, 0, &[A, B, C, D, E]);
+        for (playlists, words) in [
+            (vec!["#EXTINF:2,\na\n".to_owned()], "#EXTM3U"),
+            (vec![playlist(0, 0, &["#EXTINF:2.6,\na\n"])], "longer than TARGETDURATION"),
+            (vec![playlist(0, 0, &[A, A])], "there twice"),
+            (vec![playlist(1, 0, &[B, C, D, E]), all()], "MEDIA-SEQUENCE went back"),
+            (vec![playlist(1, 1, &[B]), playlist(1, 0, &[B])], "DISCONTINUITY-SEQUENCE went back"),
+            (vec![all(), playlist(3, 0, &[D, E, A])], "segment 3 changed"),
+            (vec![all(), playlist(3, 1, &[D, E])], "segments were removed"),
+            (vec![all(), playlist(0, 0, &[A, B, C, D])], "was there and is not any more"),
+            (vec![all(), all().replace("2.4", "2.3")], "segment 3 changed"),
+            (vec![all(), all().replace("DURATION:2", "DURATION:3")], "TARGETDURATION changed"),
+            (
+                vec![format!("{}#EXT-X-ENDLIST\n", playlist(0, 0, &[A])), playlist(0, 0, &[A, B])],
+                "after ENDLIST",
+            ),
+            (vec![playlist(0, 0, &["#EXT-X-PART:DURATION=1,URI=\"p\"\n"])], "without PART-INF"),
+        ] {
+            let problem = broken(&playlists);
+            assert!(problem.contains(words), "{problem} is not {words}");
+        }
+    }
+}

@@ -165,3 +165,83 @@ impl std::fmt::Display for Line<'_> {
         self.0.split(['\r', '\n']).try_for_each(|piece| f.write_str(piece))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use m3u8_rs::parse_media_playlist_res;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn segments() -> impl Strategy<Value = Vec<Segment>> {
+        let one = (1..180_000_i64, 0..4_102_444_800_000_i64, any::<bool>(), prop::option::of(0..3_u8));
+        prop::collection::vec(one, 1..12).prop_map(|all| {
+            let segment =
+                |(number, (duration, time, discontinuity, map)): (usize, (i64, i64, bool, Option<u8>))| {
+                    Segment {
+                        uri: format!("seg-{number}.m4s?token=a"),
+                        duration: Some(Ticks(duration)),
+                        program_date_time: time,
+                        discontinuity,
+                        map: map.map(|map| format!("init-{map}.mp4")),
+                        parts: Vec::new(),
+                    }
+                };
+            all.into_iter().enumerate().map(segment).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn another_parser_reads_what_was_written(
+            segments in segments(),
+            media_sequence in 0..u64::MAX / 2,
+            discontinuity_sequence in 0..u64::MAX / 2,
+            ended in any::<bool>(),
+        ) {
+            let media = Media { target_duration: 2, media_sequence, discontinuity_sequence, segments, low_latency: None, ended };
+            let text = media.text();
+            let read = parse_media_playlist_res(text.as_bytes()).unwrap();
+            prop_assert_eq!(read.target_duration, 2);
+            prop_assert_eq!((read.media_sequence, read.discontinuity_sequence), (media_sequence, discontinuity_sequence));
+            prop_assert_eq!((read.end_list, read.independent_segments), (ended, true));
+            prop_assert_eq!(read.segments.len(), media.segments.len());
+            let mut map = None;
+            for (read, written) in read.segments.iter().zip(&media.segments) {
+                prop_assert_eq!(&read.uri, &written.uri);
+                let seconds = written.duration.unwrap().seconds();
+                prop_assert!((f64::from(read.duration) - seconds).abs() < 1e-5, "{} {seconds}", read.duration);
+                prop_assert_eq!(read.discontinuity, written.discontinuity);
+                prop_assert_eq!(read.program_date_time.unwrap().timestamp_millis(), written.program_date_time);
+                // Only what is new is said.
+                let new = written.map.as_ref().filter(|uri| map != Some(*uri));
+                prop_assert_eq!(read.map.as_ref().map(|map| &map.uri), new);
+                map = written.map.as_ref().or(map);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_its_line() {
+        let media = Media {
+            target_duration: 2,
+            media_sequence: 0,
+            discontinuity_sequence: 0,
+            segments: vec![Segment {
+                uri: "a\n#EXT-X-ENDLIST\r".to_owned(),
+                duration: Some(Ticks(180_000)),
+                program_date_time: i64::MAX,
+                discontinuity: false,
+                map: Some("i\"\n,BYTERANGE=\"1".to_owned()),
+                parts: Vec::new(),
+            }],
+            low_latency: None,
+            ended: false,
+        };
+        let text = media.text();
+        assert!(
+            text.ends_with("#EXT-X-MAP:URI=\"i,BYTERANGE=1\"\n#EXTINF:2.000000,\na#EXT-X-ENDLIST\n"),
+            "{text}"
+        );
+    }
+}

@@ -74,7 +74,7 @@ pub(super) fn av1(ffmpeg: &Path, encoder: &str) -> Vec<u8> {
     let arguments = format!(
         "-f lavfi -i testsrc2=s=160x90:r=25 -f lavfi -i sine=r=48000 -t 2 -c:v {encoder} \
          -g 25 -c:a aac -output_ts_offset 11 -avoid_negative_ts disabled -video_track_timescale 90000 \
-         -frag_duration 1 -movflags +empty_moov+default_base_moof+frag_discont -f mp4 -"
+         -min_frag_duration 1 -movflags +frag_every_frame+empty_moov+default_base_moof+frag_discont -f mp4 -"
     );
     run(ffmpeg, &arguments, &[])
 }

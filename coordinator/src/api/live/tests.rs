@@ -47,6 +47,10 @@ struct Bench {
 
 impl Bench {
     async fn new(tokens: bool) -> Self {
+        Self::keeping(64 << 20, tokens).await
+    }
+
+    async fn keeping(max_bytes: usize, tokens: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("jobs.sqlite")).await.unwrap());
         let profiles = Arc::new(Profiles::builtin());
@@ -59,7 +63,7 @@ impl Bench {
         tracker.spawn(service.run(stop.clone()));
         let kept = Settings {
             source: Limits { max_bytes: 64 << 20, max_length: LONG },
-            max_bytes: 64 << 20,
+            max_bytes,
             max_length: LONG,
         };
         let live = start(kept, queue.clone(), events, Arc::clone(&profiles), streams, &tracker, stop.clone());
@@ -95,7 +99,7 @@ impl Bench {
     ) -> (Self, crate::live::service::PushInput, crate::live::service::Watch) {
         let bench = Self::new(tokens).await;
         let mut push = bench.live.push("news").await.unwrap();
-        let clip = clip(codec);
+        let clip = clip(codec, "400k");
         let accept = crate::live::service::Accept::default();
         let watching = bench.live.watch("news", "copy", &accept);
         let pushing = async {
@@ -141,10 +145,23 @@ impl Bench {
     }
 }
 
-fn clip(codec: &str) -> Vec<u8> {
+fn clip(codec: &str, bitrate: &str) -> Vec<u8> {
     let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=8"])
-        .args(["-f", "lavfi", "-i", "sine=d=8", "-c:v", codec, "-preset", "ultrafast", "-g", "50"])
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=8,noise=alls=80:allf=t"])
+        .args([
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=d=8",
+            "-c:v",
+            codec,
+            "-preset",
+            "ultrafast",
+            "-b:v",
+            bitrate,
+            "-g",
+            "50",
+        ])
         .args(["-x265-params", "log-level=none:keyint=50:min-keyint=50:scenecut=0", "-c:a", "aac"])
         .args(["-f", "mpegts", "pipe:1"])
         .output()
@@ -336,5 +353,49 @@ async fn a_token_is_asked_for_everywhere_and_carried_on() {
     let segment = &segments(&playlist)[0];
     assert_eq!(bench.get(&format!("/live/news/copy/{segment}")).await.0, 200);
     assert_eq!(bench.get(&format!("/live/news/h264-720p/stream.ts?token={}", token.token)).await.0, 403);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_viewer_that_does_not_read_is_cut_off_alone() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let bench = Bench::keeping(1 << 20, false).await;
+    let mut push = bench.live.push("news").await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = crate::serve::Stop { graceful: bench.stop.clone(), now: CancellationToken::new() };
+    bench.tracker.spawn(crate::serve::serve(listener, bench.router.clone(), stop, bench.tracker.clone()));
+    let clip = clip("libx264", "20M");
+    push.write(&clip).unwrap();
+    let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
+    idle.write_all(b"GET /live/news/copy/stream.ts HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut start = [0; 1000];
+    idle.read_exact(&mut start).await.unwrap();
+    assert!(start.starts_with(b"HTTP/1.1 200"));
+    let response = bench.ask(Method::GET, "/live/news/copy/stream.ts", &[]).await;
+    let mut reading = response.into_body().into_data_stream();
+    let gone = tokio::time::timeout(LONG, async {
+        loop {
+            for piece in clip.chunks(64 * 188) {
+                push.write(piece).unwrap();
+                // As fast as it comes.
+                while let Ok(Some(piece)) =
+                    tokio::time::timeout(Duration::from_millis(1), reading.next()).await
+                {
+                    piece.unwrap();
+                }
+            }
+            let variant = &bench.live.stream("news").await.unwrap().variants[0];
+            if variant.dropped_viewers > 0 {
+                return variant.dropped_viewers;
+            }
+        }
+    });
+    assert_eq!(gone.await.unwrap(), 1);
+    // What was sent can still be read, and then it breaks off: no chunk says that this was the end.
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(LONG, idle.read_to_end(&mut rest)).await.unwrap();
+    assert!(read.is_err() || !rest.ends_with(b"0\r\n\r\n"));
+    drop((reading, idle));
     bench.end().await;
 }
