@@ -6,18 +6,18 @@ use proptest::prelude::*;
 
 use super::{super::source::Clock, super::splice::Release, Settings};
 
-pub(super) const GRID: Ticks = Ticks(180_000);
-pub(super) const FRAME: i64 = 3600;
-pub(super) const AUDIO_FRAME: i64 = 1920;
+pub(in crate::live) const GRID: Ticks = Ticks(180_000);
+pub(in crate::live) const FRAME: i64 = 3600;
+pub(in crate::live) const AUDIO_FRAME: i64 = 1920;
 /// Where the tests' streams begin.
-pub(super) const START: i64 = 900_000;
+pub(in crate::live) const START: i64 = 900_000;
 
 /// Delimiter, SPS and PPS of x264: 320x180 and 640x360, 25 frames a second.
 const SMALL: &str = "000000010910000000016742c00cda05067e7c0440000003004000000c83c50aa80000000168ce0fc8";
 const LARGE: &str = "000000010910000000016742c01eda0280bfe5c044000003000400000300c83c58ba800000000168ce0fc8";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Picture {
+pub(in crate::live) enum Picture {
     Small,
     Large,
 }
@@ -27,7 +27,13 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// A picture of about this many bytes.
-pub(super) fn video(track: u8, dts: i64, shown_after: i64, key: Option<Picture>, size: usize) -> Unit {
+pub(in crate::live) fn video(
+    track: u8,
+    dts: i64,
+    shown_after: i64,
+    key: Option<Picture>,
+    size: usize,
+) -> Unit {
     let mut data = match key {
         Some(Picture::Small) => unhex(SMALL),
         Some(Picture::Large) => unhex(LARGE),
@@ -47,7 +53,7 @@ pub(super) fn video(track: u8, dts: i64, shown_after: i64, key: Option<Picture>,
 }
 
 /// One AAC frame of 48 kHz stereo.
-pub(super) fn audio(track: u8, at: i64, size: usize) -> Unit {
+pub(in crate::live) fn audio(track: u8, at: i64, size: usize) -> Unit {
     let length = 7 + 8 + size;
     let mut data = vec![
         0xff,
@@ -63,17 +69,17 @@ pub(super) fn audio(track: u8, at: i64, size: usize) -> Unit {
     Unit { track: TrackId(track), pts: Ticks(at), dts: Ticks(at), key: true, data: data.into() }
 }
 
-pub(super) fn program(codecs: &[Codec]) -> Program {
+pub(in crate::live) fn program(codecs: &[Codec]) -> Program {
     Program {
         tracks: codecs.iter().map(|codec| Track { codec: *codec, descriptors: Bytes::new() }).collect(),
     }
 }
 
-pub(super) fn both() -> Program {
+pub(in crate::live) fn both() -> Program {
     program(&[Codec::H264, Codec::Aac])
 }
 
-pub(super) fn settings() -> Settings {
+pub(in crate::live) fn settings() -> Settings {
     let clock = Clock::default();
     clock.begin(Ticks(START), None, 1_700_000_000_000);
     Settings {
@@ -88,7 +94,7 @@ pub(super) fn settings() -> Settings {
 }
 
 /// Video at 25 frames a second with a key frame every so many, and audio, in the order of time; from the start on.
-pub(super) fn stream(frames: i64, key_every: i64) -> Vec<Release> {
+pub(in crate::live) fn stream(frames: i64, key_every: i64) -> Vec<Release> {
     let mut units: Vec<Unit> = (0..frames)
         .map(|index| {
             let key = (index % key_every == 0).then_some(Picture::Small);

@@ -14,7 +14,7 @@
 
 mod buffer;
 #[cfg(test)]
-mod footage;
+pub(super) mod footage;
 mod fragments;
 mod packets;
 mod reader;

@@ -1,6 +1,8 @@
 //! The way of a variant's bytes: from the attempts that feed it, through the splicer, into its output.
 
 mod intake;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

@@ -9,7 +9,7 @@ use super::{JUMP, Refusal, cadence::Cadence, line::Line, reference_of};
 
 /// What may wait in one feed. A standby holds two GOPs of at most ten seconds and their audio, at any frame rate; the rest is
 /// room for one that is ahead of the active one.
-const MAX_UNITS: usize = 16_384;
+const MAX_UNITS: usize = 4096;
 /// As above: ten seconds at 50 Mbit/s.
 const MAX_BYTES: usize = 64 << 20;
 

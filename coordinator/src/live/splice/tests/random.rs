@@ -44,7 +44,7 @@ fn regular() -> impl Strategy<Value = Source> {
         Just((1500, 1)),
         Just((15_015, 4)),
         Just((3003, 1)),
-        Just((1501_501, 1000))
+        Just((1_501_501, 1000))
     ];
     (rates, 0_i64..200_000, 1_i64..400, any::<bool>()).prop_map(
         |((numerator, denominator), start, count, audio)| {
