@@ -223,3 +223,7 @@ impl Log {
         self.entrances().rev().find(|(_, entry)| covers(entry)).or_else(whole).ok_or(Gone::TooOld)
     }
 }
+
+#[cfg(test)]
+#[path = "buffer_tests.rs"]
+mod tests;

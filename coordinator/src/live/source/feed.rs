@@ -75,7 +75,8 @@ impl Feed {
             return true;
         }
         for step in self.steps.drain(..) {
-            state.step(self.number, step, &self.shared, now);
+            let begun = state.step(self.number, step, &self.shared, now);
+            self.paced = self.paced.or(begun.map(|start| (now, start)));
         }
         if state.delivering == self.number {
             state.parameters.clear();
@@ -84,6 +85,7 @@ impl Feed {
         let newest = state.buffer.newest();
         drop(state);
         if let Some(newest) = newest
+            && self.paced.is_some()
             && self.ahead().is_zero()
         {
             self.paced = Some((now, newest));
@@ -110,14 +112,17 @@ impl Drop for Feed {
 }
 
 impl State {
-    fn step(&mut self, feed: u64, step: Step, shared: &Shared, now: Instant) {
+    /// Where a generation began.
+    fn step(&mut self, feed: u64, step: Step, shared: &Shared, now: Instant) -> Option<Ticks> {
         match step {
             Step::Begin(begin) => {
                 self.delivering = feed;
                 let (generation, after) = self.timeline.begin(begin);
                 shared.clock.begin(generation.start, after, jiff::Timestamp::now().as_millisecond());
                 self.buffer.begin(generation.number, generation.program.clone());
+                let start = generation.start;
                 shared.generations.send_replace(Some(generation));
+                return Some(start);
             }
             Step::Unit(unit) if self.delivering == feed => {
                 if let Some(unit) = self.timeline.unit(unit) {
@@ -128,6 +133,7 @@ impl State {
             Step::End if self.delivering == feed => self.buffer.end(),
             Step::Unit(_) | Step::End => {}
         }
+        None
     }
 }
 

@@ -258,7 +258,10 @@ impl Intake {
         let mut run = Run { tracks, lead, start: first.pts, last, incomplete: false, left_at: None };
         units.push_front(first);
         for unit in units {
-            run.deliver(unit, now, out);
+            let near = run.last[index(lead)].is_none_or(|leading| leading.near(&unit, now));
+            if near || unit.track == lead {
+                run.deliver(unit, now, out);
+            }
         }
         self.run = Some(run);
     }

@@ -265,3 +265,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

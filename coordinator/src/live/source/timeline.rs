@@ -55,12 +55,16 @@ impl Timeline {
 
     /// Where the next run begins.
     fn place(&self, video: bool) -> Ticks {
+        // Sound goes on a little longer than the pictures, or ends a little before them.
+        let pictures_last = self.current.as_ref().is_some_and(|run| run.program.first(Kind::Video).is_some());
         match (self.video_end, self.audio_end) {
             (None, None) => ORIGIN,
-            (Some(pictures), Some(samples)) if !video || samples - pictures > AUDIO_BEYOND => {
-                pictures.max(samples)
+            (Some(pictures), Some(samples))
+                if pictures_last && video && samples - pictures <= AUDIO_BEYOND =>
+            {
+                pictures
             }
-            (Some(pictures), _) => pictures,
+            (Some(pictures), samples) => samples.map_or(pictures, |samples| samples.max(pictures)),
             (None, Some(samples)) => samples,
         }
     }
