@@ -1,5 +1,7 @@
 //! The command line.
 
+mod streams;
+
 use std::path::PathBuf;
 
 use clap::{
@@ -12,6 +14,8 @@ use common::{
     media::HardwarePolicy,
 };
 use jiff::SignedDuration;
+
+pub use self::streams::{AllStreams, OneStream, SomeStreams, StreamsAdd, StreamsCommand, StreamsWatch};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -29,8 +33,8 @@ With several inputs the gravest end decides: 130, then 3, 4, 1, 2.";
 pub struct Cli {
     /// The farm's HTTP address, for example http://farm:8080.
     ///
-    /// Without it `transcode` does everything inside this process, `presets` shows the built-in ones, and `jobs` and
-    /// `workers` ask http://127.0.0.1:8080.
+    /// Without it `transcode` does everything inside this process, `presets` shows the built-in ones, and `jobs`,
+    /// `workers` and `streams` ask http://127.0.0.1:8080.
     #[arg(long, global = true, env = "TVARR_API_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub coordinator: Option<String>,
     /// Log what happens inside to stderr, for finding faults; plain lines instead of the progress bar.
@@ -54,6 +58,9 @@ pub enum Command {
     /// Look at workers and steer them.
     #[command(subcommand)]
     Workers(WorkersCommand),
+    /// Add, look at and watch live streams.
+    #[command(subcommand)]
+    Streams(StreamsCommand),
     /// Look at what can be made.
     #[command(subcommand)]
     Presets(PresetsCommand),

@@ -1,4 +1,4 @@
-//! What a person types: transcode a file here or on a farm, look at jobs, workers and presets.
+//! What a person types: transcode a file here or on a farm, look at jobs, workers, streams and presets.
 //!
 //! Results go to stdout, everything else to stderr. The exit code tells what kind of end it was ([`Exit`]).
 
@@ -58,6 +58,12 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Jobs(command) => commands::jobs::run(command, cli.coordinator, &interrupt).await,
         Command::Workers(command) => {
             interrupt.or_leave(commands::workers::run(command, cli.coordinator)).await
+        }
+        Command::Streams(command) => {
+            // Watching ends with Ctrl-C, which is no failure then.
+            let watches = matches!(command, cli::StreamsCommand::Watch(_));
+            let run = commands::streams::run(command, cli.coordinator, &interrupt);
+            if watches { run.await } else { interrupt.or_leave(run).await }
         }
         Command::Presets(command) => {
             interrupt.or_leave(commands::presets::run(command, cli.coordinator)).await

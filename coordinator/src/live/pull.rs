@@ -14,10 +14,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    client::Failure,
-    sniff::{Sniffer, Verdict},
-};
+use self::client::Failure;
+pub use self::sniff::{Sniffer, Verdict};
 use super::source::{Feed, Source};
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(5) };
@@ -27,7 +25,7 @@ const STEADY: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(5);
 /// How far a source may run ahead of the clock: a server's burst for a quick start. Of a file the rest waits, so that it plays
 /// in real time.
-const AHEAD: Duration = Duration::from_secs(10);
+pub const AHEAD: Duration = Duration::from_secs(10);
 
 /// How it goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

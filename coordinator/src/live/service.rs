@@ -229,6 +229,12 @@ impl PushInput {
             Err("another connection sends this stream now, or it was removed".to_owned())
         }
     }
+
+    /// How far it is ahead of the clock, see [`Feed::ahead`].
+    #[must_use]
+    pub fn ahead(&self) -> Duration {
+        self.feed.as_ref().map_or(Duration::ZERO, Feed::ahead)
+    }
 }
 
 #[cfg(test)]

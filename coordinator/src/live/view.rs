@@ -18,7 +18,7 @@ pub(super) fn stream(stream: &Stream, started: Instant) -> StreamView {
     let record = &stream.record;
     StreamView {
         id: record.id,
-        spec: record.spec.clone(),
+        spec: record.spec.redacted(),
         configured: record.configured,
         created_at: record.created_at,
         source_state: source(stream),

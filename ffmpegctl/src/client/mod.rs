@@ -7,6 +7,7 @@ mod transfer;
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::Bytes;
 use common::{
     api::{
         AttemptLog, DrainRequest, JobRequest, JobState, JobSummary, JobView, Page, PresetView,
@@ -15,6 +16,7 @@ use common::{
     failure::FailureKind,
     id::{JobId, UploadId, WorkerId},
     profile::Profile,
+    stream::{StreamSpec, StreamView},
 };
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::{Serialize, de::DeserializeOwned};
@@ -26,7 +28,7 @@ pub(crate) use self::{
 };
 use crate::names;
 
-/// Where `jobs` and `workers` look when nothing is said.
+/// Where `jobs`, `workers` and `streams` look when nothing is said.
 pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
 /// A machine that is there answers the handshake well within this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,6 +81,11 @@ impl Client {
     /// The address, for people.
     pub(crate) fn address(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
+    }
+
+    /// The address of something there.
+    pub(crate) fn address_of(&self, path: &[&str]) -> Url {
+        self.url(path)
     }
 
     // ---- jobs
@@ -208,6 +215,37 @@ impl Client {
     pub(crate) async fn profiles(&self) -> Result<Vec<Profile>, Error> {
         let page: Page<Profile> = self.json(self.get(&["v1", "profiles"])).await?;
         Ok(page.items)
+    }
+
+    // ---- streams
+
+    pub(crate) async fn streams(&self) -> Result<Vec<StreamView>, Error> {
+        let page: Page<StreamView> = self.json(self.get(&["v1", "streams"])).await?;
+        Ok(page.items)
+    }
+
+    pub(crate) async fn add_stream(&self, spec: &StreamSpec) -> Result<StreamView, Error> {
+        self.json(self.post(&["v1", "streams"]).json(spec)).await
+    }
+
+    /// By name or id.
+    pub(crate) async fn stream(&self, stream: &str) -> Result<StreamView, Error> {
+        self.json(self.get(&["v1", "streams", stream])).await
+    }
+
+    pub(crate) async fn remove_stream(&self, stream: &str) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, &["v1", "streams", stream]);
+        self.send(request.timeout(CALL_TIMEOUT)).await.map(drop)
+    }
+
+    /// A body without an end.
+    pub(crate) async fn open(&self, url: &str) -> Result<Response, Error> {
+        self.send(self.http.get(url)).await
+    }
+
+    /// The next bytes of it; `None` at its end.
+    pub(crate) async fn piece(&self, response: &mut Response) -> Result<Option<Bytes>, Error> {
+        response.chunk().await.map_err(|error| self.transport(&error))
     }
 
     // ---- uploads

@@ -6,6 +6,7 @@ pub(crate) mod presets;
 pub(crate) mod profiles;
 mod redrive;
 mod render;
+pub(crate) mod streams;
 pub(crate) mod workers;
 
 use comfy_table::{ContentArrangement, Table, presets as looks};

@@ -10,16 +10,18 @@ const CERTAIN: usize = 3;
 /// Where there was nothing of MPEG-TS within this, there is none.
 const HEAD: usize = 64 * 1024;
 
+/// What a body is, as far as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     TransportStream,
     Unknown,
     /// What it is instead.
     Other(&'static str),
 }
 
+/// Looks at a body as it comes.
 #[derive(Debug)]
-pub(super) struct Sniffer {
+pub struct Sniffer {
     head: Vec<u8>,
     /// No packets begin before this.
     looked: usize,
@@ -28,13 +30,15 @@ pub(super) struct Sniffer {
 }
 
 impl Sniffer {
-    pub(super) fn new(headers: &HeaderMap) -> Self {
+    #[must_use]
+    pub fn new(headers: &HeaderMap) -> Self {
         let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let announced = announced(&kind.to_ascii_lowercase());
         Self { head: Vec::new(), looked: 0, announced, certain: false }
     }
 
-    pub(super) fn look(&mut self, chunk: &[u8]) -> Verdict {
+    /// Takes the next piece of it.
+    pub fn look(&mut self, chunk: &[u8]) -> Verdict {
         if self.certain {
             return Verdict::TransportStream;
         }
@@ -64,7 +68,8 @@ impl Sniffer {
     }
 
     /// What a body that is over was instead.
-    pub(super) fn end(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn end(&self) -> Option<&'static str> {
         if self.certain {
             return None;
         }

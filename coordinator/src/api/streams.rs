@@ -1,0 +1,124 @@
+//! `/v1/streams`: live streams, and the bytes of those that are pushed.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{FromRequestParts, Request, State},
+    response::{IntoResponse as _, Response},
+    routing::{get, put},
+};
+use common::{
+    api::Page,
+    stream::{StreamSpec, StreamView},
+};
+use futures::StreamExt as _;
+use hyper::{StatusCode, http::request::Parts};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    Api,
+    extract::{Json, segment},
+    problem::{self, Error},
+};
+use crate::live::{
+    pull::{AHEAD, Sniffer, Verdict},
+    service,
+};
+
+/// A connection that brings nothing for this long is given up, so that its end is the source's end.
+const SILENCE: Duration = Duration::from_secs(15);
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/v1/streams", get(list).post(add))
+        .route("/v1/streams/{stream}", get(show).delete(remove))
+        // ffmpeg's http output sends POST, curl -T sends PUT.
+        .route("/v1/streams/{stream}/input", put(input).post(input))
+}
+
+/// The path's `{stream}`: a name or an id.
+struct Stream(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Stream {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        segment(parts, state, "stream").await.map(Self)
+    }
+}
+
+async fn add(State(api): State<Api>, Json(spec): Json<StreamSpec>) -> Result<Response, Error> {
+    let view = api.live.add(spec).await?;
+    Ok((StatusCode::CREATED, axum::Json(view)).into_response())
+}
+
+async fn list(State(api): State<Api>) -> Result<axum::Json<Page<StreamView>>, Error> {
+    Ok(axum::Json(Page { items: api.live.streams().await?, next_cursor: None }))
+}
+
+async fn show(State(api): State<Api>, Stream(stream): Stream) -> Result<axum::Json<StreamView>, Error> {
+    Ok(axum::Json(api.live.stream(&stream).await?))
+}
+
+async fn remove(State(api): State<Api>, Stream(stream): Stream) -> Result<Response, Error> {
+    api.live.remove(&stream).await?;
+    Ok(problem::no_content())
+}
+
+/// `PUT` or `POST`: MPEG-TS for as long as the connection lasts.
+async fn input(
+    State(api): State<Api>,
+    Stream(stream): Stream,
+    request: Request,
+) -> Result<Response, Error> {
+    let mut input = api.live.push(&stream).await.map_err(|error| match error {
+        service::Error::Invalid(problem) => Error::Conflict { problem },
+        other => other.into(),
+    })?;
+    let mut sniffer = Sniffer::new(request.headers());
+    let mut body = Body::into_data_stream(request.into_body());
+    tracing::info!(stream, "a connection brings the stream");
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            () = api.stop.cancelled() => {
+                return Err(Error::Unavailable { problem: "the coordinator is shutting down".to_owned() });
+            }
+            chunk = timeout(SILENCE, body.next()) => chunk,
+        };
+        let chunk = match chunk {
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(interrupted(format!("the connection broke: {error}"))),
+            Err(_) => return Err(interrupted(format!("nothing came for {} s", SILENCE.as_secs()))),
+        };
+        if let Verdict::Other(what) = sniffer.look(&chunk) {
+            return Err(no_transport_stream(what));
+        }
+        input.write(&chunk).map_err(|problem| Error::Conflict { problem })?;
+        let ahead = input.ahead();
+        if ahead > AHEAD {
+            // A file comes faster than it plays: the rest waits, in the sender.
+            sleep(ahead - AHEAD).await;
+        }
+    }
+    tracing::info!(stream, "the connection that brought the stream ended");
+    match sniffer.end() {
+        Some(what) => Err(no_transport_stream(what)),
+        None => Ok(problem::no_content()),
+    }
+}
+
+fn interrupted(problem: String) -> Error {
+    Error::Malformed { problem, remedy: "send the stream again; viewers are still held for a while".to_owned() }
+}
+
+fn no_transport_stream(what: &str) -> Error {
+    Error::invalid(
+        "body",
+        format!("it is {what}, not MPEG-TS"),
+        "send it with ffmpeg -re -i INPUT -c copy -f mpegts URL",
+    )
+}
