@@ -11,6 +11,7 @@ mod presets;
 pub(crate) mod problem;
 mod profiles;
 mod redrive;
+mod streams;
 mod submission;
 mod suggest;
 pub(crate) mod sweep;
@@ -83,6 +84,7 @@ pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
         .route("/v1/profiles", get(profiles::list))
         .route("/v1/profiles/{path}", get(profiles::show))
         .merge(live::routes())
+        .merge(streams::routes())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::not_found)
         // For JSON; uploads read their body as a stream, with a limit of their own.

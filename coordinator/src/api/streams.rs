@@ -68,11 +68,7 @@ async fn remove(State(api): State<Api>, Stream(stream): Stream) -> Result<Respon
 }
 
 /// `PUT` or `POST`: MPEG-TS for as long as the connection lasts.
-async fn input(
-    State(api): State<Api>,
-    Stream(stream): Stream,
-    request: Request,
-) -> Result<Response, Error> {
+async fn input(State(api): State<Api>, Stream(stream): Stream, request: Request) -> Result<Response, Error> {
     let mut input = api.live.push(&stream).await.map_err(|error| match error {
         service::Error::Invalid(problem) => Error::Conflict { problem },
         other => other.into(),
@@ -112,7 +108,10 @@ async fn input(
 }
 
 fn interrupted(problem: String) -> Error {
-    Error::Malformed { problem, remedy: "send the stream again; viewers are still held for a while".to_owned() }
+    Error::Malformed {
+        problem,
+        remedy: "send the stream again; viewers are still held for a while".to_owned(),
+    }
 }
 
 fn no_transport_stream(what: &str) -> Error {

@@ -16,5 +16,6 @@ mod problems;
 #[path = "../../../common/tests/recorded/load.rs"]
 mod recorded;
 mod sessions;
+mod streams;
 mod uploads;
 mod versions;

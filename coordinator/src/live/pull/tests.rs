@@ -53,7 +53,7 @@ impl Pulling {
 
 /// Packets of nothing, which are MPEG-TS nevertheless.
 fn null_packets(count: usize) -> Bytes {
-    let mut packet = vec![0xff; mux::ts::PACKET];
+    let mut packet = [0xff; mux::ts::PACKET];
     packet[..4].copy_from_slice(&[0x47, 0x1f, 0xff, 0x10]);
     packet.repeat(count).into()
 }

@@ -136,13 +136,17 @@ impl Streams {
         if let Some(taken) = self.get(&spec.name) {
             return Err(Error::Exists(taken.spec.name));
         }
-        let floors = self.inner.store.sequence_floors().await.map_err(failed)?;
+        let floors = self.inner.store.sequence_floors().await.map_err(|error| failed(&error))?;
         let first_sequence = floors.get(&spec.name).copied().unwrap_or(0);
         let reserved = first_sequence.saturating_add(BLOCK);
-        self.inner.store.raise_sequence_floors(&[(spec.name.clone(), reserved)]).await.map_err(failed)?;
+        self.inner
+            .store
+            .raise_sequence_floors(&[(spec.name.clone(), reserved)])
+            .await
+            .map_err(|error| failed(&error))?;
         let created_at = jiff::Timestamp::now().as_millisecond();
         let stored = StoredStream { id: StreamId::new(), spec, created_at };
-        self.inner.store.add_stream(&stored).await.map_err(failed)?;
+        self.inner.store.add_stream(&stored).await.map_err(|error| failed(&error))?;
         let StoredStream { id, spec, created_at } = stored;
         let record = StreamRecord { id, spec, created_at, configured: false, first_sequence, reserved };
         self.records().insert(id, record.clone());
@@ -159,7 +163,7 @@ impl Streams {
         if record.configured {
             return Err(Error::Configured(record.spec.name));
         }
-        self.inner.store.remove_stream(id).await.map_err(failed)?;
+        self.inner.store.remove_stream(id).await.map_err(|error| failed(&error))?;
         self.records().remove(&id);
         tracing::info!(stream = %id, name = record.spec.name, "a stream was removed");
         Ok(())
@@ -174,7 +178,11 @@ impl Streams {
         let record = self.records().get(&id).cloned();
         let record = record.ok_or_else(|| Error::NoSuchStream(id.to_string()))?;
         let reserved = at_least.saturating_add(BLOCK).max(record.reserved);
-        self.inner.store.raise_sequence_floors(&[(record.spec.name, reserved)]).await.map_err(failed)?;
+        self.inner
+            .store
+            .raise_sequence_floors(&[(record.spec.name, reserved)])
+            .await
+            .map_err(|error| failed(&error))?;
         if let Some(record) = self.records().get_mut(&id) {
             record.reserved = reserved;
         }
@@ -186,7 +194,7 @@ impl Streams {
     }
 }
 
-fn failed(error: store::Error) -> Error {
+fn failed(error: &store::Error) -> Error {
     Error::Store(error.to_string())
 }
 

@@ -59,12 +59,22 @@ pub(super) fn stream(stream: &StreamView) -> String {
         facts(&[
             ("name", text::printable(&spec.name)),
             ("id", stream.id.to_string()),
-            ("from", if stream.configured { "the coordinator's configuration file".to_owned() } else { String::new() }),
+            (
+                "from",
+                if stream.configured {
+                    "the coordinator's configuration file".to_owned()
+                } else {
+                    String::new()
+                },
+            ),
             ("since", time(stream.created_at)),
             ("profiles", if spec.profiles.is_empty() { "all".to_owned() } else { spec.profiles.join(", ") }),
             ("linger", milliseconds(options.linger_ms)),
             ("hold", milliseconds(options.hold_ms)),
-            ("redundancy", if options.redundancy > 1 { options.redundancy.to_string() } else { String::new() }),
+            (
+                "redundancy",
+                if options.redundancy > 1 { options.redundancy.to_string() } else { String::new() },
+            ),
             ("slate", options.slate.as_deref().map(text::printable).unwrap_or_default()),
             ("labels", text::printable(&labels.join(", "))),
         ]),
@@ -190,6 +200,7 @@ mod tests {
             viewers: 3,
             dropped_viewers: 1,
             bytes_sent: 1 << 20,
+            missing_frames: 0,
             bytes_held: 0,
             bitrate: 2_500_000,
             media_sequence: 7,
@@ -208,7 +219,9 @@ mod tests {
             created_at: 1_795_242_503_582,
             source_state: SourceView {
                 state: SourceState::Lost,
-                problem: Some("http://host/live.ts?... answered 404 Not Found; check the source's URL".to_owned()),
+                problem: Some(
+                    "http://host/live.ts?... answered 404 Not Found; check the source's URL".to_owned(),
+                ),
                 tracks: vec!["h264 1920x1080".to_owned(), "aac 48000 Hz".to_owned()],
                 gaps: 2,
                 ..SourceView::default()

@@ -2,22 +2,18 @@
 
 use std::{
     env,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use common::{
-    media::VideoCodec,
-    profile::{Output, Profile},
-};
+use common::{media::VideoCodec, profile::Output};
 use serde::Serialize;
-use tokio::{
-    fs::File,
-    io::{AsyncWrite, AsyncWriteExt as _},
-    process::Command,
-};
+use tokio::{fs::File, io::AsyncWriteExt as _, process::Command};
 
-use crate::{cli::StreamsWatch, client::Client, console, error::Error, exit::Exit, interrupt::Interrupt, names};
+use crate::{
+    cli::StreamsWatch, client::Client, console, error::Error, exit::Exit, interrupt::Interrupt, names,
+};
 
 /// What is watched where nobody says what, and the stream has every profile.
 const USUAL: &str = "h264-720p";
@@ -74,11 +70,15 @@ pub(super) async fn run(client: &Client, args: StreamsWatch, interrupt: &Interru
     }
     if let Some(file) = &args.output {
         let Some(ts) = &urls.ts else {
-            return Err(Error::invalid(format!("{chosen} is not watched as MPEG-TS; choose another profile")));
+            return Err(Error::invalid(format!(
+                "{chosen} is not watched as MPEG-TS; choose another profile"
+            )));
         };
         return interrupt.or_leave(copy(client, ts, file)).await;
     }
-    for (kind, url) in [("MPEG-TS", &urls.ts), ("HLS", &urls.hls), ("DASH", &urls.dash), ("HLS", &urls.master)] {
+    for (kind, url) in
+        [("MPEG-TS", &urls.ts), ("HLS", &urls.hls), ("DASH", &urls.dash), ("HLS", &urls.master)]
+    {
         if let Some(url) = url {
             console::print(&format!("{kind:7}  {url}"))?;
         }
@@ -140,11 +140,14 @@ async fn play(player: &Path, arguments: &[&str], url: &str, interrupt: &Interrup
 /// Until the stream ends.
 async fn copy(client: &Client, url: &str, file: &Path) -> Result<Exit, Error> {
     let mut response = client.open(url).await?;
-    let mut out: Box<dyn AsyncWrite + Unpin + Send> = if file == Path::new("-") {
-        Box::new(tokio::io::stdout())
+    let mut out = if file == Path::new("-") {
+        // A handle of its own, whose writes block no other.
+        let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+        stdout.map(|stdout| File::from_std(stdout.into()))
     } else {
-        Box::new(File::create(file).await.map_err(|error| Error::writing("create", file, &error))?)
-    };
+        File::create(file).await
+    }
+    .map_err(|error| Error::writing("create", file, &error))?;
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::BrokenPipe => Error::stdout_closed(),
         _ => Error::writing("write to", file, &error),
