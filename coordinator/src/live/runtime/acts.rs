@@ -20,7 +20,7 @@ use crate::{
         pull,
         service::Error,
         source::From,
-        splice::FeedEnd,
+        splice::{Cut, FeedEnd},
         view, work,
     },
     queue,
@@ -95,7 +95,10 @@ impl Runtime {
         let grid = Ticks::from_millis(running.packaging.segment_ms.into());
         let base = work::base(reader.start(), grid);
         let rendition = work::fitting(rendition, &generation)?;
-        let encode = work::encode(rendition, &generation, order.role, cut, base);
+        // The cut lies a little before the frame; the frame itself is the source's.
+        let shown = cut.video.and_then(|at| stream.source.first_shown(order.generation, at));
+        let begin = Cut { video: shown.or(cut.video), ..cut };
+        let encode = work::encode(rendition, &generation, order.role, begin, base);
         let container = encode.container;
         let terms = work::Terms {
             stream: id,

@@ -141,6 +141,14 @@ impl Buffer {
         Ok((cursor, entry.unit.pts))
     }
 
+    /// When the first frame of the video is shown that is shown at `from` or later.
+    pub(super) fn first_shown(&self, generation: u32, from: Ticks) -> Option<Ticks> {
+        let log = self.logs.iter().find(|log| log.generation == generation)?;
+        let video = log.program.first(Kind::Video)?;
+        let units = log.entries.iter().map(|entry| &entry.unit).filter(|unit| unit.track == video);
+        units.map(|unit| unit.pts).filter(|pts| *pts >= from).min()
+    }
+
     /// What there is from the cursor on; empty: nothing yet.
     pub(super) fn read(&self, cursor: &mut Cursor) -> Result<Vec<Event>, ReadEnd> {
         let log = self.logs.iter().find(|log| log.generation == cursor.generation);

@@ -199,6 +199,12 @@ impl Source {
         Ok(Reader { shared: Arc::clone(&self.shared), changed, cursor, start })
     }
 
+    /// When the first frame of the video is shown that is shown at `from` or later; `None`: it has not come yet.
+    #[must_use]
+    pub fn first_shown(&self, generation: u32, from: Ticks) -> Option<Ticks> {
+        self.shared.state().buffer.first_shown(generation, from)
+    }
+
     #[must_use]
     pub fn figures(&self) -> Figures {
         let generations = self.generation().map_or(0, |newest| newest.number);
