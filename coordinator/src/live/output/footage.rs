@@ -207,3 +207,6 @@ pub(super) fn play(steps: &[Step], clock: &Clock) -> (Vec<Release>, Vec<Unit>) {
     }
     (releases, runs.concat())
 }
+
+#[path = "footage_tests.rs"]
+mod tests;
