@@ -87,6 +87,13 @@ pub(super) fn stream(stream: &StreamView) -> String {
         let problem = variant.problem.as_ref()?;
         Some(format!("{} waits\n  {}", text::printable(&variant.profile), indented(problem)))
     }));
+    sections.extend(stream.variants.iter().filter(|variant| variant.missing_frames > 0).map(|variant| {
+        format!(
+            "{} lacks {} frames where workers followed each other",
+            text::printable(&variant.profile),
+            variant.missing_frames
+        )
+    }));
     if stream.variants.iter().any(|variant| !variant.failovers.is_empty()) {
         sections.push(failovers(&stream.variants));
     }
@@ -200,7 +207,7 @@ mod tests {
             viewers: 3,
             dropped_viewers: 1,
             bytes_sent: 1 << 20,
-            missing_frames: 0,
+            missing_frames: 4,
             bytes_held: 0,
             bitrate: 2_500_000,
             media_sequence: 7,
@@ -248,6 +255,7 @@ mod tests {
             "host-1  libx264  active",
             "host-3  libx264  standby",
             "640 ms  no output for 2 s",
+            "h264-720p lacks 4 frames",
             "redundancy  2",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
