@@ -98,7 +98,7 @@ impl Buffer {
         }
         for release in releases {
             match release {
-                Release::Generation { program, .. } => self.generation(program),
+                Release::Generation { number, program } => self.generation(number, program),
                 Release::Unit(unit) => self.unit(unit),
             }
         }
@@ -121,8 +121,11 @@ impl Buffer {
         self.ended.as_deref()
     }
 
-    fn generation(&mut self, program: Program) {
+    fn generation(&mut self, number: u32, program: Program) {
         self.close(None);
+        if self.next_sequence.is_none() {
+            self.discontinuities = self.settings.first_discontinuity + u64::from(number);
+        }
         self.held.clear();
         self.held_bytes = 0;
         self.segmenter.generation(program.first(Kind::Video).or_else(|| program.first(Kind::Audio)));

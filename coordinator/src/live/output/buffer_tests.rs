@@ -136,6 +136,16 @@ fn a_variant_that_begins_later_gives_the_same_time_the_same_number() {
 }
 
 #[test]
+fn a_variant_that_begins_in_a_later_generation_counts_the_breaks_before_it() {
+    let settings = settings();
+    let mut releases = stream(120, 50);
+    releases[0] = Release::Generation { number: 4, program: both() };
+    let mut buffer = filled(settings, releases);
+    let shown = window(&mut buffer);
+    assert_eq!((shown.discontinuity_sequence, shown.segments[0].discontinuity), (11, false));
+}
+
+#[test]
 fn a_new_generation_begins_a_segment_with_a_discontinuity_and_its_audio_waits_for_its_picture() {
     let settings = settings();
     let clock = settings.clock.clone();

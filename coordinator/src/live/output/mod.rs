@@ -57,7 +57,8 @@ pub struct Settings {
     /// Media sequence of the stream's timeline where it has no boundary yet: a segment's number is this and the boundaries up
     /// to its start. The same for all variants of a stream.
     pub first_sequence: u64,
-    /// Discontinuities before the first segment.
+    /// Discontinuities before the stream's generation 0: before the variant's first segment there were this and the number
+    /// of its generation. The same for all variants of a stream.
     pub first_discontinuity: u64,
     /// Where times of the timeline are on the wall clock.
     pub clock: Clock,
