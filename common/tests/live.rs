@@ -16,7 +16,7 @@ use std::{
 use common::{
     ffmpeg::{
         EncoderChoice,
-        live::{Context, first_video, lower, peeks},
+        live::{Context, First, lower},
     },
     live::{Begin, Encode, SourceTracks, Work},
     media::EncoderFamily,
@@ -124,11 +124,18 @@ fn args(program: &Path, work: &Work, input: &[u8], encoder: Option<&str>) -> Vec
         work,
         encoder: encoder.as_ref(),
         capabilities: &capabilities,
-        first_video: first_video(input).filter(|_| peeks(work)),
+        first: first(work, input),
         file: None,
         text: true,
     })
     .unwrap()
+}
+
+/// As a worker finds it.
+fn first(work: &Work, input: &[u8]) -> First {
+    let (video, audio) = First::wanted(work);
+    let found = probe(input).first;
+    First { video: found.video.filter(|_| video), audio: found.audio.filter(|_| audio) }
 }
 
 /// What comes out on stdout, and what was said.
@@ -153,6 +160,7 @@ fn run(program: &Path, args: &[OsString], input: Vec<u8>) -> (Vec<u8>, String) {
 
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Result {
+    first: First,
     /// Presentation time -> key frame.
     video: BTreeMap<i64, bool>,
     video_packets: usize,
@@ -181,10 +189,14 @@ fn probe(bytes: &[u8]) -> Result {
         let pts = (field(line, "pts_time").unwrap().parse::<f64>().unwrap() * 90_000.0).round() as i64;
         match field(line, "codec_type").unwrap().as_str() {
             "video" => {
+                result.first.video.get_or_insert(pts);
                 result.video_packets += 1;
                 result.video.insert(pts, field(line, "flags").unwrap().starts_with('K'));
             }
-            _ => result.audio.push(pts),
+            _ => {
+                result.first.audio.get_or_insert(pts);
+                result.audio.push(pts);
+            }
         }
     }
     result.extradata = show("stream=codec_name,extradata_hash,profile,level,width,height,r_frame_rate");
@@ -229,7 +241,8 @@ fn assert_goes_on(source: &Source, rendition: &Rendition, encoder: Option<&str>,
 
         // A replacement gets the source from a key frame on, and goes on anywhere in the GOP.
         let tail = source.tail("5");
-        let from = first_video(&tail).unwrap_or(10 * 90_000 + 5 * 90_000);
+        let there = probe(&tail).first;
+        let from = there.video.or(there.audio).unwrap();
         for later in [0, 7, 23] {
             let video = times.iter().copied().filter(|pts| *pts >= from).nth(later);
             let audio = first.audio.iter().copied().find(|pts| *pts >= video.unwrap_or(from) + 20_000);
@@ -315,4 +328,46 @@ fn a_replacement_goes_on_with_av1() {
         Some(3600),
     );
     assert_goes_on(&source, &rendition("av1-720p"), Some("libsvtav1"), "av1");
+}
+
+#[test]
+fn the_picture_keeps_its_size_when_the_source_changes_its_own() {
+    let wide = Source::new(&[BARS, "-c:v", "libx264", "-preset", "ultrafast", "-t", "2"], &[], Some(3600));
+    let tall = Source::new(
+        &["testsrc2=s=240x320:r=25:d=2", "-c:v", "libx264", "-preset", "ultrafast"],
+        &[],
+        Some(3600),
+    );
+    let later = tall.folder.path().join("later.ts");
+    ffmpeg(&[
+        "-i",
+        tall.path().to_str().unwrap(),
+        "-c",
+        "copy",
+        "-muxdelay",
+        "0",
+        "-output_ts_offset",
+        "12.8137",
+        later.to_str().unwrap(),
+    ]);
+    let mut input = fs::read(wide.path()).unwrap();
+    input.extend(fs::read(later).unwrap());
+    for program in programs() {
+        let work = work(&rendition("h264-720p-ll"), wide.tracks, Begin::default());
+        let (bytes, said) = run(&program, &args(&program, &work, &input, Some("libx264")), input.clone());
+        let result = probe(&bytes);
+        assert_eq!(result.video.len(), 100, "{said}");
+        assert_on_grid(&result, &said);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let sizes = Command::new("ffprobe")
+            .args(["-v", "error", "-show_entries", "frame=width,height", "-of", "csv=p=0"])
+            .arg(file.path())
+            .output()
+            .unwrap();
+        let sizes = String::from_utf8(sizes.stdout).unwrap();
+        let sizes: BTreeSet<&str> =
+            sizes.lines().map(|line| line.trim_end_matches(',')).filter(|line| !line.is_empty()).collect();
+        assert_eq!(sizes.into_iter().collect::<Vec<_>>(), ["320,180"]);
+    }
 }

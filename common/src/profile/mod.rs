@@ -158,8 +158,8 @@ impl Output {
 }
 
 /// Filters that every encode of a picture uses: those before the begin are left out, the rest is brought to size.
-const VIDEO_FILTERS: [&str; 5] = ["select", "scale", "pad", "setsar", "format"];
-const AUDIO_FILTERS: [&str; 2] = ["aresample", "aformat"];
+const VIDEO_FILTERS: [&str; 6] = ["select", "setpts", "scale", "pad", "setsar", "format"];
+const AUDIO_FILTERS: [&str; 3] = ["aresample", "aformat", "atrim"];
 
 impl Rendition {
     /// What a worker must have for it.

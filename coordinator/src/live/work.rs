@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use common::{
+    ffmpeg::live::needed_protocol,
     id::{AttemptId, StreamId, WorkerId},
     live::{Begin, Container, Encode, Ingest, Slate, SourceTracks, Work},
     media::{HardwarePolicy, VideoCodec},
@@ -120,8 +121,9 @@ pub(super) fn ingest_order(attempt: AttemptId, source: &SourceSpec, terms: Terms
     let (ingest, need) = match source {
         SourceSpec::Pull(_) | SourceSpec::Push => return None,
         SourceSpec::Ingest(url) => {
-            let protocol = url.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
-            let need = Need { protocols: vec![protocol], ..Need::default() };
+            // A worker refuses what has none, and says why.
+            let protocols = needed_protocol(url).map(str::to_owned).into_iter().collect();
+            let need = Need { protocols, ..Need::default() };
             (Ingest { url: url.clone(), file: false }, need)
         }
         SourceSpec::File(path) => {

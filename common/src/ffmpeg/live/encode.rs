@@ -26,8 +26,13 @@ const PROBE_MICROSECONDS: &str = "500000";
 const AAC_FRAME: i64 = 1024;
 /// Whole frames before the first one that is needed: the encoder's first frames are not like those of one that ran on.
 const AAC_LEAD: i64 = 3;
-/// Half of the shortest frame duration that is common (120 Hz), for a source whose own is not known. Ticks.
-const HALF_A_FRAME: i64 = 375;
+/// How far before the begin a frame may be and still be meant: half of the shortest frame that is common (120 Hz). Ticks.
+const SLACK: i64 = 375;
+/// How far after the begin a first frame may be and is still shown at the begin: a few frames that could not be decoded.
+/// Ticks.
+const LATE: i64 = CLOCK / 5;
+/// Resampling may lose so many samples at the beginning.
+const RESAMPLED: i64 = 4;
 
 pub(super) fn lower(args: &mut Args, context: &Context<'_>, encode: &Encode) -> Result<(), Failure> {
     encode.rendition.validate().map_err(|problem| invalid(format!("the rendition: {problem}")))?;
@@ -63,7 +68,7 @@ pub(super) fn lower(args: &mut Args, context: &Context<'_>, encode: &Encode) -> 
         args.all(["-threads", "4"]);
     }
     args.all(["-i", "pipe:0"]);
-    let begin = encode.begin.video.or(context.first_video);
+    let begin = encode.begin.video.or(context.first.video);
     if let Some(picture) = &picture {
         args.all(["-map", "0:v:0"]);
         args.pair("-filter:v:0", video_filter(picture, encode, begin));
@@ -73,7 +78,7 @@ pub(super) fn lower(args: &mut Args, context: &Context<'_>, encode: &Encode) -> 
     }
     if let Some(audio) = audio {
         args.all(["-map", "0:a:0"]);
-        args.pair("-filter:a:0", audio_filter(audio, encode.begin.audio));
+        args.pair("-filter:a:0", audio_filter(audio, encode.begin.audio, context.first.audio));
         args.pair("-c:a:0", audio.codec.as_str()).pair("-b:a:0", audio.bitrate.to_string());
     }
     output(args, encode.container, true);
@@ -104,10 +109,15 @@ fn forcible(choice: &EncoderChoice, context: &Context<'_>) -> Result<EncoderChoi
 fn video_filter(picture: &Picture<'_>, encode: &Encode, begin: Option<i64>) -> String {
     let mut filters = Vec::new();
     if let Some(begin) = begin {
-        // The begin may be a guess (where the next frame should be) and timestamps are rounded.
-        let slack = encode.source.frame.map_or(HALF_A_FRAME, |frame| frame / 2).clamp(1, CLOCK);
+        // The begin may be a guess (where the next frame should be) and timestamps are rounded. What a source says of its
+        // frame rate may be wrong.
+        let slack = encode.source.frame.map_or(SLACK, |frame| (frame / 2).clamp(1, SLACK));
         filters.push(format!("select='gte(t,{}/{CLOCK})'", begin - slack));
-        filters.push(format!("setpts='if(eq(N,0),round({begin}/{CLOCK}/TB),PTS)'"));
+        // N begins again with filters that are built anew.
+        filters.push(format!(
+            "setpts='if(eq(N,0)*lt(T,{late}/{CLOCK}),round({begin}/{CLOCK}/TB),PTS)'",
+            late = begin + LATE
+        ));
     }
     let Video { width, height, .. } = *picture.video;
     // The largest even size of the source's shape within the box; bars around it.
@@ -133,15 +143,24 @@ fn key_frames(packaging: Packaging, begin: Option<i64>) -> String {
 /// sample be named exactly.
 ///
 /// `async=1` fills gaps and drops overlaps of more than two frames' length; in between, timestamps are counted in samples.
-fn audio_filter(audio: &Audio, begin: Option<i64>) -> String {
+fn audio_filter(audio: &Audio, begin: Option<i64>, first: Option<i64>) -> String {
     let layout = if audio.channels == 1 { "mono" } else { "stereo" };
-    let first = begin
-        .map_or_else(String::new, |ticks| format!(":first_pts={}", samples(ticks) - AAC_LEAD * AAC_FRAME));
+    let trim =
+        begin.map_or_else(String::new, |begin| format!("atrim=start_pts={},", first_sample(begin, first)));
     format!(
         "aresample={rate},aformat=sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout},\
-         aresample={rate}:async=1:min_hard_comp=0.04{first}",
+         {trim}aresample={rate}:async=1:min_hard_comp=0.04",
         rate = audio.sample_rate
     )
+}
+
+/// Where the encoder's first frame begins: some whole frames before `begin`, and, where the input begins after that, at the
+/// first of the frames from there on that is there as a whole.
+fn first_sample(begin: i64, first: Option<i64>) -> i64 {
+    let wanted = samples(begin) - AAC_LEAD * AAC_FRAME;
+    let missing = first.map_or(0, |first| samples(first) + RESAMPLED - wanted).max(0);
+    // Rounded up; `missing` is not negative.
+    wanted + (missing + AAC_FRAME - 1) / AAC_FRAME * AAC_FRAME
 }
 
 /// The sample that is nearest to a time.
@@ -152,6 +171,18 @@ fn samples(ticks: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn audio_begins_on_a_frame_of_the_other_attempt_that_is_there() {
+        let begin = 20 * CLOCK;
+        let wanted = 20 * 48_000 - 3 * 1024;
+        assert_eq!(first_sample(begin, None), wanted);
+        assert_eq!(first_sample(begin, Some(10 * CLOCK)), wanted);
+        assert_eq!(first_sample(begin, Some(begin)), 20 * 48_000 + 1024);
+        let late = first_sample(begin, Some(begin + CLOCK));
+        assert!(late > 21 * 48_000 && late <= 21 * 48_000 + 1028, "{late}");
+        assert_eq!((late - wanted) % 1024, 0);
+    }
 
     #[test]
     fn the_sample_of_a_rounded_time_is_found_again() {

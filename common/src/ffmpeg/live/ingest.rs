@@ -42,6 +42,13 @@ pub fn scheme(url: &str) -> Option<&'static str> {
     (!rest.is_empty()).then_some(known.0)
 }
 
+/// The protocol that ffmpeg must have for a URL: `rtsp`, for one, is none of its protocols but stands on `tcp`.
+#[must_use]
+pub fn needed_protocol(url: &str) -> Option<&'static str> {
+    let scheme = scheme(url)?;
+    SCHEMES.iter().find(|(name, ..)| *name == scheme).map(|(_, _, needed)| *needed)
+}
+
 pub(super) fn lower(args: &mut Args, context: &Context<'_>, ingest: &Ingest) -> Result<(), Failure> {
     args.all(["-probesize", "2000000", "-analyzeduration", "2000000"]);
     if ingest.file {
@@ -122,5 +129,7 @@ mod tests {
         ] {
             assert_eq!(scheme(url), expected, "{url}");
         }
+        assert_eq!(needed_protocol("rtsp://camera/1"), Some("tcp"));
+        assert_eq!(needed_protocol("srt://a:9000"), Some("srt"));
     }
 }

@@ -5,8 +5,9 @@
 //!
 //! * timestamps are the input's, to the tick: `-copyts`, an encoder's clock of 90 kHz, no frame doubled or dropped;
 //! * ffmpeg counts the time for `-force_key_frames` from the first frame that it encodes. That frame's time is known
-//!   ([`begins`]) and pinned, so key frames are at multiples of the grid on the absolute timeline;
+//!   ([`First`]) and pinned, so key frames are at multiples of the grid on the absolute timeline;
 //! * audio is resampled to 48 kHz first and cut into frames from a given sample on;
+//! * nothing of this is done again when ffmpeg builds its filters anew, because the source changed its size or its channels;
 //! * level, profile, size and frame rate are named rather than left to the encoder.
 //!
 //! Progress goes to stderr: stdout carries the media.
@@ -14,12 +15,11 @@
 mod encode;
 mod encoder;
 mod ingest;
-mod peek;
 mod slate;
 
 use std::{ffi::OsString, path::Path};
 
-pub use self::{ingest::scheme, peek::first_video};
+pub use self::ingest::{needed_protocol, scheme};
 use super::{EncoderChoice, args::Args};
 use crate::{
     failure::{Failure, FailureKind},
@@ -34,22 +34,36 @@ pub struct Context<'a> {
     /// `None` when no video is encoded.
     pub encoder: Option<&'a EncoderChoice>,
     pub capabilities: &'a Capabilities,
-    /// Presentation time of the input's first video frame, from [`first_video`], where [`peeks`] asks for it.
-    pub first_video: Option<i64>,
+    /// As far as [`First::wanted`] asks for it.
+    pub first: First,
     /// Where an ingested file really is, found below a shared root.
     pub file: Option<&'a Path>,
     /// Text may be drawn: not after it turned out that no font is there.
     pub text: bool,
 }
 
-/// Whether the worker has to look at the input before it starts ffmpeg: nobody has said where the video begins.
-#[must_use]
-pub fn peeks(work: &Work) -> bool {
-    match work {
-        Work::Encode(encode) => {
-            encode.rendition.video.is_some() && encode.source.video && encode.begin.video.is_none()
+/// Presentation times of the first frame of each track that comes in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct First {
+    pub video: Option<i64>,
+    pub audio: Option<i64>,
+}
+
+impl First {
+    /// Which of them a worker has to look up before it starts ffmpeg: the video's where nobody has said where that begins,
+    /// the audio's where its frames are to be those of another attempt.
+    #[must_use]
+    pub fn wanted(work: &Work) -> (bool, bool) {
+        match work {
+            Work::Encode(encode) => {
+                let (rendition, source, begin) = (&encode.rendition, encode.source, encode.begin);
+                (
+                    rendition.video.is_some() && source.video && begin.video.is_none(),
+                    rendition.audio.is_some() && source.audio && begin.audio.is_some(),
+                )
+            }
+            Work::Ingest(_) | Work::Slate(_) => (false, false),
         }
-        Work::Ingest(_) | Work::Slate(_) => false,
     }
 }
 
@@ -61,7 +75,12 @@ pub fn peeks(work: &Work) -> bool {
 /// it needs, [`FailureKind::InvalidInput`] for a source that may not be opened.
 pub fn lower(context: &Context<'_>) -> Result<Vec<OsString>, Failure> {
     let mut args = Args::default();
-    args.all(["-hide_banner", "-nostdin", "-y", "-loglevel", "level+info", "-nostats"]);
+    let level = match context.work {
+        // At level info it names every piece of a playlist, with whatever secret is in its address.
+        Work::Ingest(_) => "level+warning",
+        Work::Encode(_) | Work::Slate(_) => "level+info",
+    };
+    args.all(["-hide_banner", "-nostdin", "-y", "-loglevel", level, "-nostats"]);
     args.all(["-progress", "pipe:2", "-stats_period", "0.5"]);
     match context.work {
         Work::Encode(encode) => encode::lower(&mut args, context, encode)?,
@@ -90,6 +109,9 @@ fn output(args: &mut Args, container: Container, copied_timestamps: bool) {
                 "-omit_video_pes_length",
                 "0",
             ]);
+            // Microseconds. Whoever reads it takes the tracks apart: a track that pauses must not hold the others up for the
+            // ten seconds of the default. (Fragmented MP4 has to wait: a fragment ends where the track's next frame begins.)
+            args.all(["-max_interleave_delta", "100000"]);
             // Read by one reader from the beginning: tables once are enough.
             args.all(["-pat_period", "3600", "-sdt_period", "3600"]);
         }

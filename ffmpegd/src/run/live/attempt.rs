@@ -15,7 +15,7 @@ use common::{
     failure::{Failure, FailureKind},
     ffmpeg::{
         EncoderChoice,
-        live::{Context, lower, peeks},
+        live::{Context, First, lower},
     },
     id::AttemptId,
     live::Work,
@@ -128,20 +128,22 @@ impl Course<'_> {
     /// Opens the input and starts ffmpeg: side by side, unless the arguments depend on the input.
     async fn begin(&self, input: Option<Url>) -> Result<(Option<Input>, Process, Vec<OsString>), Ending> {
         let Some(url) = input else {
-            let (process, argv) = self.start(None).await?;
+            let (process, argv) = self.start(First::default()).await?;
             return Ok((None, process, argv));
         };
-        if !peeks(&self.task.work) {
-            let (input, started) = future::try_join(Input::open(self.tools, url), self.start(None)).await?;
+        let wanted = First::wanted(&self.task.work);
+        if wanted == (false, false) {
+            let starting = self.start(First::default());
+            let (input, started) = future::try_join(Input::open(self.tools, url), starting).await?;
             return Ok((Some(input), started.0, started.1));
         }
         let mut input = Input::open(self.tools, url).await?;
-        let first = input.first_video().await.map_err(|problem| broken(&problem))?;
+        let first = input.peek(wanted).await.map_err(|problem| broken(&problem))?;
         let (process, argv) = self.start(first).await?;
         Ok((Some(input), process, argv))
     }
 
-    async fn start(&self, first_video: Option<i64>) -> Result<(Process, Vec<OsString>), Ending> {
+    async fn start(&self, first: First) -> Result<(Process, Vec<OsString>), Ending> {
         let (file, text) = match &self.task.work {
             Work::Encode(_) => (None, false),
             Work::Ingest(ingest) if ingest.file => {
@@ -162,7 +164,7 @@ impl Course<'_> {
             work: &self.task.work,
             encoder: encoder.as_ref(),
             capabilities: &capabilities,
-            first_video,
+            first,
             file: file.as_deref(),
             text,
         })?;

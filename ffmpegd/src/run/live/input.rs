@@ -5,18 +5,25 @@ use std::{collections::VecDeque, io, sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use common::{
     failure::{Failure, FailureKind},
-    ffmpeg::live::first_video,
+    ffmpeg::live::First,
 };
 use reqwest::{Response, StatusCode, Url};
-use tokio::{io::AsyncWriteExt as _, process::ChildStdin, time::timeout};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::ChildStdin,
+    time::{Instant, timeout, timeout_at},
+};
 
-use super::flow::Flow;
+use super::{flow::Flow, peek::Peek};
 use crate::run::{Ending, Tools};
 
 /// To the head of the answer; it comes at once, also when the source has nothing yet.
 const ANSWER: Duration = Duration::from_secs(10);
-/// A video frame that does not begin within this is not there. The input begins with a key frame.
-const PEEKED: usize = 1024 * 1024;
+/// A track that does not begin within this is taken to be silent for now. The input begins with a key frame, which is a
+/// megabyte at the most.
+const PEEKED: usize = 4 * 1024 * 1024;
+/// So long is waited for audio once there is something else: more than usually lies between them.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// An open input.
 pub(super) struct Input {
@@ -54,18 +61,27 @@ impl Input {
         }
     }
 
-    /// Reads until it is known when the video begins. What was read is not lost.
-    pub(super) async fn first_video(&mut self) -> Result<Option<i64>, String> {
-        let mut seen = Vec::new();
-        while seen.len() < PEEKED {
-            let Some(bytes) = self.response.chunk().await.map_err(super::output::cause)? else { break };
-            seen.extend_from_slice(&bytes);
+    /// Reads until it is known where the tracks begin. What was read is not lost.
+    pub(super) async fn peek(&mut self, wanted: (bool, bool)) -> Result<First, String> {
+        let (mut peek, mut read) = (Peek::new(wanted), 0);
+        let mut silent_at = None;
+        while !peek.is_done() && read < PEEKED {
+            let chunk = match silent_at {
+                None => self.response.chunk().await,
+                Some(time) => match timeout_at(time, self.response.chunk()).await {
+                    Ok(chunk) => chunk,
+                    Err(_) => break,
+                },
+            };
+            let Some(bytes) = chunk.map_err(super::output::cause)? else { break };
+            read += bytes.len();
+            peek.push(&bytes);
             self.head.push_back(bytes);
-            if let Some(pts) = first_video(&seen) {
-                return Ok(Some(pts));
+            if peek.lacks_only_audio() && silent_at.is_none() {
+                silent_at = Some(Instant::now() + SILENCE);
             }
         }
-        Ok(None)
+        Ok(peek.found())
     }
 
     /// Pipes it into ffmpeg and closes the pipe at the end.

@@ -11,6 +11,7 @@ mod attempt;
 mod flow;
 mod input;
 mod output;
+mod peek;
 mod words;
 
 use std::time::Duration;
