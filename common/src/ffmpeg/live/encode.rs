@@ -21,7 +21,7 @@ const CLOCK: i64 = 90_000;
 /// How much of the input is looked at before anything is decoded. The tracks are known and the first of the video is a key
 /// frame, so this is reached only when a track keeps silent; a key frame of 4K has its place in it.
 const PROBE_BYTES: &str = "4000000";
-const PROBE_MICROSECONDS: &str = "500000";
+const PROBE_MICROSECONDS: &str = "1000000";
 /// Samples of an AAC frame.
 const AAC_FRAME: i64 = 1024;
 /// Whole frames before the first one that is needed: the encoder's first frames are not like those of one that ran on.
@@ -58,8 +58,10 @@ pub(super) fn lower(args: &mut Args, context: &Context<'_>, encode: &Encode) -> 
         args.all(device_args(picture.choice));
     }
     args.all(["-f", "mpegts", "-probesize", PROBE_BYTES, "-analyzeduration", PROBE_MICROSECONDS]);
-    // Otherwise some forty frames are waited for to guess the frame rate.
-    args.all(["-fpsprobesize", "0"]);
+    // Otherwise some forty frames are waited for to guess the frame rate. Encoders in software are told it; those of a device
+    // take it from here, where a source does not say it.
+    let hardware = picture.is_some_and(|picture| picture.choice.family.is_hardware());
+    args.all(["-fpsprobesize", if hardware { "5" } else { "0" }]);
     args.push("-copyts");
     if rendition.packaging.low_latency {
         // Frame threads hold back a frame each.

@@ -163,7 +163,10 @@ fn software(args: &mut Args, picture: &Picture<'_>) {
         }
         "libsvtav1" => {
             args.pair("-preset", picture.pick("10", "11"));
-            args.pair("-svtav1-params", "scd=0:rc=2:pred-struct=1:lookahead=0");
+            args.pair(
+                "-svtav1-params",
+                format!("scd=0:rc=2:pred-struct=1:lookahead=0:fps-num={num}:fps-denom={den}"),
+            );
         }
         "libaom-av1" => {
             let columns = if picture.video.width >= 1024 { "1" } else { "0" };
