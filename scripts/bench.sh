@@ -2,7 +2,8 @@
 # Sets up what the benchmarks need, builds release binaries and measures. See bench/README.md.
 #
 #   scripts/bench.sh                        everything
-#   scripts/bench.sh latency throughput     named parts: latency, throughput, encode, failover, queue, memory
+#   scripts/bench.sh latency throughput     named parts: latency, throughput, encode, failover, queue,
+#                                           memory, live
 #   scripts/bench.sh encode --encode-pairs 5    options of the bench program: cargo run -p bench -- --help
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root). Everything else goes into .bench/:
@@ -20,6 +21,7 @@ need cc gcc libc6-dev
 need node nodejs
 need npm npm
 need python3 python3
+need iperf3 iperf3
 if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then packages+=(python3-venv); fi
 # Only the programs are used: the benchmarks make a cluster of their own below .bench/tmp.
 compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
@@ -33,7 +35,7 @@ mkdir -p .bench/clips .bench/tmp .bench/node
 stamp() { cat "$@" | sha256sum | cut -d' ' -f1; }
 celery=$(stamp bench/peers/requirements.txt)
 if [[ $(cat .bench/venv/pins 2>/dev/null) != "$celery" ]]; then
-    say "Celery: $(grep -i '^celery==' bench/peers/requirements.txt)"
+    say "Celery and gRPC: $(grep -i '^celery==' bench/peers/requirements.txt)"
     python3 -m venv --clear .bench/venv
     .bench/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers/requirements.txt
     echo "$celery" >.bench/venv/pins

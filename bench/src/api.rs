@@ -7,6 +7,7 @@ use common::{
     api::{InputRef, JobRequest, JobState, JobSummary, JobView, Page, Problem, Upload, WorkerView},
     id::JobId,
     media::HardwarePolicy,
+    stream::{StreamSpec, StreamView},
 };
 use serde::de::DeserializeOwned;
 
@@ -67,6 +68,14 @@ impl Api {
         let page: Page<WorkerView> =
             read(self.http.get(self.url("/v1/workers"))).await.context("listing workers")?;
         Ok(page.items)
+    }
+
+    pub(crate) async fn add_stream(&self, spec: &StreamSpec) -> Result<StreamView> {
+        read(self.http.post(self.url("/v1/streams")).json(spec)).await.context("adding a stream")
+    }
+
+    pub(crate) async fn stream(&self, name: &str) -> Result<StreamView> {
+        read(self.http.get(self.url(&format!("/v1/streams/{name}")))).await.context("reading a stream")
     }
 
     pub(crate) async fn output(&self, id: JobId, path: &str) -> Result<Vec<u8>> {

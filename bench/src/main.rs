@@ -13,6 +13,7 @@ mod fleet;
 mod flood;
 mod latency;
 mod limits;
+mod live;
 mod memory;
 mod null_worker;
 mod options;
@@ -83,6 +84,7 @@ async fn measure(options: &Options) -> Result<Report> {
             Part::Queue => {
                 results.queue = Some(queue::measure(&site, &installed, &options.queue()).await?);
             }
+            Part::Live => results.live = Some(live::measure(&site, &options.live()).await?),
             Part::Memory => results.memory = Some(memory::measure(&site, &options.memory()).await?),
         }
     }

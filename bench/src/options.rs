@@ -12,7 +12,7 @@ use crate::{
     encode::{self, Input},
     failover,
     farm::Site,
-    latency, memory,
+    latency, live, memory,
     peers::Installed,
     queue, throughput,
 };
@@ -152,6 +152,42 @@ pub(crate) struct Options {
     /// Jobs that run on each null worker while the coordinator's memory is measured.
     #[arg(long, default_value_t = 20, value_name = "N")]
     memory_slots: u32,
+
+    /// Profile of the live variants.
+    #[arg(long, default_value = "h264-1080p", value_name = "NAME")]
+    live_profile: String,
+
+    /// Cold starts of a live variant, each beside plain ffmpeg.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    live_starts: usize,
+
+    /// Viewers who join a variant that runs.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    live_joins: usize,
+
+    /// Workers that are killed while they encode a live variant.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    live_kills: usize,
+
+    /// ffmpegs that are stopped (SIGSTOP) while they encode a live variant.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    live_hangs: usize,
+
+    /// Rounds of farm, TCP and gRPC.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    live_rounds: usize,
+
+    /// What goes through the farm in a round.
+    #[arg(long, default_value_t = 1024, value_name = "MEBIBYTES")]
+    live_mebibytes: usize,
+
+    /// Viewers of one variant.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    live_viewers: usize,
+
+    /// For how long the coordinator's memory is looked at.
+    #[arg(long, default_value_t = 2.0, value_name = "MINUTES")]
+    live_minutes: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -168,6 +204,8 @@ pub(crate) enum Part {
     Queue,
     /// The coordinator's memory for each job that waits or runs.
     Memory,
+    /// Live streams: first byte, failover, throughput, viewers; beside plain ffmpeg, TCP and Python's gRPC.
+    Live,
 }
 
 impl Options {
@@ -253,6 +291,22 @@ impl Options {
             concurrency: self.concurrency,
             claim_batch: self.claim_batch,
             claim_clients: self.claim_clients,
+        }
+    }
+
+    pub(crate) fn live(&self) -> live::Plan {
+        live::Plan {
+            profile: self.live_profile.clone(),
+            starts: self.live_starts,
+            joins: self.live_joins,
+            kills: self.live_kills,
+            hangs: self.live_hangs,
+            rounds: self.live_rounds,
+            mebibytes: self.live_mebibytes,
+            viewers: self.live_viewers,
+            minutes: self.live_minutes,
+            python: absolute(&self.setup.join("venv/bin/python")),
+            peers: absolute(&self.peers),
         }
     }
 

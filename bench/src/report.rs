@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{encode, failover, latency, memory, queue, stats::Spread, throughput};
+use crate::{encode, failover, latency, live, memory, queue, stats::Spread, throughput};
 
 /// Farm over plain ffmpeg, wall clock: at most.
 const ENCODE_RATIO: f64 = 1.03;
@@ -43,6 +43,8 @@ pub(crate) struct Results {
     pub(crate) queue: Option<queue::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<memory::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) live: Option<live::Measured>,
 }
 
 /// Where it was measured.
@@ -101,6 +103,7 @@ impl Results {
         verdicts.extend(self.throughput.iter().flat_map(throughput_verdicts));
         verdicts.extend(self.queue.iter().flat_map(queue_verdicts));
         verdicts.extend(self.memory.iter().flat_map(memory_verdicts));
+        verdicts.extend(self.live.iter().flat_map(live::verdicts));
         verdicts
     }
 }
@@ -260,6 +263,9 @@ impl Report {
                 ("SIGSTOP of a worker to ffmpeg elsewhere", failover.stop_to_ffmpeg),
                 ("the same without the lease", failover.stop_beyond_lease),
             ]);
+        }
+        if let Some(live) = &self.results.live {
+            spreads.extend(live.spreads());
         }
         if let Some(queue) = &self.results.queue {
             spreads.push(("one submission, no worker: farm", queue.submit.farm_milliseconds));

@@ -87,9 +87,16 @@ impl Liar {
     /// # Errors
     /// The coordinator's answer to them.
     pub async fn say_hello(farm: &Farm, hello: Hello) -> Result<Self, Status> {
+        Self::dial(&format!("http://{}", farm.worker_address()), farm.token(), hello).await
+    }
+
+    /// The same at any worker port, by its URL.
+    ///
+    /// # Errors
+    /// The coordinator's answer.
+    pub async fn dial(address: &str, token: &str, hello: Hello) -> Result<Self, Status> {
         common::tls::install_provider();
-        let address = format!("http://{}", farm.worker_address());
-        let token = Secret::new(farm.token());
+        let (address, token) = (address.to_owned(), Secret::new(token));
         let worker = hello.worker_id.parse().unwrap_or_else(|_| WorkerId::new());
         let mut client = WorkerServiceClient::connect(address.clone()).await.unwrap();
         let (outbox, messages) = mpsc::channel(OUTBOX);

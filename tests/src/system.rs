@@ -1,6 +1,7 @@
 //! What the kernel says about processes and files: the judge of whether anything was left behind.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -34,23 +35,45 @@ pub fn processes_of(mark: &str, folder: &Path) -> Vec<Process> {
     let own = std::process::id();
     let mark = format!("{MARK}={mark}");
     let folder = folder.to_string_lossy();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        if pid == own {
-            continue;
-        }
-        let path = entry.path();
-        let command = words(&path.join("cmdline"));
-        let Some(parent) = parent(&path) else { continue };
+    let belongs = |process: &Process| {
+        let path = PathBuf::from(format!("/proc/{}", process.pid));
         let marked = words(&path.join("environ")).contains(&mark);
-        let named = command.iter().any(|word| word.contains(&*folder));
+        let named = process.command.iter().any(|word| word.contains(&*folder));
         let inside = fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&*folder));
-        if (marked || named || inside) && !command.is_empty() {
-            found.push(Process { pid, parent, command });
+        marked || named || inside
+    };
+    running()
+        .filter(|process| process.pid != own && !process.command.is_empty() && belongs(process))
+        .collect()
+}
+
+/// The ffmpegs that a process has started, also through others.
+#[must_use]
+pub fn ffmpegs_below(ancestor: u32) -> Vec<Process> {
+    let all: Vec<Process> = running().collect();
+    let mut family = BTreeSet::from([ancestor]);
+    // A process may stand before its parent in the list.
+    loop {
+        let before = family.len();
+        for process in &all {
+            if family.contains(&process.parent) {
+                family.insert(process.pid);
+            }
+        }
+        if family.len() == before {
+            break;
         }
     }
-    found
+    all.into_iter().filter(|process| family.contains(&process.pid) && process.is_ffmpeg()).collect()
+}
+
+/// Every process that is no zombie.
+fn running() -> impl Iterator<Item = Process> {
+    fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_string_lossy().parse().ok()?;
+        let path = entry.path();
+        Some(Process { pid, parent: parent(&path)?, command: words(&path.join("cmdline")) })
+    })
 }
 
 fn words(path: &Path) -> Vec<String> {

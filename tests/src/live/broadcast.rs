@@ -50,6 +50,9 @@ struct Control {
     /// Added to all timestamps, once.
     jump: i64,
     next: Option<Arc<Reel>>,
+    /// Who tunes in gets the group of pictures that is on the air, at once.
+    bursts: bool,
+    group: Vec<Bytes>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,8 @@ struct Shared {
     open: AtomicUsize,
     /// Changes when who listens is to be cut off.
     cut: tokio::sync::watch::Sender<u64>,
+    /// Groups of pictures that were begun.
+    groups: tokio::sync::watch::Sender<u64>,
     sender: broadcast::Sender<Bytes>,
 }
 
@@ -102,12 +107,21 @@ impl Broadcast {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let control = Control { door: Door::Open, silent: false, paused: false, jump: 0, next: None };
+        let control = Control {
+            door: Door::Open,
+            silent: false,
+            paused: false,
+            jump: 0,
+            next: None,
+            bursts: false,
+            group: Vec::new(),
+        };
         let shared = Arc::new(Shared {
             control: Mutex::new(control),
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             cut: tokio::sync::watch::channel(0).0,
+            groups: tokio::sync::watch::channel(0).0,
             sender: broadcast::channel(BEHIND).0,
         });
         let player = runtime().spawn(play(reel, origin, Arc::clone(&shared))).abort_handle();
@@ -170,6 +184,20 @@ impl Broadcast {
         self.shared.control().jump += (seconds * 90_000.0) as i64;
     }
 
+    /// From now on who tunes in gets the group of pictures that is on the air from its beginning.
+    pub fn bursts(&self) {
+        self.shared.control().bursts = true;
+    }
+
+    /// Waits for the next key frame.
+    ///
+    /// # Panics
+    /// It is off the air.
+    pub async fn key_frame(&self) {
+        let mut groups = self.shared.groups.subscribe();
+        groups.changed().await.expect("on the air");
+    }
+
     /// Another recording follows, on the same timestamps.
     pub fn switch(&self, recording: &Recording) {
         let reel = recording.load();
@@ -212,8 +240,20 @@ async fn play(mut reel: Arc<Reel>, origin: u64, shared: Arc<Shared>) {
             counters.renumber(packet);
         }
         if !silent {
+            let bytes = Bytes::from(bytes);
+            let key = piece.key;
+            // In one step with what a new listener is given.
+            let mut control = shared.control();
+            if key {
+                control.group.clear();
+            }
+            control.group.push(bytes.clone());
             // Nobody may be listening.
-            let _ = shared.sender.send(bytes.into());
+            let _ = shared.sender.send(bytes);
+            drop(control);
+            if key {
+                shared.groups.send_modify(|count| *count += 1);
+            }
         }
         played += piece.lasts;
         next = (next + 1) % reel.pieces.len();
@@ -250,9 +290,14 @@ async fn transmit(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
         return stream.write_all(head.as_bytes()).await;
     }
     let mut cut = shared.cut.subscribe();
-    let mut pieces = shared.sender.subscribe();
+    let (mut pieces, group) = {
+        let control = shared.control();
+        let group = if control.bursts { control.group.concat() } else { Vec::new() };
+        (shared.sender.subscribe(), group)
+    };
     // Without a length: it ends when the connection does.
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: video/mp2t\r\nconnection: close\r\n\r\n").await?;
+    stream.write_all(&group).await?;
     let (mut from, mut to) = stream.split();
     let mut rest = [0; 1];
     loop {

@@ -151,6 +151,20 @@ impl Decoded {
         runs
     }
 
+    /// Frames that are missing between the first and the last, and frames that came again.
+    #[must_use]
+    pub fn lost_and_doubled(&self, recording: &Recording) -> (usize, usize) {
+        let (mut lost, mut doubled) = (0, 0);
+        let numbers: Vec<u32> = self.pictures.iter().filter_map(|picture| picture.number).collect();
+        for pair in numbers.windows(2) {
+            let frames = i64::from(recording.frames());
+            let ahead = (i64::from(pair[1]) - i64::from(pair[0])).rem_euclid(frames);
+            // Back by less than half of the circle: they were there before.
+            if ahead > 0 && ahead <= frames / 2 { lost += ahead as usize - 1 } else { doubled += 1 }
+        }
+        (lost, doubled)
+    }
+
     /// Everything that is wrong for somebody who watched a broadcast of the recording without a break.
     #[must_use]
     pub fn faults(&self, recording: &Recording) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Live streams of a farm: adding them, watching them, finding who encodes them.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use common::stream::{SourceSpec, StreamOptions, StreamSpec, StreamView, VariantState, VariantView};
 use rustix::process::{Pid, Signal};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal};
 use super::{HlsPlayer, Viewer};
 use crate::{
     Farm, Refused,
-    system::Process,
+    system::{self, Process},
     wait::{self, seconds},
 };
 
@@ -118,18 +118,7 @@ impl Farm {
     /// The ffmpegs that a worker runs.
     #[must_use]
     pub fn ffmpegs_of(&mut self, worker: &str) -> Vec<Process> {
-        let root = self.worker(worker).pid();
-        let all = self.processes();
-        let mut family = BTreeSet::from([root]);
-        // A process may stand before its parent in the list.
-        for _ in 0..all.len() {
-            for process in &all {
-                if family.contains(&process.parent) {
-                    family.insert(process.pid);
-                }
-            }
-        }
-        all.into_iter().filter(|process| family.contains(&process.pid) && process.is_ffmpeg()).collect()
+        system::ffmpegs_below(self.worker(worker).pid())
     }
 
     /// Sends a signal to each ffmpeg of a worker.

@@ -234,6 +234,7 @@ pub struct Piece {
     pub dts: u64,
     /// Ticks until the next piece.
     pub lasts: i64,
+    pub key: bool,
 }
 
 /// A recording in memory, cut so that its end fits its beginning.
@@ -262,6 +263,7 @@ impl Reel {
             to: before(&pair[1]) - begin,
             dts: pair[0].dts,
             lasts: ts::distance(pair[0].dts, pair[1].dts),
+            key: pair[0].random_access,
         });
         let pieces: Vec<Piece> = pieces.collect();
         let bytes = file[begin..before(&chosen[count])].to_vec();

@@ -1,0 +1,209 @@
+//! How many bytes go from a worker through the coordinator to a viewer, by the real endpoints, beside one plain TCP
+//! connection over loopback and one hop of Python's gRPC; and how long heartbeats take meanwhile.
+//!
+//! The worker brings a real transport stream made before, as fast as it is taken; the coordinator takes it apart, splices it
+//! and packs it anew, as always.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use common::{id::WorkerId, stream::StreamOptions};
+use e2e::{
+    liar::{self, Liar},
+    live::Recording,
+};
+use serde::Serialize;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::{
+    Plan,
+    blaster::{Blaster, Second, blast},
+    cold::milliseconds,
+    stage::{self, LIMIT, STREAM},
+};
+use crate::{
+    farm::Site,
+    stats::{Paired, Spread, median},
+};
+
+const MEBIBYTE: f64 = 1024.0 * 1024.0;
+/// What iperf3 writes at once unless told otherwise.
+const BLOCK: usize = 128 * 1024;
+const HEARTBEATS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(10);
+/// What the worker brings begins where attempts begin.
+const BEGIN: u64 = 10 * 90_000;
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Pipe {
+    /// MiB per second, over one TCP connection of this program's own.
+    pub(crate) over_tcp: Paired,
+    /// Over one hop of Python's gRPC; `None` where it is not installed.
+    pub(crate) over_grpcio: Option<Paired>,
+    /// MiB per second, once.
+    pub(crate) iperf3: Option<f64>,
+    /// Milliseconds.
+    pub(crate) heartbeat_idle: Spread,
+    pub(crate) heartbeat_busy: Option<Spread>,
+}
+
+pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Pipe> {
+    let second = Second::make()?;
+    let bytes = second.repeated(plan.mebibytes << 20, BEGIN);
+    let (mut over_tcp, mut over_grpcio) = (Vec::new(), Vec::new());
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    for round in 0..plan.rounds {
+        let farm = through_the_farm(site, plan, round, &bytes, &mut idle, &mut busy).await?;
+        let tcp = tokio::task::block_in_place(|| over_tcp_alone(bytes.len()))?;
+        over_tcp.push((farm, tcp));
+        if let Some(grpcio) = over_grpc(plan)? {
+            over_grpcio.push((farm, grpcio));
+        }
+    }
+    Ok(Pipe {
+        over_tcp: Paired::of(&over_tcp).context("at least one round")?,
+        over_grpcio: Paired::of(&over_grpcio),
+        iperf3: iperf3(),
+        heartbeat_idle: Spread::of(&idle).context("at least one heartbeat")?,
+        heartbeat_busy: Spread::of(&busy),
+    })
+}
+
+async fn through_the_farm(
+    site: &Site,
+    plan: &Plan,
+    round: usize,
+    bytes: &[u8],
+    idle: &mut Vec<f64>,
+    busy: &mut Vec<f64>,
+) -> Result<f64> {
+    let recording = Recording::default().video_only();
+    let stage =
+        stage::Stage::set(site, &format!("live-pipe-{round}"), &recording, StreamOptions::default()).await?;
+    let hello = liar::hello("blaster", WorkerId::new(), 4);
+    let liar = Liar::dial(&stage.coordinator.grpc, "", hello).await?;
+    liar.beat(&[]).await;
+    let mut viewer = tokio::net::TcpStream::connect(stage.coordinator.api.address()).await?;
+    let request = format!("GET /live/{STREAM}/{}/stream.ts HTTP/1.1\r\nhost: farm\r\n\r\n", plan.profile);
+    viewer.write_all(request.as_bytes()).await?;
+    let mut blaster = timeout(LIMIT, Blaster::take(liar, &stage.coordinator)).await??;
+    for _ in 0..HEARTBEATS {
+        idle.push(milliseconds(blaster.beat().await));
+    }
+    let mut output = blaster.open().await?;
+    let wanted = bytes.len() / 10 * 9;
+    let begun = Instant::now();
+    let reading = async {
+        let (mut count, mut buffer) = (0, vec![0; 1 << 20]);
+        while count < wanted {
+            let read = viewer.read(&mut buffer).await?;
+            if read == 0 {
+                bail!("the viewer was sent home after {count} of {wanted} bytes");
+            }
+            count += read;
+        }
+        Ok(count as f64 / MEBIBYTE / begun.elapsed().as_secs_f64())
+    };
+    let beating = async {
+        loop {
+            busy.push(milliseconds(blaster.beat().await));
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let writing = async {
+        blast(&mut output, bytes).await?;
+        std::future::pending::<Result<f64>>().await
+    };
+    let rate = tokio::select! {
+        rate = timeout(LIMIT, reading) => rate.context("waiting for the viewer's bytes")?,
+        wrong = writing => wrong,
+        () = beating => bail!("heartbeats ended"),
+    }?;
+    drop((output, viewer, blaster));
+    stage.coordinator.stop().await;
+    Ok(rate)
+}
+
+/// One connection, two threads.
+fn over_tcp_alone(bytes: usize) -> Result<f64> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let sender = std::thread::spawn(move || -> std::io::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        let block = vec![7; BLOCK];
+        for _ in 0..bytes.div_ceil(BLOCK) {
+            stream.write_all(&block)?;
+        }
+        Ok(())
+    });
+    let (mut stream, _) = listener.accept()?;
+    let (mut count, mut buffer) = (0, vec![0; BLOCK]);
+    let begun = Instant::now();
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => break,
+            read => count += read,
+        }
+    }
+    let rate = count as f64 / MEBIBYTE / begun.elapsed().as_secs_f64();
+    sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+    Ok(rate)
+}
+
+fn over_grpc(plan: &Plan) -> Result<Option<f64>> {
+    if !plan.python.is_file() {
+        return Ok(None);
+    }
+    let output = Command::new(&plan.python)
+        .arg(plan.peers.join("grpc_stream.py"))
+        .arg((plan.mebibytes / 4).max(64).to_string())
+        .output()
+        .context("running grpc_stream.py")?;
+    if !output.status.success() {
+        bail!("grpc_stream.py: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(Some(
+        String::from_utf8_lossy(&output.stdout).trim().parse().context("grpc_stream.py prints a number")?,
+    ))
+}
+
+/// The median of three runs of a second each; `None` where it is not installed.
+fn iperf3() -> Option<f64> {
+    let found = std::env::split_paths(&std::env::var_os("PATH")?)
+        .any(|folder| Path::new(&folder).join("iperf3").is_file());
+    let one = || -> Option<f64> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok()?.port().to_string();
+        let mut server = Command::new("iperf3")
+            .args(["-s", "-1", "-p", &port])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut rate = None;
+        // It listens a moment after it was started.
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(20));
+            let client = Command::new("iperf3")
+                .args(["-c", "127.0.0.1", "-p", &port, "-t", "1", "-J"])
+                .output()
+                .ok()?;
+            let report: serde_json::Value = serde_json::from_slice(&client.stdout).ok()?;
+            rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
+            if rate.is_some() {
+                break;
+            }
+        }
+        let _ = server.kill();
+        let _ = server.wait();
+        rate.map(|bits| bits / 8.0 / MEBIBYTE)
+    };
+    found.then(|| median(&[one(), one(), one()].into_iter().flatten().collect::<Vec<_>>())).flatten()
+}
