@@ -118,11 +118,7 @@ impl Blaster {
 
     /// A heartbeat, and how long its answer takes.
     pub(super) async fn beat(&mut self) -> Duration {
-        let running = RunningAttempt {
-            task_id: self.assign.task_id.clone(),
-            epoch: self.assign.epoch,
-            ..Default::default()
-        };
+        let running = RunningAttempt { task_id: self.assign.task_id.clone(), epoch: self.assign.epoch };
         let begun = Instant::now();
         self.liar.beat(&[running]).await;
         self.liar

@@ -7,7 +7,6 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -72,7 +71,7 @@ pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Pipe> {
     Ok(Pipe {
         over_tcp: Paired::of(&over_tcp).context("at least one round")?,
         over_grpcio: Paired::of(&over_grpcio),
-        iperf3: iperf3(),
+        iperf3: iperf3().await,
         heartbeat_idle: Spread::of(&idle).context("at least one heartbeat")?,
         heartbeat_busy: Spread::of(&busy),
     })
@@ -177,33 +176,28 @@ fn over_grpc(plan: &Plan) -> Result<Option<f64>> {
 }
 
 /// The median of three runs of a second each; `None` where it is not installed.
-fn iperf3() -> Option<f64> {
-    let found = std::env::split_paths(&std::env::var_os("PATH")?)
-        .any(|folder| Path::new(&folder).join("iperf3").is_file());
-    let one = || -> Option<f64> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok()?.port().to_string();
-        let mut server = Command::new("iperf3")
-            .args(["-s", "-1", "-p", &port])
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .ok()?;
-        let mut rate = None;
-        // It listens a moment after it was started.
-        for _ in 0..50 {
-            std::thread::sleep(Duration::from_millis(20));
-            let client = Command::new("iperf3")
-                .args(["-c", "127.0.0.1", "-p", &port, "-t", "1", "-J"])
-                .output()
-                .ok()?;
-            let report: serde_json::Value = serde_json::from_slice(&client.stdout).ok()?;
-            rate = report["end"]["sum_received"]["bits_per_second"].as_f64();
-            if rate.is_some() {
-                break;
-            }
+async fn iperf3() -> Option<f64> {
+    let mut rates = Vec::new();
+    for _ in 0..3 {
+        rates.extend(iperf3_once().await);
+    }
+    median(&rates)
+}
+
+async fn iperf3_once() -> Option<f64> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok()?.port().to_string();
+    let mut server = tokio::process::Command::new("iperf3");
+    server.args(["-s", "-1", "-p", &port]).stdout(std::process::Stdio::null()).kill_on_drop(true);
+    let _server = server.spawn().ok()?;
+    // It listens a moment after it was started.
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut client = tokio::process::Command::new("iperf3");
+        let output = client.args(["-c", "127.0.0.1", "-p", &port, "-t", "1", "-J"]).output().await.ok()?;
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        if let Some(bits) = report["end"]["sum_received"]["bits_per_second"].as_f64() {
+            return Some(bits / 8.0 / MEBIBYTE);
         }
-        let _ = server.kill();
-        let _ = server.wait();
-        rate.map(|bits| bits / 8.0 / MEBIBYTE)
-    };
-    found.then(|| median(&[one(), one(), one()].into_iter().flatten().collect::<Vec<_>>())).flatten()
+    }
+    None
 }
