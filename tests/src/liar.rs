@@ -40,8 +40,19 @@ pub fn hello(name: &str, worker: WorkerId, jobs: u32) -> Hello {
         ffprobe_version: "5.1.0".to_owned(),
         encoders: vec![encoder("libx264", "h264"), encoder("aac", "aac")],
         decoders: words(&["h264", "aac", "mpeg4"]),
-        muxers: words(&["mp4"]),
-        filters: words(&["scale", "format", "aresample"]),
+        muxers: words(&["mp4", "mpegts"]),
+        filters: words(&[
+            "scale",
+            "format",
+            "aresample",
+            "aformat",
+            "atrim",
+            "asetpts",
+            "pad",
+            "setsar",
+            "select",
+            "setpts",
+        ]),
         protocols: words(&["file", "http"]),
         ..Capabilities::default()
     };

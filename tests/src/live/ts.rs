@@ -171,13 +171,28 @@ pub fn faults(stream: &[u8]) -> Vec<String> {
     faults
 }
 
-/// What is complete: the stream up to where its last video frame begins (audio frame, where there is no video).
+/// What is complete: the stream up to where a video frame begins (audio frame, where there is no video), and far enough from
+/// its end that every picture before the last one shown is in it: frames come in the order in which they are decoded.
 #[must_use]
 pub fn complete(stream: &[u8]) -> &[u8] {
+    /// Frames that an encoder may hold back for those shown after them.
+    const REORDERED: usize = 8;
     let all = all_pes(stream);
     let video = all.iter().any(|pes| pes.video);
-    let end = all.iter().rev().find(|pes| pes.video == video).map_or(0, |pes| pes.at);
-    &stream[..end]
+    let frames: Vec<Pes> = all.into_iter().filter(|pes| pes.video == video).collect();
+    let Some(last) = frames.len().checked_sub(1) else { return &[] };
+    let frame =
+        frames.windows(2).map(|pair| distance(pair[0].dts, pair[1].dts)).filter(|step| *step > 0).min();
+    let closed = |count: &usize| {
+        let mut shown: Vec<i64> =
+            frames[..*count].iter().map(|pes| distance(frames[0].pts, pes.pts)).collect();
+        shown.sort_unstable();
+        let newest = &shown[count.saturating_sub(REORDERED)..];
+        newest.windows(2).all(|pair| frame.is_some_and(|frame| (pair[1] - pair[0] - frame).abs() <= 2))
+    };
+    let oldest = last.saturating_sub(2 * REORDERED).max(1);
+    let count = if video { (oldest..=last).rev().find(closed).unwrap_or(last) } else { last };
+    &stream[..frames[count].at]
 }
 
 /// Where the tables begin that stand directly before a packet, or the packet itself.
