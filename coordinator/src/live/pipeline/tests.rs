@@ -97,7 +97,7 @@ async fn a_viewer_sees_nothing_of_two_workers_that_die() {
         assert_eq!(pipeline.active(), None);
         let cut = pipeline.cut();
         open(&pipeline, number, Role::Replacement);
-        let replay = bytes(&both(), &stream(6, cut.video));
+        let replay = bytes(&both(), &stream(6, cut.expected));
         let end = if number == 2 { replay.len() / 2 } else { replay.len() };
         write(&pipeline, number, &replay[..end]);
     }

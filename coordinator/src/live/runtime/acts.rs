@@ -97,9 +97,10 @@ impl Runtime {
         let rendition = work::fitting(rendition, &generation)?;
         // The cut lies a little before the frame; the frame itself is the source's.
         let shown = cut.video.and_then(|at| stream.source.first_shown(order.generation, at));
-        let begin = Cut { video: shown.or(cut.video), ..cut };
+        let begin = Cut { video: shown.or(cut.expected), ..cut };
         let encode = work::encode(rendition, &generation, order.role, begin, base);
         let container = encode.container;
+        running.pipeline.source_frame(encode.source.frame.map(Ticks));
         let terms = work::Terms {
             stream: id,
             options: &stream.record.spec.options,

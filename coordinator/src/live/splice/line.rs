@@ -36,9 +36,9 @@ pub(super) struct Line {
 
 /// How long a video frame lasts where nobody knows.
 const USUAL: Ticks = Ticks(3600);
-/// How much sooner than told an attempt takes a frame for the one meant: half a frame of its source, or this where it does
-/// not know one.
-const SLACK: Ticks = Ticks(375);
+/// The next frame may come so soon where they last as they like: half of the shortest that is common. An attempt that is told
+/// a time takes a frame for the one meant that is sooner by this.
+const SOON: Ticks = Ticks(375);
 
 #[derive(Debug)]
 pub(super) struct Track {
@@ -48,7 +48,6 @@ pub(super) struct Track {
     dts: Option<Ticks>,
     frame: Option<Ticks>,
     is_regular: bool,
-    slack: Ticks,
     clock: Option<(SampleClock, u32)>,
     recent: VecDeque<Ticks>,
     /// Of the generation before.
@@ -175,8 +174,11 @@ impl Line {
             let Some(edge) = edge.or(begin) else { continue };
             match track.kind {
                 Kind::Video => {
-                    let at = oldest.map_or(edge.next, |oldest| edge.next.max(oldest));
-                    cut.video = cut.video.or(Some(at));
+                    if cut.video.is_none() {
+                        let not_before = |at: Ticks| oldest.map_or(at, |oldest| at.max(oldest));
+                        cut.video = Some(not_before(edge.floor));
+                        cut.expected = Some(not_before(edge.next));
+                    }
                 }
                 Kind::Audio => {
                     let at = match (oldest, &track.clock) {
@@ -300,7 +302,6 @@ impl Track {
             dts: before.as_ref().and_then(|before| before.dts),
             frame: is_video.then_some(source_frame.unwrap_or(USUAL)),
             is_regular: true,
-            slack: source_frame.map_or(SLACK, |frame| Ticks(frame.0 / 2)),
             clock: None,
             recent: VecDeque::new(),
             carried: before.and_then(|before| before.edge()),
@@ -310,8 +311,7 @@ impl Track {
     fn edge(&self) -> Option<Edge> {
         let Some(shown) = self.shown else { return self.carried };
         if self.kind == Kind::Video && !self.is_regular {
-            // The next may come at any time; what an attempt takes must not be the one before it.
-            return Some(Edge { floor: shown + Ticks(1), next: shown + self.slack + Ticks(1) });
+            return Some(Edge { floor: shown + Ticks(1), next: shown + SOON + Ticks(1) });
         }
         let frame = self.frame.unwrap_or_default();
         let next = match &self.clock {

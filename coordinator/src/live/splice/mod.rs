@@ -62,8 +62,10 @@ pub enum Role {
 /// Where a replacement has to go on: at the first frame of each track that was not delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// When it is expected; it may come up to half a frame sooner, and later.
+    /// It is the first that is shown at this time or later: half a frame before it is expected, because timestamps jitter.
     pub video: Option<Ticks>,
+    /// When it is expected, for those who do not know it yet.
+    pub expected: Option<Ticks>,
     /// When it begins, to the tick.
     pub audio: Option<Ticks>,
 }

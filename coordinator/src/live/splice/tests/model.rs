@@ -81,8 +81,7 @@ impl Source {
             index == 0
                 || Ticks(self.frames[index]).interval(GRID) > Ticks(self.frames[index - 1]).interval(GRID)
         };
-        let forced =
-            begin.and_then(|begin| self.frames.iter().position(|pts| *pts >= begin.0 - self.frame() / 2));
+        let forced = begin.and_then(|begin| self.frames.iter().position(|pts| *pts >= begin.0));
         if begin.is_some() && forced.is_none() {
             return Vec::new();
         }

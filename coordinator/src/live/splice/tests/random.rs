@@ -65,7 +65,7 @@ fn jittering() -> impl Strategy<Value = Source> {
     })
 }
 
-/// Frames that last as they like, within the half of a frame that an attempt takes as being meant.
+/// Frames that last as they like, but not so that they seem regular for a while.
 fn irregular() -> impl Strategy<Value = Source> {
     (regular(), proptest::collection::vec(prop_oneof![Just(2300), Just(3000), Just(3700)], 400)).prop_map(
         |(mut source, steps)| {
@@ -130,7 +130,7 @@ impl<'a> Course<'a> {
             };
             (0..=at).rev().find(begins).map(|index| Ticks(self.source.frames[index]))
         });
-        self.begin(self.spare, Cut { video: key, audio: cut.audio });
+        self.begin(self.spare, Cut { video: key, expected: None, audio: cut.audio });
     }
 
     fn is_over(&self) -> bool {

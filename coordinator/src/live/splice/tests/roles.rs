@@ -7,7 +7,7 @@ use crate::live::splice::{Cut, Delivery, FeedEnd, Refusal, Role};
 
 const PLAIN: Encoder = Encoder { b_frames: 0, pyramid: false };
 const B_FRAMES: Encoder = Encoder { b_frames: 3, pyramid: true };
-const ALL: Cut = Cut { video: None, audio: None };
+const ALL: Cut = Cut { video: None, expected: None, audio: None };
 
 /// Ten seconds at 25 a second, beginning at the grid.
 fn source() -> Source {
@@ -103,7 +103,7 @@ fn a_successor_takes_over_at_a_key_frame_of_the_grid() {
     run.units(attempt(1), before(&units, 900_000 + 100_000));
     let cut = run.splicer.cut();
     run.begin(attempt(2), Role::Successor, &source);
-    let successor: Vec<Unit> = source.encode(PLAIN, Cut { video: None, audio: cut.audio });
+    let successor: Vec<Unit> = source.encode(PLAIN, Cut { video: None, expected: None, audio: cut.audio });
     // Up to date, and then always a frame later.
     run.units(attempt(2), before(&successor, 900_000 + 96_000));
     for at in (100_000..270_000).step_by(3600) {
@@ -243,7 +243,7 @@ fn audio_alone_is_delivered_at_once() {
     assert_eq!(run.of(VIDEO).count(), 100);
     run.end(attempt(1), FeedEnd::Lost);
     let cut = run.splicer.cut();
-    assert_eq!(cut, Cut { video: None, audio: Some(units[100].pts) });
+    assert_eq!(cut, Cut { video: None, expected: None, audio: Some(units[100].pts) });
 }
 
 #[test]
