@@ -211,17 +211,15 @@ async fn format(api: &Api, watch: &Watch) -> Result<Format, Error> {
 }
 
 /// Waits until there is something to play.
-async fn playable(output: &Output, format: Format, wanted: Format) -> Result<Window, Error> {
+async fn playable(output: &Output, format: Format) -> Result<Window, Error> {
     let deadline = Instant::now() + FIRST_SEGMENT;
-    let is_playable = |window: &Window| playlist::is_playable(window, wanted);
     loop {
         let window = output.window(format);
-        if is_playable(&window) || window.ended {
+        if playlist::is_playable(&window) || window.ended {
             return Ok(window);
         }
-        let part = window.part_target.filter(|_| wanted == Format::Fmp4).map(|_| 0);
         let open = window.segments.last().map(|line| line.sequence);
-        let reached = output.reached(format, open.unwrap_or(0), part.filter(|_| open.is_some()));
+        let reached = output.reached(format, open.unwrap_or(0), None);
         let waited = timeout_at(deadline, reached).await;
         let late = waited.is_err();
         if let Ok(result) = waited {
@@ -238,7 +236,7 @@ async fn media_playlist(api: &Api, watch: &Watch, query: &Query) -> Result<Strin
     let reload = query.reload()?;
     let output = &watch.output;
     let format = format(api, watch).await?;
-    let mut window = playable(output, format, format).await?;
+    let mut window = playable(output, format).await?;
     let low_latency = format == Format::Fmp4 && window.part_target.is_some();
     if let Some((sequence, part)) = reload.filter(|_| low_latency) {
         match playlist::reload(&window, sequence, part) {
@@ -289,7 +287,7 @@ async fn dash_manifest(watch: &Watch, query: &Query) -> Result<String, Error> {
         });
     }
     // Finished segments are all that a manifest has.
-    let window = playable(output, Format::Fmp4, Format::MpegTs).await?;
+    let window = playable(output, Format::Fmp4).await?;
     let described = |(number, bytes): (u32, bytes::Bytes)| {
         let tracks = output.init_tracks(number).unwrap_or_default();
         let of = |kind: Tracks| {
