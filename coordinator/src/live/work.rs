@@ -101,6 +101,7 @@ pub(super) struct Terms<'a> {
     pub(super) options: &'a StreamOptions,
     pub(super) profile: &'a str,
     pub(super) avoid: Vec<WorkerId>,
+    pub(super) only_elsewhere: bool,
     pub(super) preempts: bool,
 }
 
@@ -112,6 +113,7 @@ pub(super) fn encode_order(attempt: AttemptId, encode: Encode, terms: Terms<'_>)
         requirement,
         work: Work::Encode(Box::new(encode)),
         reads: true,
+        only_elsewhere: terms.only_elsewhere,
         preempts: terms.preempts,
     }
 }
@@ -138,6 +140,7 @@ pub(super) fn ingest_order(attempt: AttemptId, source: &SourceSpec, terms: Terms
         requirement,
         work: Work::Ingest(ingest),
         reads: false,
+        only_elsewhere: terms.only_elsewhere,
         preempts: terms.preempts,
     })
 }
@@ -173,6 +176,7 @@ pub(super) fn slate_order(
         requirement,
         work: Work::Slate(Slate { width, height, frame_rate, text: text.to_owned() }),
         reads: false,
+        only_elsewhere: terms.only_elsewhere,
         preempts: terms.preempts,
     }
 }

@@ -21,6 +21,8 @@ pub struct LiveOrder {
     pub work: Work,
     /// Something comes in: the worker gets a URL to read from.
     pub reads: bool,
+    /// Rather nowhere than on a worker that is to be avoided: beside itself on one worker, a standby guards against nothing.
+    pub only_elsewhere: bool,
     /// If nobody is free, a batch attempt is taken away from whom it can be.
     pub preempts: bool,
 }

@@ -58,13 +58,15 @@ pub(super) struct Waiters {
 impl State {
     /// Gives live work to a worker at once: to a free slot, or to that of a batch attempt, which goes back to its queue.
     pub(crate) fn place_live(&mut self, order: LiveOrder, now: Now) -> Result<LivePlacement, Error> {
-        let LiveOrder { stream, attempt, mut requirement, work, reads, preempts } = order;
+        let LiveOrder { stream, attempt, mut requirement, work, reads, only_elsewhere, preempts } = order;
         requirement.class = Class::Live;
         if self.live.contains_key(&attempt) || self.tasks.contains_key(&attempt.task) {
             return Err(Error::WrongState(format!("attempt {attempt} was placed already")));
         }
         let cost = |victim: AttemptId| self.cost(victim, preempts, now);
-        let Some(room) = make_room(&requirement, &self.fleet, cost, now.mono) else {
+        let room = make_room(&requirement, &self.fleet, cost, now.mono)
+            .filter(|room| !only_elsewhere || !requirement.avoid.contains(&room.placement.worker));
+        let Some(room) = room else {
             if self.waiters.again_at.is_none() {
                 // What happened before has been looked at just now.
                 self.waiters = Waiters { again_at: Some(now.mono + TRY_AGAIN), room: false };

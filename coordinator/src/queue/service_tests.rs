@@ -115,6 +115,7 @@ fn order() -> LiveOrder {
         requirement: Requirement { class: Class::Live, ..testing::h264(HardwarePolicy::Prefer) },
         work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),
         reads: false,
+        only_elsewhere: false,
         preempts: true,
     }
 }

@@ -127,6 +127,8 @@ pub(in crate::live) struct Variant {
     feeds: Vec<Feed>,
     /// Something was delivered.
     pub(in crate::live) delivered: bool,
+    /// The source flows, and has done so since then: nothing can be missed from before.
+    flows_since: Option<Duration>,
     /// Nobody has given anything since then.
     starved_since: Option<Duration>,
     /// Attempts in a row that gave nothing.
@@ -157,6 +159,7 @@ impl Variant {
             spliced: None,
             feeds: Vec::new(),
             delivered: false,
+            flows_since: None,
             starved_since: None,
             strikes: 0,
             retry_at: now,
@@ -386,6 +389,7 @@ impl Variant {
         self.delivered |= delivered_at.is_some();
         self.measure(delivered_at);
         let flows = source_at.is_some_and(|at| now.saturating_sub(at) < FLOWING);
+        self.flows_since = flows.then(|| self.flows_since.unwrap_or(now));
         let mut hung = Vec::new();
         for seen in seen {
             let Some(feed) = self.feeds.iter_mut().find(|feed| feed.attempt == seen.attempt) else {
@@ -398,6 +402,7 @@ impl Variant {
                 Some(at) => (at.max(feed.since), if feed.produced { SILENCE } else { FIRST_OUTPUT }),
                 None => (feed.since, FIRST_OUTPUT),
             };
+            let since = since.max(self.flows_since.unwrap_or(now));
             if seen.output_at.is_some() {
                 feed.produced = true;
                 if self.generation.is_some_and(|(number, _)| number == feed.generation) {

@@ -79,7 +79,11 @@ impl Bench {
 
     /// Time passes, the source flows, and the attempt has given its last frame.
     fn hangs(&mut self, seconds: f64, attempt: AttemptId) {
-        let (until, last) = (self.now + at(seconds), self.now);
+        self.hangs_since(seconds, attempt, self.now);
+    }
+
+    fn hangs_since(&mut self, seconds: f64, attempt: AttemptId, last: Duration) {
+        let until = self.now + at(seconds);
         while self.now < until {
             self.now += at(0.1);
             let seen = [Seen { attempt, output_at: Some(last) }];
@@ -234,6 +238,24 @@ fn a_successor_that_does_not_catch_up_is_tried_elsewhere() {
     bench.passes(31.0, &[first, order.attempt]);
     assert_eq!(bench.ended, [order.attempt]);
     assert_eq!(bench.order().role, Role::Successor);
+}
+
+#[test]
+fn an_attempt_is_not_to_blame_for_a_source_that_fell_silent() {
+    let mut bench = Bench::going(1);
+    let main = bench.main();
+    bench.passes(3.0, &[main]);
+    let (last, until) = (bench.now, bench.now + at(30.0));
+    while bench.now < until {
+        bench.now += at(0.1);
+        let seen = [Seen { attempt: main, output_at: Some(last) }];
+        bench.act(|variant, now| variant.tick(&seen, Some(last), Some(last), now));
+    }
+    // It flows again, and an encoder takes its time.
+    bench.hangs_since(1.5, main, last);
+    assert!(bench.orders.is_empty(), "{:?}", bench.variant.problem);
+    bench.hangs_since(1.0, main, last);
+    assert_eq!(bench.order().role, Role::Replacement, "now it is to blame");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{
         pull,
         service::Error,
         source::From,
-        splice::{Cut, FeedEnd},
+        splice::{Cut, FeedEnd, Role},
         view, work,
     },
     queue,
@@ -106,6 +106,7 @@ impl Runtime {
             options: &stream.record.spec.options,
             profile,
             avoid: order.avoid.clone(),
+            only_elsewhere: matches!(order.role, Role::Successor | Role::Standby),
             preempts: order.preempts,
         };
         let live_order = work::encode_order(order.attempt, encode, terms);
@@ -149,7 +150,15 @@ impl Runtime {
             Errand::Ingest => "ingest",
             Errand::Slate => "slate",
         };
-        let terms = work::Terms { stream: id, options: &spec.options, profile, avoid, preempts: true };
+        let only_elsewhere = false;
+        let terms = work::Terms {
+            stream: id,
+            options: &spec.options,
+            profile,
+            avoid,
+            only_elsewhere,
+            preempts: true,
+        };
         let (order, slate) = match errand {
             Errand::Ingest => (work::ingest_order(attempt, &spec.source, terms), None),
             Errand::Slate => {

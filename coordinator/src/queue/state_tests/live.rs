@@ -253,6 +253,30 @@ fn a_worker_is_avoided_while_there_is_another_even_at_a_batch_attempts_price() {
 }
 
 #[test]
+fn a_standby_is_placed_nowhere_rather_than_beside_what_it_stands_by() {
+    let mut bench = Bench::new();
+    bench.connect(1, Vec::new());
+    bench.place(1, false).unwrap();
+    let order = |attempt| LiveOrder {
+        stream: StreamId(Uuid::from_u128(1)),
+        attempt: live(attempt),
+        requirement: Requirement {
+            class: Class::Live,
+            avoid: std::collections::BTreeSet::from([worker(1)]),
+            ..testing::h264(HardwarePolicy::Prefer)
+        },
+        work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),
+        reads: false,
+        only_elsewhere: true,
+        preempts: false,
+    };
+    assert!(matches!(bench.state.place_live(order(2), bench.now()), Err(Error::NoRoom(_))));
+    bench.connect(2, Vec::new());
+    let placed = bench.state.place_live(order(3), bench.now()).unwrap();
+    assert_eq!(placed.worker.id, worker(2));
+}
+
+#[test]
 fn a_hardware_slot_is_taken_from_batch_before_a_software_one() {
     let mut bench = Bench::new();
     let gpu = testing::gpu_worker(1, 1, Some(1));

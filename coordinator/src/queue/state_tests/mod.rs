@@ -199,6 +199,7 @@ impl Bench {
             requirement: Requirement { class: Class::Live, ..requirement },
             work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),
             reads: false,
+            only_elsewhere: false,
             preempts,
         };
         let placed = self.state.place_live(order, self.now());

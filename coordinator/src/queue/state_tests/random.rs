@@ -189,6 +189,7 @@ impl World {
                 requirement: Requirement { class: Class::Live, ..requirement },
                 work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),
                 reads: false,
+                only_elsewhere: false,
                 preempts,
             },
             bench.now(),
