@@ -161,6 +161,18 @@ impl Live {
         Ok(Watch { output, profile: profile.to_owned(), _viewer: viewer })
     }
 
+    /// Reads on in a variant that runs or ended lately. Starts nothing.
+    ///
+    /// # Errors
+    /// There is no such stream, or nothing of such a variant.
+    pub async fn rejoin(&self, stream: &str, profile: &str, accept: &Accept) -> Result<Watch, Error> {
+        let profile = if !accept.0.is_empty() && self.plays(stream, accept).await? { COPY } else { profile };
+        let rejoined =
+            |answer| Command::Rejoin { stream: stream.to_owned(), profile: profile.to_owned(), answer };
+        let (output, viewer) = self.ask(rejoined).await?;
+        Ok(Watch { output, profile: profile.to_owned(), _viewer: viewer })
+    }
+
     /// Whether the source already is what a viewer can play.
     async fn plays(&self, stream: &str, accept: &Accept) -> Result<bool, Error> {
         let mut generations = self.ask(|answer| Command::Source(stream.to_owned(), answer)).await?;

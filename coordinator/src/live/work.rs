@@ -24,6 +24,8 @@ use crate::{
 
 /// An attempt's timestamps begin about here: audio that precedes the first key frame stays positive.
 const EARLIEST: Ticks = Ticks(10 * Ticks::PER_SECOND);
+/// Samples of a frame of AAC-LC.
+const AAC_FRAME: i64 = 1024;
 /// A slate's size and rate where nothing is known of the source.
 const SLATE: (u32, u32, u32) = (1280, 720, 25);
 
@@ -62,12 +64,22 @@ pub(super) fn fitting(rendition: &Rendition, generation: &Generation) -> Result<
     }
 }
 
-/// The encode of a generation from `begin` on. Times are the attempt's: `base` is taken off already.
+/// Where the first audio frame at or after `start` begins, when they are counted from `origin`: alike in all attempts that begin
+/// somewhere in a generation.
+fn audio_frame_from(origin: Ticks, start: Ticks, rate: u32) -> Ticks {
+    let samples = (start - origin).0.max(0) * i64::from(rate);
+    let frames =
+        samples / (Ticks::PER_SECOND * AAC_FRAME) + i64::from(samples % (Ticks::PER_SECOND * AAC_FRAME) > 0);
+    origin + Ticks::from_samples(frames * AAC_FRAME, rate)
+}
+
+/// The encode of a generation, read from `start` on. Its times are the attempt's: without `base`.
 pub(super) fn encode(
     rendition: Rendition,
     generation: &Generation,
     role: Role,
     cut: Cut,
+    start: Ticks,
     base: Ticks,
 ) -> Encode {
     let track = |kind| generation.program.first(kind);
@@ -75,14 +87,15 @@ pub(super) fn encode(
         Some(Some(Parameters::Video(video))) => video.frame,
         _ => None,
     });
-    let begin = match role {
-        Role::Generation(_) => Begin::default(),
+    let rate = rendition.audio.as_ref().map(|audio| audio.sample_rate);
+    let from_start = rate.map(|rate| audio_frame_from(generation.start, start, rate));
+    let (video, audio) = match role {
+        Role::Generation(_) => (None, from_start),
         // The successor's key frames are those of the grid; its audio frames begin where the others' do.
-        Role::Successor => Begin { video: None, audio: cut.audio.map(|at| (at - base).0) },
-        Role::Replacement | Role::Standby => {
-            Begin { video: cut.video.map(|at| (at - base).0), audio: cut.audio.map(|at| (at - base).0) }
-        }
+        Role::Successor => (None, cut.audio.or(from_start)),
+        Role::Replacement | Role::Standby => (cut.video, cut.audio.or(from_start)),
     };
+    let begin = Begin { video: video.map(|at| (at - base).0), audio: audio.map(|at| (at - base).0) };
     let container = match rendition.video.as_ref().map(|video| video.codec) {
         Some(VideoCodec::Av1) => Container::FragmentedMp4,
         _ => Container::MpegTs,
@@ -206,4 +219,32 @@ pub(super) fn is_played_by(generation: &Generation, accepted: &[String]) -> bool
         generation.program.tracks.iter().filter(|track| track.codec.kind() != Kind::Other).peekable();
     played.peek().is_some()
         && played.all(|track| accepted.iter().any(|name| name.eq_ignore_ascii_case(&track.codec.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_that_begin_anywhere_have_the_same_audio_frames() {
+        let origin = Ticks(900_000);
+        for rate in [48_000, 44_100] {
+            for start in (900_000..1_300_000).step_by(3_600) {
+                let first = audio_frame_from(origin, Ticks(start), rate);
+                assert!(first.0 >= start - 1 && first.0 < start + 2_091, "{start}: {first:?}");
+                let frames = (first - origin).0 as f64 * f64::from(rate) / 90_000.0 / 1024.0;
+                assert!((frames - frames.round()).abs() < 0.001, "{start}: {frames}");
+            }
+        }
+    }
+
+    #[test]
+    fn timestamps_begin_small_and_the_grid_stays_where_it_is() {
+        for seconds in [0, 10, 3_600, 200_000] {
+            let (start, grid) = (Ticks(seconds * 90_000 + 1234), Ticks(180_000));
+            let base = base(start, grid);
+            assert_eq!(base.0 % grid.0, 0);
+            assert!((10 * 90_000..12 * 90_000).contains(&(start - base).0), "{seconds}: {base:?}");
+        }
+    }
 }

@@ -42,7 +42,7 @@ use super::{Api, extract, problem::Error};
 use crate::{
     live::{
         output::{Format, Output, ReadEnd, Window},
-        service::{Accept, Watch},
+        service::{Accept, Error as NotWatched, Watch},
     },
     serve::Connection,
 };
@@ -141,7 +141,12 @@ async fn of_variant(
         }
         _ => {}
     }
-    let watch = api.live.watch(&stream, &profile, &accept).await?;
+    let watch = if definition {
+        watch_or_end(&api, &stream, &profile, &accept, &file).await?
+    } else {
+        let rejoined = api.live.rejoin(&stream, &profile, &accept).await;
+        rejoined.map_err(|_| Error::no("segment", &file))?
+    };
     let text = |text| media::text(text, file.content_type(), cache(&file));
     match &file {
         File::Stream => {
@@ -172,6 +177,30 @@ async fn of_variant(
             Ok(media::bytes(&method, &headers, pieces, file.content_type(), cache(&file)))
         }
     }
+}
+
+/// Joins the variant. A playlist of one that cannot go on is still that of what there was: players learn from it that it has
+/// ended.
+async fn watch_or_end(
+    api: &Api,
+    stream: &str,
+    profile: &str,
+    accept: &Accept,
+    file: &File,
+) -> Result<Watch, Error> {
+    let refused = match api.live.watch(stream, profile, accept).await {
+        Ok(watch) => return Ok(watch),
+        Err(refused) => refused,
+    };
+    let is_over =
+        matches!(refused, NotWatched::NoCapacity(_) | NotWatched::NoSource(_) | NotWatched::Failed(_));
+    if is_over
+        && *file != File::Stream
+        && let Ok(watch) = api.live.rejoin(stream, profile, accept).await
+    {
+        return Ok(watch);
+    }
+    Err(refused.into())
 }
 
 fn cache(file: &File) -> &'static str {

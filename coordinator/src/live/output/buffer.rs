@@ -124,7 +124,8 @@ impl Buffer {
     fn generation(&mut self, number: u32, program: Program) {
         self.close(None);
         if self.next_sequence.is_none() {
-            self.discontinuities = self.settings.first_discontinuity + u64::from(number);
+            let discontinuities = self.settings.first_discontinuity + u64::from(number);
+            self.discontinuities = discontinuities.max(self.settings.reached.discontinuity);
         }
         self.held.clear();
         self.held_bytes = 0;
@@ -188,7 +189,8 @@ impl Buffer {
             self.setup.renew();
         }
         let sequence = self.next_sequence.unwrap_or_else(|| {
-            self.settings.first_sequence + self.settings.clock.boundaries(boundary.start, self.settings.grid)
+            let Settings { first_sequence, reached, grid, clock, .. } = &self.settings;
+            (first_sequence + clock.boundaries(boundary.start, *grid)).max(reached.sequence)
         });
         self.next_sequence = Some(sequence + 1);
         let piece = self.shelf.end();

@@ -89,6 +89,7 @@ pub(in crate::live) fn settings() -> Settings {
         max_length: std::time::Duration::from_secs(60),
         first_sequence: 100,
         first_discontinuity: 7,
+        reached: super::Numbers::default(),
         clock,
     }
 }

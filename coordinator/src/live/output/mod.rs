@@ -59,9 +59,19 @@ pub struct Settings {
     pub first_sequence: u64,
     /// Discontinuities before the stream's generation 0: before the variant's first segment there were this and the number
     /// of its generation. The same for all variants of a stream.
+    /// Discontinuities where the stream's timeline begins: a generation's number is added.
     pub first_discontinuity: u64,
+    /// What this variant reached when it was watched before: neither number begins below.
+    pub reached: Numbers,
     /// Where times of the timeline are on the wall clock.
     pub clock: Clock,
+}
+
+/// Media sequence and discontinuity sequence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Numbers {
+    pub sequence: u64,
+    pub discontinuity: u64,
 }
 
 /// Why a reader gets nothing more.

@@ -9,7 +9,7 @@ use common::{
 use mux::Ticks;
 use tokio::{sync::watch, time::sleep};
 
-use super::{LAST_WORDS, Owner, Running, Runtime, Status, Told};
+use super::{LAST_WORDS, Owner, Past, Running, Runtime, Status, Told};
 use crate::{
     live::{
         attempts::Sink,
@@ -17,6 +17,7 @@ use crate::{
             supply::{self, Errand},
             variant::{self, Refusal},
         },
+        output::Numbers,
         pull,
         service::Error,
         source::From,
@@ -55,6 +56,7 @@ impl Runtime {
     }
 
     fn close(&mut self, id: StreamId, profile: &str, reason: &str, refused: Option<Error>) {
+        let now = self.now();
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let Some(running) = stream.variants.remove(profile) else { return };
         tracing::info!(stream = stream.record.spec.name, profile, reason, "variant ends");
@@ -63,6 +65,14 @@ impl Runtime {
         }
         running.output.end(reason);
         running.stop.cancel();
+        let figures = running.output.figures();
+        let before = stream.past.get(profile).map(|past| past.reached).unwrap_or_default();
+        let reached = Numbers {
+            sequence: figures.next_sequence.unwrap_or_default().max(before.sequence),
+            discontinuity: figures.next_discontinuity.max(before.discontinuity),
+        };
+        let output = figures.next_sequence.map(|_| (running.output, now));
+        stream.past.insert(profile.to_owned(), Past { reached, output });
     }
 
     fn variant(&self, id: StreamId, profile: &str) -> Option<&Running> {
@@ -98,7 +108,7 @@ impl Runtime {
         // The cut lies a little before the frame; the frame itself is the source's.
         let shown = cut.video.and_then(|at| stream.source.first_shown(order.generation, at));
         let begin = Cut { video: shown.or(cut.expected), ..cut };
-        let encode = work::encode(rendition, &generation, order.role, begin, base);
+        let encode = work::encode(rendition, &generation, order.role, begin, reader.start(), base);
         let container = encode.container;
         running.pipeline.source_frame(encode.source.frame.map(Ticks));
         let terms = work::Terms {

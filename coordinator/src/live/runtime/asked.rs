@@ -42,6 +42,9 @@ impl Runtime {
             Command::Watch { stream, profile, answer } => {
                 let _ = answer.send(self.watch(&stream, &profile));
             }
+            Command::Rejoin { stream, profile, answer } => {
+                let _ = answer.send(self.rejoin(&stream, &profile));
+            }
             Command::Renditions { stream, profile, answer } => {
                 let _ = answer.send(self.find(&stream).and_then(|id| self.renditions(id, &profile)));
             }
@@ -162,6 +165,17 @@ impl Runtime {
         Ok(joined)
     }
 
+    fn rejoin(&mut self, name: &str, profile: &str) -> Result<(Arc<Output>, Viewer), Error> {
+        let stream =
+            self.streams.get(&self.find(name)?).ok_or_else(|| Error::NoSuchStream(name.to_owned()))?;
+        if let Some(running) = stream.variants.get(profile) {
+            return Ok((Arc::clone(&running.output), Viewer::new(&running.viewers)));
+        }
+        let past = stream.past.get(profile).and_then(|past| past.output.as_ref());
+        let output = past.map(|(output, _)| (Arc::clone(output), Viewer::new(&Arc::default())));
+        output.ok_or_else(|| Error::NoSource(format!("nobody watches {profile:?} of stream {name:?}")))
+    }
+
     /// A variant that nobody watched until now.
     fn begin(&mut self, id: StreamId, profile: &str, now: Duration) -> Result<(), Error> {
         let no_profile = || Error::Invalid(format!("there is no profile {profile:?}"));
@@ -182,6 +196,7 @@ impl Runtime {
             max_length: settings.max_length,
             first_sequence: stream.first_sequence,
             first_discontinuity: stream.first_sequence,
+            reached: stream.past.get(profile).map(|past| past.reached).unwrap_or_default(),
             clock: stream.source.clock(),
         });
         let delivery = if options.redundancy > 1 { Delivery::Gops } else { Delivery::Frames };

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use common::id::{AttemptId, StreamId};
 use mux::Ticks;
 
-use super::{Owner, Running, Runtime, Told};
+use super::{Owner, PAST, Running, Runtime, Told};
 use crate::{
     live::{
         attempts::OutputEnd,
@@ -207,6 +207,9 @@ impl Runtime {
         let ids: Vec<StreamId> = self.streams.keys().copied().collect();
         for id in ids {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
+            for past in stream.past.values_mut() {
+                past.output.take_if(|(_, ended)| now.saturating_sub(*ended) >= PAST);
+            }
             if stream.variants.is_empty() && !stream.supply.is_wanted() {
                 continue;
             }

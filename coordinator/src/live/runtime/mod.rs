@@ -31,7 +31,7 @@ use super::{
         supply::{Kind, Supply},
         variant::Variant,
     },
-    output::Output,
+    output::{Numbers, Output},
     pipeline::Pipeline,
     pull,
     service::Error,
@@ -44,6 +44,8 @@ use crate::queue::{self, LiveEvent, LivePlacement};
 const LOOK: Duration = Duration::from_millis(100);
 /// Requests that wait for their turn.
 pub(super) const COMMANDS: usize = 1024;
+/// How long what is left of a variant is kept for players that come for its pieces.
+const PAST: Duration = Duration::from_secs(60);
 /// How long the worker of an attempt whose connection broke may take to say why. Its slot is kept as long.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long a source is taken in for somebody who only asked what it is.
@@ -102,6 +104,12 @@ pub(super) enum Command {
         profile: String,
         answer: Answer<Joined>,
     },
+    /// What runs, or is left of what ended lately.
+    Rejoin {
+        stream: String,
+        profile: String,
+        answer: Answer<(Arc<Output>, Viewer)>,
+    },
     Renditions {
         stream: String,
         profile: String,
@@ -136,6 +144,8 @@ pub(super) struct Stream {
     pub(super) pull: Option<(CancellationToken, watch::Receiver<pull::State>)>,
     pub(super) slate: Arc<AtomicBool>,
     pub(super) variants: BTreeMap<String, Running>,
+    /// Variants that were watched, by profile.
+    past: BTreeMap<String, Past>,
     /// Media sequence where the stream's timeline begins.
     first_sequence: u64,
     /// Reserved up to here, durably.
@@ -144,6 +154,13 @@ pub(super) struct Stream {
     curious_until: Duration,
     /// Ends its tasks.
     stop: CancellationToken,
+}
+
+/// What is left of a variant that is over.
+struct Past {
+    reached: Numbers,
+    /// For those who read it piece by piece and have not seen its end.
+    output: Option<(Arc<Output>, Duration)>,
 }
 
 pub(super) struct Running {
@@ -277,6 +294,7 @@ impl Runtime {
             pull: None,
             slate: Arc::default(),
             variants: BTreeMap::new(),
+            past: BTreeMap::new(),
             first_sequence: record.first_sequence,
             reserved: record.reserved,
             reserving: false,
