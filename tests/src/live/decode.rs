@@ -9,6 +9,9 @@ use std::{
 use super::recording::{BEEP_SECONDS, Recording};
 use crate::binaries;
 
+/// Frames of the end of a broken group that can be shown though one before them is missing: as many as x264 reorders.
+pub const RAGGED: usize = 3;
+
 /// The picture is looked at in so many columns and rows.
 const GRID: usize = 8;
 const SAMPLES_PER_SECOND: f64 = 48_000.0;
@@ -149,6 +152,16 @@ impl Decoded {
             }
         }
         runs
+    }
+
+    /// The runs without what B-frames leave of the last group where a source breaks off: the frames that are shown after one
+    /// that did not come.
+    #[must_use]
+    pub fn whole_runs(&self, recording: &Recording) -> Vec<Run> {
+        let runs = self.runs(recording);
+        let last = runs.len().saturating_sub(1);
+        let is_whole = |(index, run): &(usize, Run)| *index == last || run.pictures > RAGGED;
+        runs.into_iter().enumerate().filter(is_whole).map(|(_, run)| run).collect()
     }
 
     /// Frames that are missing between the first and the last, and frames that came again.

@@ -154,11 +154,6 @@ async fn a_source_that_already_is_what_is_wanted_is_repackaged_without_an_encode
 async fn a_ladder_is_a_master_playlist_whose_renditions_have_the_same_segments() {
     let profiles = small_profiles();
     fs::write(
-        profiles.path().join("pair.toml"),
-        "description = \"Two\"\nkind = \"ladder\"\nrenditions = [\"small\", \"h264-480p\"]\n",
-    )
-    .unwrap();
-    fs::write(
         profiles.path().join("tiny.toml"),
         fs::read_to_string(profiles.path().join("small.toml"))
             .unwrap()
