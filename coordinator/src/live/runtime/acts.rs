@@ -71,7 +71,9 @@ impl Runtime {
             sequence: figures.next_sequence.unwrap_or_default().max(before.sequence),
             discontinuity: figures.next_discontinuity.max(before.discontinuity),
         };
-        let output = figures.next_sequence.map(|_| (running.output, now));
+        // One that never showed anything leaves what there was before.
+        let before = stream.past.remove(profile).and_then(|past| past.output);
+        let output = figures.next_sequence.map(|_| (running.output, now)).or(before);
         stream.past.insert(profile.to_owned(), Past { reached, output });
     }
 
