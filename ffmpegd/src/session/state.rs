@@ -236,16 +236,17 @@ impl State {
         if self.attempts.contains_key(&id) {
             return;
         }
+        // Attempts of a live variant run side by side: one gives what is left of a run of the source while the next begins.
         let older: Vec<AttemptId> = self
             .attempts
-            .keys()
-            .filter(|known| known.task == id.task && known.epoch < id.epoch)
-            .copied()
+            .iter()
+            .filter(|(known, attempt)| known.task == id.task && known.epoch < id.epoch && !attempt.live)
+            .map(|(known, _)| *known)
             .collect();
         for older in older {
             self.stop(older, Why::Lost, effects);
         }
-        if let Some(reason) = self.why_not(slot, sent, now) {
+        if let Some(reason) = self.why_not(&assignment, sent, now) {
             let message = format!("the worker took no part of it: {reason}");
             self.refuse(id, slot, Failure::new(FailureKind::HandedBack, message), now, effects);
             return;
@@ -255,15 +256,16 @@ impl State {
     }
 
     /// Why an assignment is handed back.
-    fn why_not(&self, slot: Slot, sent: Instant, now: Instant) -> Option<&str> {
+    fn why_not(&self, assignment: &Assignment, sent: Instant, now: Instant) -> Option<&str> {
         if self.leaving.is_some() {
             Some("it is shutting down")
-        } else if !self.has_room(slot) {
+        } else if !self.has_room(assignment.slot()) {
             Some("it has no free slot")
         } else if self.lease.is_some_and(|lease| lease.is_over(sent, now)) {
             Some("it was held up, and the lease may be over already")
         } else {
-            self.not_taking.as_deref()
+            // It is for want of scratch, of which live work needs none.
+            self.not_taking.as_deref().filter(|_| !assignment.is_live())
         }
     }
 

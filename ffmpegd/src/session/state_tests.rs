@@ -343,7 +343,10 @@ fn messages_about_unknown_attempts_change_nothing() {
 
 impl Bench {
     fn running_live(&mut self) -> AttemptId {
-        let id = AttemptId { task: TaskId::new(), epoch: Epoch(1) };
+        self.running_live_as(AttemptId { task: TaskId::new(), epoch: Epoch(1) })
+    }
+
+    fn running_live_as(&mut self, id: AttemptId) -> AttemptId {
         let slate = common::live::Slate { width: 640, height: 360, frame_rate: (25, 1), text: String::new() };
         let task = LiveTask {
             work: common::live::Work::Slate(slate),
@@ -355,6 +358,22 @@ impl Bench {
         assert!(matches!(effects.as_slice(), [Effect::Start(_)]), "{effects:?}");
         id
     }
+}
+
+#[test]
+fn attempts_of_a_live_variant_run_side_by_side() {
+    let mut bench = bench();
+    let before = bench.running_live();
+    let next = bench.running_live_as(AttemptId { epoch: Epoch(2), ..before });
+    assert_eq!(bench.state.running(), [before, next]);
+}
+
+#[test]
+fn live_work_is_taken_where_there_is_no_scratch() {
+    let mut bench = bench();
+    bench.state.set_not_taking(Some("no room".to_owned()));
+    bench.running_live();
+    assert_eq!(told(&bench.assign(Slot::Cpu).1), ["handed_back"]);
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl HlsPlayer {
 }
 
 async fn play(url: String, state: Arc<Mutex<State>>) {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = super::client();
     let base = Url::parse(&url).unwrap();
     let mut last: Option<Playlist> = None;
     loop {
@@ -122,7 +122,7 @@ async fn play(url: String, state: Arc<Mutex<State>>) {
                 address.query_pairs_mut().append_pair("_HLS_part", &last.parts.len().to_string());
             }
         }
-        let playlist = match playlist(&client, &address).await {
+        let playlist = match playlist(client, &address).await {
             Ok(playlist) => playlist,
             Err(fault) => {
                 lock(&state).faults.push(format!("{address}: {fault}"));
@@ -152,7 +152,7 @@ async fn play(url: String, state: Arc<Mutex<State>>) {
             playlist.segments.iter().filter(|segment| segment.sequence >= begin).cloned().collect();
         let waits = new.is_empty() && !playlist.blocks;
         for segment in new {
-            if let Err(fault) = fetch(&client, &base, &segment, now, &state).await {
+            if let Err(fault) = fetch(client, &base, &segment, now, &state).await {
                 lock(&state).faults.push(format!("{}: {fault}", segment.uri));
             }
         }
@@ -160,7 +160,7 @@ async fn play(url: String, state: Arc<Mutex<State>>) {
             if lock(&state).parts.iter().any(|(_, known, _)| known.uri == part.uri) {
                 continue;
             }
-            match get(&client, &base.join(&part.uri).unwrap()).await {
+            match get(client, &base.join(&part.uri).unwrap()).await {
                 Ok((bytes, _)) => lock(&state).parts.push((now, part.clone(), bytes)),
                 Err(fault) => lock(&state).faults.push(format!("{}: {fault}", part.uri)),
             }

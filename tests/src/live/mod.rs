@@ -34,6 +34,16 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         .unwrap()
 });
 
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+    common::tls::install_provider();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+});
+
+/// One for all: to make one takes long.
+pub(crate) fn client() -> &'static reqwest::Client {
+    &CLIENT
+}
+
 /// Where broadcasts and viewers run.
 #[must_use]
 pub fn runtime() -> &'static tokio::runtime::Handle {

@@ -39,7 +39,7 @@ impl Pusher {
         let end = End::default();
         let (told, url) = (Arc::clone(&end), url.to_owned());
         let task = runtime().spawn(async move {
-            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let client = super::client();
             let answer = client.put(url).header("content-type", "video/mp2t").body(body).send().await;
             let answer = answer.map(|answer| answer.status()).map_err(|error| format!("{error:?}"));
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);

@@ -149,7 +149,7 @@ impl Viewer {
 
 async fn watch(url: String, state: Arc<Mutex<State>>) {
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = super::client();
     let mut response = match client.get(url).send().await {
         Ok(response) => {
             lock().status = Some((response.status(), response.headers().clone()));

@@ -1,7 +1,5 @@
 //! Viewers: how they come, how many there are, how they leave.
 
-use std::time::Instant;
-
 use common::stream::{SourceState, StreamOptions, VariantState};
 use e2e::{
     Farm, WorkerSpec,
@@ -94,15 +92,14 @@ async fn an_encode_without_viewers_ends_after_the_linger_and_the_next_viewer_sta
     let viewer = channel.farm.watch(CHANNEL, PROFILE);
     viewer.watches(1.0).await;
     drop(viewer);
-    let since = Instant::now();
     let lingers = |variant: &common::stream::VariantView| variant.state == VariantState::Lingering;
     channel.farm.variant_becomes(CHANNEL, PROFILE, "to linger", lingers).await;
     // Somebody comes back in time: nothing has to be started.
     let viewer = channel.farm.watch(CHANNEL, PROFILE);
-    viewer.watches(1.0).await;
+    viewer.watches(4.0).await;
     let variant = channel.farm.variant(CHANNEL, PROFILE).await.unwrap();
     let attempt = variant.attempts[0].attempt;
-    assert!(variant.failovers.is_empty() && since.elapsed() > seconds(1));
+    assert!(variant.failovers.is_empty(), "{:?}", variant.failovers);
     drop(viewer);
     channel.farm.variant_ends(CHANNEL, PROFILE, seconds(10)).await;
     channel.farm.no_ffmpeg().await;
