@@ -118,8 +118,8 @@ pub(super) struct Terms<'a> {
     pub(super) preempts: bool,
 }
 
-pub(super) fn encode_order(attempt: AttemptId, encode: Encode, terms: Terms<'_>) -> LiveOrder {
-    let requirement = requirement(encode.rendition.need(), encode.rendition.hardware, &terms);
+pub(super) fn encode_order(attempt: AttemptId, encode: Encode, terms: &Terms<'_>) -> LiveOrder {
+    let requirement = requirement(encode.rendition.need(), encode.rendition.hardware, terms);
     LiveOrder {
         stream: terms.stream,
         attempt,
@@ -132,7 +132,7 @@ pub(super) fn encode_order(attempt: AttemptId, encode: Encode, terms: Terms<'_>)
 }
 
 /// The source itself through a worker; `None`: it needs none.
-pub(super) fn ingest_order(attempt: AttemptId, source: &SourceSpec, terms: Terms<'_>) -> Option<LiveOrder> {
+pub(super) fn ingest_order(attempt: AttemptId, source: &SourceSpec, terms: &Terms<'_>) -> Option<LiveOrder> {
     let (ingest, need) = match source {
         SourceSpec::Pull(_) | SourceSpec::Push => return None,
         SourceSpec::Ingest(url) => {
@@ -146,7 +146,7 @@ pub(super) fn ingest_order(attempt: AttemptId, source: &SourceSpec, terms: Terms
             (Ingest { url: path.clone(), file: true }, need)
         }
     };
-    let requirement = requirement(need, HardwarePolicy::Never, &terms);
+    let requirement = requirement(need, HardwarePolicy::Never, terms);
     Some(LiveOrder {
         stream: terms.stream,
         attempt,
@@ -163,7 +163,7 @@ pub(super) fn slate_order(
     attempt: AttemptId,
     text: &str,
     generation: Option<&Generation>,
-    terms: Terms<'_>,
+    terms: &Terms<'_>,
 ) -> LiveOrder {
     let known = generation.into_iter().flat_map(|generation| generation.parameters.iter().flatten());
     let video = known.filter_map(|parameters| match parameters {
@@ -182,7 +182,7 @@ pub(super) fn slate_order(
     }
     let any_of = [["libx264"], ["aac"]].map(|names| names.map(str::to_owned).to_vec()).to_vec();
     let need = Need { any_of, ..Need::default() };
-    let requirement = requirement(need, HardwarePolicy::Never, &terms);
+    let requirement = requirement(need, HardwarePolicy::Never, terms);
     LiveOrder {
         stream: terms.stream,
         attempt,

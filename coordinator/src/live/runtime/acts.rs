@@ -38,7 +38,7 @@ impl Runtime {
                     }
                     self.end(attempt, &reason);
                 }
-                variant::Effect::GiveUp(attempt, reason) => self.over(attempt, Some(reason)),
+                variant::Effect::GiveUp(attempt, reason) => self.over(attempt, Some(&reason)),
                 variant::Effect::Refuse(refusal) => {
                     let error = match refusal {
                         Refusal::NoCapacity(reason) => Error::NoCapacity(reason),
@@ -121,7 +121,7 @@ impl Runtime {
             only_elsewhere: matches!(order.role, Role::Successor | Role::Standby),
             preempts: order.preempts,
         };
-        let live_order = work::encode_order(order.attempt, encode, terms);
+        let live_order = work::encode_order(order.attempt, encode, &terms);
         running.pipeline.open(order.attempt, order.role, container, base, Instant::now());
         self.attempts.add(order.attempt, Some((reader, base)), Sink::Variant(running.pipeline.clone()));
         self.send_order(live_order, Owner { stream: id, profile: Some(profile.to_owned()) });
@@ -138,7 +138,7 @@ impl Runtime {
                     }
                 }
                 supply::Effect::Place { attempt, errand, avoid } => {
-                    self.place_supply(id, attempt, errand, avoid)
+                    self.place_supply(id, attempt, errand, avoid);
                 }
                 supply::Effect::End(attempt, reason) => self.end(attempt, &reason),
             }
@@ -172,11 +172,11 @@ impl Runtime {
             preempts: true,
         };
         let (order, slate) = match errand {
-            Errand::Ingest => (work::ingest_order(attempt, &spec.source, terms), None),
+            Errand::Ingest => (work::ingest_order(attempt, &spec.source, &terms), None),
             Errand::Slate => {
                 let text = spec.options.slate.as_deref().unwrap_or_default();
                 let generation = stream.source.generation();
-                let order = work::slate_order(attempt, text, generation.as_ref(), terms);
+                let order = work::slate_order(attempt, text, generation.as_ref(), &terms);
                 (Some(order), Some(Arc::clone(&stream.slate)))
             }
         };

@@ -108,7 +108,7 @@ impl Runtime {
     /// A worker, or the queue, says why an attempt is over, which its connection may have told before.
     fn over_because(&mut self, attempt: AttemptId, reason: String) {
         match self.dying.remove(&attempt) {
-            None => self.over(attempt, Some(reason)),
+            None => self.over(attempt, Some(&reason)),
             Some(Owner { stream, profile: Some(profile) }) => {
                 tracing::warn!(%attempt, profile, reason, "why the live attempt was lost");
                 let stream = self.streams.get_mut(&stream);
@@ -131,15 +131,15 @@ impl Runtime {
         {
             self.dying.insert(attempt, owner.clone());
         }
-        self.over(attempt, problem);
+        self.over(attempt, problem.as_deref());
     }
 
     /// An attempt is over; `problem`: not as it should be.
-    pub(super) fn over(&mut self, attempt: AttemptId, problem: Option<String>) {
+    pub(super) fn over(&mut self, attempt: AttemptId, problem: Option<&str>) {
         let now = self.now();
         let started = self.started;
         let Some(Owner { stream: id, profile }) = self.owners.get(&attempt).cloned() else { return };
-        if let Some(problem) = &problem {
+        if let Some(problem) = problem {
             tracing::warn!(%attempt, profile, problem, "live attempt lost");
         } else {
             tracing::info!(%attempt, profile, "live attempt done");
@@ -147,7 +147,7 @@ impl Runtime {
         self.of_owner(
             id,
             profile,
-            |running, _| match &problem {
+            |running, _| match problem {
                 Some(problem) => {
                     running.pipeline.close(attempt, FeedEnd::Lost);
                     let delivered = running.delivered(started);
@@ -156,7 +156,7 @@ impl Runtime {
                 }
                 None => running.control.finished(attempt, now),
             },
-            |supply| supply.broken(attempt, problem.as_deref().unwrap_or("the source ended"), now),
+            |supply| supply.broken(attempt, problem.unwrap_or("the source ended"), now),
         );
     }
 
