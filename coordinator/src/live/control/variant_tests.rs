@@ -269,7 +269,7 @@ fn with_redundancy_a_standby_runs_elsewhere_and_takes_over() {
     assert!(bench.orders.is_empty());
     bench.act(|variant, now| variant.delivers(standby.attempt, now));
     let next = bench.order();
-    assert_eq!((next.role, next.avoid.clone()), (Role::Standby, vec![worker(THERE).id]));
+    assert_eq!((next.role, next.avoid), (Role::Standby, vec![worker(THERE).id]));
 }
 
 #[test]
