@@ -124,6 +124,11 @@ impl Viewer {
         );
     }
 
+    /// Waits until so many seconds of media have come since it began.
+    pub async fn has_watched(&self, seconds: f64) {
+        self.watches(seconds - self.seconds().min(seconds)).await;
+    }
+
     /// Waits for its end: `Ok` for a proper one.
     ///
     /// # Panics
@@ -231,8 +236,8 @@ impl Sleeper {
         use std::io::Write;
         let (host, path) = url.trim_start_matches("http://").split_once('/').unwrap();
         let mut stream = std::net::TcpStream::connect(host).unwrap();
-        // As little as can be had is taken by the kernel in its stead.
-        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4096).unwrap();
+        // Little is taken by the kernel in its stead; less than a packet of the loopback, and waking up takes it minutes.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 96 * 1024).unwrap();
         write!(stream, "GET /{path} HTTP/1.1\r\nhost: {host}\r\n\r\n").unwrap();
         Self { stream }
     }
