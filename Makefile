@@ -6,8 +6,9 @@ SHELL := bash
 NEXTEST_PROFILE ?= default
 MINUTES ?= 10
 WORKERS ?= 4
-# A newer ffmpeg than the distribution's, where scripts/footage.sh has fetched it: presets must work with both.
-FFMPEG_NEXT = $(wildcard $(CURDIR)/.tools/ffmpeg-n9)
+# A newer ffmpeg than the distribution's, where scripts/footage.sh could fetch it: presets must work with both. The shell
+# looks for it, because make expands a whole recipe before its first line has fetched anything.
+FFMPEG_NEXT = $$(ls "$(CURDIR)/.tools/ffmpeg-n9" 2>/dev/null)
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 help: ## Show this list
@@ -22,7 +23,7 @@ test: ## Run every test: in-file, property and end-to-end
 	@scripts/setup.sh --tests
 	@scripts/footage.sh
 	cargo build --locked --workspace --all-targets
-	TVARR_TEST_FFMPEG_NEXT=$(FFMPEG_NEXT) cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
+	TVARR_TEST_FFMPEG_NEXT="$(FFMPEG_NEXT)" cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 soak: ## Break a farm at random under load, then look for what is lost, wrong or left over: MINUTES=10 SEED= WORKERS=4
 	@scripts/setup.sh --tests

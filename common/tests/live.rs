@@ -26,7 +26,7 @@ use common::{
 
 /// The system's ffmpeg and the one that `TVARR_TEST_FFMPEG_NEXT` names.
 fn programs() -> Vec<PathBuf> {
-    let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT").map(PathBuf::from);
+    let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT").filter(|path| !path.is_empty()).map(PathBuf::from);
     std::iter::once(PathBuf::from("ffmpeg")).chain(next).collect()
 }
 

@@ -19,7 +19,7 @@ use mux::{
 pub(super) const START: i64 = 11 * 90_000;
 
 pub(super) fn ffmpegs() -> Vec<PathBuf> {
-    let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT").map(PathBuf::from);
+    let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT").filter(|path| !path.is_empty()).map(PathBuf::from);
     [PathBuf::from("ffmpeg")].into_iter().chain(next).collect()
 }
 

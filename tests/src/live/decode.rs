@@ -87,18 +87,11 @@ impl Decoded {
         }
         command.args(["-filter_complex", &filters.join(";")]);
         if streams.contains("video") {
-            command.args(["-map", "[v]", "-vsync", "passthrough", "-f", "rawvideo"]).arg(file("v"));
-            command.args([
-                "-map",
-                "[vt]",
-                "-vsync",
-                "passthrough",
-                "-enc_time_base",
-                "1:90000",
-                "-f",
-                "framecrc",
-            ]);
-            command.arg(file("vt"));
+            // In ticks and not in frames, which two pictures of a ragged end could share.
+            let as_they_are = ["-vsync", "passthrough", "-enc_time_base", "1:90000"];
+            for (link, format, name) in [("[v]", "rawvideo", "v"), ("[vt]", "framecrc", "vt")] {
+                command.args(["-map", link]).args(as_they_are).args(["-f", format]).arg(file(name));
+            }
         }
         if streams.contains("audio") {
             command.args(["-map", "[a]", "-f", "s16le"]).arg(file("a"));
