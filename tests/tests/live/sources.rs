@@ -34,15 +34,15 @@ async fn through(channel: &Channel, happens: impl AsyncFnOnce(&Channel)) -> (Rec
 /// damaged or comes twice. Gives what came before and after it.
 fn one_break(decoded: &Decoded, before: &Recording, after: &Recording) -> (usize, usize) {
     assert_eq!(decoded.complaints, "");
-    let runs = decoded.whole_runs(before);
-    let runs = if before == after { runs } else { join(runs, &decoded.whole_runs(after)) };
+    let (old, new) = (decoded.whole_runs(before), decoded.whole_runs(after));
+    let runs = if before == after { old.clone() } else { join(old.clone(), &new) };
     let [first, second] = &runs[..] else { panic!("{runs:#?}") };
     let apart = second.first.pts - first.last.pts;
     // Where other tracks come, the picture waits for its first key frame; the sound may go on meanwhile.
     let most = if before == after { RAGGED } else { GROUP + RAGGED };
     assert!(
         (1..=most as i64 * before.frame()).contains(&apart),
-        "{apart} ticks from {:?} to {:?}",
+        "{apart} ticks from {:?} to {:?} of {old:#?} and {new:#?}",
         first.last,
         second.first
     );

@@ -221,7 +221,6 @@ impl Variant {
         feed.since = now;
         if matches!(feed.role, Role::Generation(_) | Role::Replacement) {
             self.spliced = Some(feed.generation);
-            self.problem = None;
         }
         if feed.role == Role::Replacement
             && let Some(open) = self.failovers.back_mut().filter(|failover| failover.to.is_none())
@@ -408,6 +407,7 @@ impl Variant {
                 if self.generation.is_some_and(|(number, _)| number == feed.generation) {
                     self.strikes = 0;
                     self.starved_since = None;
+                    self.problem = None;
                 }
             }
             let is_current = self.generation.is_some_and(|(number, _)| number == feed.generation);

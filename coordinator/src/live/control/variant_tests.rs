@@ -138,8 +138,10 @@ fn a_lost_attempt_is_replaced_at_once_somewhere_else() {
     assert_eq!((order.role, order.avoid.clone()), (Role::Replacement, vec![worker(HERE).id]));
     assert_eq!(bench.ended, [first]);
     bench.act(|variant, now| variant.placed(order.attempt, worker(THERE), None, now));
+    assert_eq!(bench.variant.problem.as_deref(), Some("killed"), "viewers are still held");
     bench.now += at(0.5);
     bench.gives(&[order.attempt]);
+    assert_eq!(bench.variant.problem, None);
     let failover = bench.variant.failovers.back().unwrap();
     assert_eq!((failover.to.clone(), failover.stall), (Some(worker(THERE)), Some(at(0.54))));
     assert!(!bench.variant.is_held());
