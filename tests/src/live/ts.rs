@@ -181,8 +181,11 @@ pub fn complete(stream: &[u8]) -> &[u8] {
     let video = all.iter().any(|pes| pes.video);
     let frames: Vec<Pes> = all.into_iter().filter(|pes| pes.video == video).collect();
     let Some(last) = frames.len().checked_sub(1) else { return &[] };
-    let frame =
-        frames.windows(2).map(|pair| distance(pair[0].dts, pair[1].dts)).filter(|step| *step > 0).min();
+    // The usual step: at a break there are others.
+    let mut steps: Vec<i64> =
+        frames.windows(2).map(|pair| distance(pair[0].dts, pair[1].dts)).filter(|step| *step > 0).collect();
+    steps.sort_unstable();
+    let frame = steps.get(steps.len() / 2).copied();
     let closed = |count: &usize| {
         let mut shown: Vec<i64> =
             frames[..*count].iter().map(|pes| distance(frames[0].pts, pes.pts)).collect();
