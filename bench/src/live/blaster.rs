@@ -12,8 +12,9 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 use crate::farm::Coordinator;
 
-/// Bits per second of what it brings.
-const BITRATE: &str = "80M";
+/// Bits per second of what it brings: so many that what goes through at once is not a minute ahead of the source, which the
+/// coordinator would refuse.
+const BITRATE: &str = "400M";
 /// A chunk of the body.
 const CHUNK: usize = 64 * 1024 / PACKET * PACKET;
 

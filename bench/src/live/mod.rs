@@ -53,14 +53,16 @@ pub(crate) struct Measured {
 /// # Errors
 /// Something of it could not be started, or does not do what it should.
 pub(crate) async fn measure(site: &Site, plan: &Plan) -> Result<Measured> {
-    Ok(Measured {
-        profile: plan.profile.clone(),
-        cold: cold::measure(site, plan).await?,
-        killed: failover::measure(site, plan, failover::Fault::Killed).await?,
-        hung: failover::measure(site, plan, failover::Fault::Hung).await?,
-        pipe: pipe::measure(site, plan).await?,
-        crowd: viewers::measure(site, plan).await?,
-    })
+    let cold = cold::measure(site, plan).await?;
+    eprintln!("live: first byte {:.0} ms after plain ffmpeg's (median)", cold.later.p50);
+    let killed = failover::measure(site, plan, failover::Fault::Killed).await?;
+    eprintln!("live: kill -9 stalls for {:.0} ms (median)", killed.stall.p50);
+    let hung = failover::measure(site, plan, failover::Fault::Hung).await?;
+    eprintln!("live: a hanging ffmpeg stalls for {:.0} ms (median)", hung.stall.p50);
+    let pipe = pipe::measure(site, plan).await?;
+    eprintln!("live: {:.0} MiB/s through both hops (median)", pipe.over_tcp.median_ours);
+    let crowd = viewers::measure(site, plan).await?;
+    Ok(Measured { profile: plan.profile.clone(), cold, killed, hung, pipe, crowd })
 }
 
 impl Measured {

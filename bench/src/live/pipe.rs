@@ -92,7 +92,9 @@ async fn through_the_farm(
     let liar = Liar::dial(&stage.coordinator.grpc, "", hello).await?;
     liar.beat(&[]).await;
     let mut viewer = tokio::net::TcpStream::connect(stage.coordinator.api.address()).await?;
-    let request = format!("GET /live/{STREAM}/{}/stream.ts HTTP/1.1\r\nhost: farm\r\n\r\n", plan.profile);
+    let address = stage.coordinator.api.address();
+    let request =
+        format!("GET /live/{STREAM}/{}/stream.ts HTTP/1.1\r\nhost: {address}\r\n\r\n", plan.profile);
     viewer.write_all(request.as_bytes()).await?;
     let mut blaster = timeout(LIMIT, Blaster::take(liar, &stage.coordinator)).await??;
     for _ in 0..HEARTBEATS {

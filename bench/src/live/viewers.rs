@@ -97,7 +97,8 @@ pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Crowd> {
 
 async fn view(address: &str, counted: &std::sync::atomic::AtomicU64) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /live/{}/{PROFILE}/stream.ts HTTP/1.1\r\nhost: farm\r\n\r\n", stage::STREAM);
+    let request =
+        format!("GET /live/{}/{PROFILE}/stream.ts HTTP/1.1\r\nhost: {address}\r\n\r\n", stage::STREAM);
     stream.write_all(request.as_bytes()).await?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
