@@ -1,6 +1,10 @@
 //! A worker without an encoder: what it brings was made before, as much of it as goes through.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use common::proto::{Assign, RunningAttempt, coordinator_message::Message as Order};
@@ -17,6 +21,8 @@ use crate::farm::Coordinator;
 const BITRATE: &str = "400M";
 /// A chunk of the body.
 const CHUNK: usize = 64 * 1024 / PACKET * PACKET;
+
+const LEAD: usize = 24 << 20;
 
 /// One second of 1080p in one group of pictures, without sound, at far more bits than anybody would send.
 pub(super) struct Second {
@@ -129,9 +135,13 @@ impl Blaster {
     }
 }
 
-/// Writes it all, in chunks.
-pub(super) async fn blast(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
-    for chunk in bytes.chunks(CHUNK) {
+/// Writes it all, in chunks, at most `LEAD` bytes before a viewer has read them: a live source does not wait for its viewers,
+/// and one who is behind by the coordinator's whole buffer would be disconnected.
+pub(super) async fn blast(stream: &mut TcpStream, bytes: &[u8], read: &AtomicUsize) -> Result<()> {
+    for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
+        while index * CHUNK > read.load(Ordering::Relaxed) + LEAD {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let head = format!("{:x}\r\n", chunk.len());
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(chunk).await?;

@@ -1,5 +1,8 @@
 //! The first byte: of a variant that nobody watched, beside plain ffmpeg, and of one that runs.
 //!
+//! What a viewer gets begins with a key frame, so it is set beside the first picture that ffmpeg writes. ffmpeg's very first
+//! bytes are tables and sound, which the farm drops: nobody can show that without a picture.
+//!
 //! The broadcast gives whoever tunes in the group of pictures that is on the air, as most do, and both tune in at the same
 //! moment of a group: half a second after its key frame.
 
@@ -23,6 +26,8 @@ pub(crate) struct Cold {
     /// Milliseconds.
     pub(crate) farm: Spread,
     pub(crate) ffmpeg: Spread,
+    /// Its first byte, of tables or sound.
+    pub(crate) ffmpeg_without_picture: Spread,
     /// Farm over ffmpeg, start by start.
     pub(crate) over_ffmpeg: Paired,
     /// Farm less ffmpeg, start by start.
@@ -50,9 +55,9 @@ pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Cold> {
         joined.push(milliseconds(stage.watch(&plan.profile).first_byte().await));
     }
     drop(viewer);
-    plain::first_byte(&command).await?;
+    plain::first(&command).await?;
 
-    let mut pairs = Vec::new();
+    let (mut pairs, mut without_picture) = (Vec::new(), Vec::new());
     for _ in 0..plan.starts {
         stage.idle().await?;
         stage.broadcast.key_frame().await;
@@ -63,8 +68,9 @@ pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Cold> {
         stage.idle().await?;
         stage.broadcast.key_frame().await;
         sleep(INTO_THE_GROUP).await;
-        let ffmpeg = plain::first_byte(&command).await?;
-        pairs.push((milliseconds(farm), milliseconds(ffmpeg)));
+        let ffmpeg = plain::first(&command).await?;
+        pairs.push((milliseconds(farm), milliseconds(ffmpeg.picture)));
+        without_picture.push(milliseconds(ffmpeg.byte));
     }
     worker.stop().await;
     stage.coordinator.stop().await;
@@ -74,6 +80,7 @@ pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Cold> {
     Ok(Cold {
         farm: spread(&farm)?,
         ffmpeg: spread(&ffmpeg)?,
+        ffmpeg_without_picture: spread(&without_picture)?,
         over_ffmpeg: Paired::of(&pairs).context("at least one pair")?,
         later: spread(&later)?,
         joined: spread(&joined)?,

@@ -54,7 +54,7 @@ pub(crate) struct Measured {
 /// Something of it could not be started, or does not do what it should.
 pub(crate) async fn measure(site: &Site, plan: &Plan) -> Result<Measured> {
     let cold = cold::measure(site, plan).await?;
-    eprintln!("live: first byte {:.0} ms after plain ffmpeg's (median)", cold.later.p50);
+    eprintln!("live: first picture {:.0} ms after plain ffmpeg's (median)", cold.later.p50);
     let killed = failover::measure(site, plan, failover::Fault::Killed).await?;
     eprintln!("live: kill -9 stalls for {:.0} ms (median)", killed.stall.p50);
     let hung = failover::measure(site, plan, failover::Fault::Hung).await?;
@@ -69,8 +69,9 @@ impl Measured {
     /// In milliseconds.
     pub(crate) fn spreads(&self) -> Vec<(&str, Spread)> {
         let mut spreads = vec![
-            ("first byte, cold: farm", self.cold.farm),
-            ("first byte, cold: plain ffmpeg", self.cold.ffmpeg),
+            ("first picture, cold: farm", self.cold.farm),
+            ("first picture, cold: plain ffmpeg", self.cold.ffmpeg),
+            ("first tables and sound, cold: plain ffmpeg", self.cold.ffmpeg_without_picture),
             ("first byte, joining: farm", self.cold.joined),
             ("stall at kill -9", self.killed.stall),
             ("stall at a hanging ffmpeg", self.hung.stall),

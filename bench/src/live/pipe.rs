@@ -8,6 +8,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -86,8 +87,8 @@ async fn through_the_farm(
     busy: &mut Vec<f64>,
 ) -> Result<f64> {
     let recording = Recording::default().video_only();
-    let stage =
-        stage::Stage::set(site, &format!("live-pipe-{round}"), &recording, StreamOptions::default()).await?;
+    let name = format!("live-pipe-{round}");
+    let stage = stage::Stage::set(site, &name, &recording, StreamOptions::default()).await?;
     let hello = liar::hello("blaster", WorkerId::new(), 4);
     let liar = Liar::dial(&stage.coordinator.grpc, "", hello).await?;
     liar.beat(&[]).await;
@@ -102,15 +103,17 @@ async fn through_the_farm(
     }
     let mut output = blaster.open().await?;
     let wanted = bytes.len() / 10 * 9;
+    let come = AtomicUsize::new(0);
     let begun = Instant::now();
     let reading = async {
-        let (mut count, mut buffer) = (0, vec![0; 1 << 20]);
+        let (mut count, mut buffer) = (0, vec![0; BLOCK]);
         while count < wanted {
             let read = viewer.read(&mut buffer).await?;
             if read == 0 {
                 bail!("the viewer was sent home after {count} of {wanted} bytes");
             }
             count += read;
+            come.store(count, Ordering::Relaxed);
         }
         Ok(count as f64 / MEBIBYTE / begun.elapsed().as_secs_f64())
     };
@@ -121,7 +124,7 @@ async fn through_the_farm(
         }
     };
     let writing = async {
-        blast(&mut output, bytes).await?;
+        blast(&mut output, bytes, &come).await?;
         std::future::pending::<Result<f64>>().await
     };
     let rate = tokio::select! {

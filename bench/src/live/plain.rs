@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use e2e::live::ts;
 use tokio::{io::AsyncReadExt, process::Command, time::timeout};
 
 use super::stage::LIMIT;
@@ -33,8 +34,15 @@ pub(super) fn command(worker: &[String], source: &str) -> Result<Vec<String>> {
     Ok(alone)
 }
 
-/// From just before it is started to its first byte.
-pub(super) async fn first_byte(command: &[String]) -> Result<Duration> {
+/// From just before it is started.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct First {
+    /// Tables, and sound: the encoder of that is done sooner.
+    pub(super) byte: Duration,
+    pub(super) picture: Duration,
+}
+
+pub(super) async fn first(command: &[String]) -> Result<First> {
     let begun = Instant::now();
     let mut child = Command::new(&command[0])
         .args(&command[1..])
@@ -45,14 +53,19 @@ pub(super) async fn first_byte(command: &[String]) -> Result<Duration> {
         .spawn()
         .with_context(|| format!("starting {}", command[0]))?;
     let mut stdout = child.stdout.take().context("stdout is piped")?;
-    let mut byte = [0; 1];
-    let read = timeout(LIMIT, stdout.read(&mut byte)).await.context("waiting for ffmpeg's first byte")??;
-    let took = begun.elapsed();
-    if read == 0 {
-        bail!("ffmpeg alone wrote nothing: {}", command.join(" "));
-    }
+    let (mut written, mut byte) = (Vec::new(), None);
+    let picture = loop {
+        let read = timeout(LIMIT, stdout.read_buf(&mut written)).await.context("waiting for ffmpeg")??;
+        if read == 0 {
+            bail!("ffmpeg alone gave no picture: {}", command.join(" "));
+        }
+        byte.get_or_insert_with(|| begun.elapsed());
+        if ts::all_pes(&written).iter().any(|pes| pes.video) {
+            break begun.elapsed();
+        }
+    };
     child.kill().await?;
-    Ok(took)
+    Ok(First { byte: byte.unwrap_or(picture), picture })
 }
 
 #[cfg(test)]

@@ -34,8 +34,8 @@ impl Stage {
         recording: &Recording,
         options: StreamOptions,
     ) -> Result<Self> {
-        let broadcast = Broadcast::of(recording);
         let env: [(&str, &Path); 0] = [];
+        let broadcast = Broadcast::of(recording);
         let coordinator = site.coordinator(data, &env).await?;
         let source = SourceSpec::Pull(broadcast.url());
         let spec = StreamSpec { name: STREAM.to_owned(), source, profiles: Vec::new(), options };

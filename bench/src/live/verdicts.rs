@@ -3,7 +3,7 @@
 use super::{Measured, failover::Failovers};
 use crate::report::Verdict;
 
-/// Milliseconds after plain ffmpeg's first byte: at most.
+/// Milliseconds after plain ffmpeg's first picture: at most.
 const LATER: f64 = 100.0;
 /// Milliseconds to the first byte of what runs: below.
 const JOIN: f64 = 20.0;
@@ -24,9 +24,12 @@ pub(crate) fn verdicts(live: &Measured) -> Vec<Verdict> {
     let cold = &live.cold;
     let mut verdicts = vec![
         Verdict {
-            what: format!("first byte of a cold variant ({}), median", live.profile),
+            what: format!("first picture of a cold variant ({}), median", live.profile),
             farm: format!("{:.0} ms", cold.farm.p50),
-            other: format!("ffmpeg alone {:.0} ms", cold.ffmpeg.p50),
+            other: format!(
+                "ffmpeg alone {:.0} ms, its sound {:.0} ms",
+                cold.ffmpeg.p50, cold.ffmpeg_without_picture.p50
+            ),
             target: format!("{:.0} ms later, at most {LATER}", cold.later.p50),
             met: cold.later.p50 <= LATER,
         },
