@@ -18,7 +18,7 @@ use crate::farm::Coordinator;
 
 /// Bits per second of what it brings: so many that what goes through at once is not a minute ahead of the source, which the
 /// coordinator would refuse.
-const BITRATE: &str = "400M";
+const BITRATE: &str = "200M";
 /// A chunk of the body.
 const CHUNK: usize = 64 * 1024 / PACKET * PACKET;
 

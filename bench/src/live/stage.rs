@@ -34,7 +34,8 @@ impl Stage {
         recording: &Recording,
         options: StreamOptions,
     ) -> Result<Self> {
-        let env: [(&str, &Path); 0] = [];
+        // Room for several segments of what the pipe brings.
+        let env = [("TVARR_LIVE_BUFFER_BYTES", Path::new("256MiB"))];
         let broadcast = Broadcast::of(recording);
         let coordinator = site.coordinator(data, &env).await?;
         let source = SourceSpec::Pull(broadcast.url());
