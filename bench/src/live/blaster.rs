@@ -22,6 +22,7 @@ const BITRATE: &str = "200M";
 /// A chunk of the body.
 const CHUNK: usize = 64 * 1024 / PACKET * PACKET;
 
+/// Bytes that it may be before its viewer.
 const LEAD: usize = 24 << 20;
 
 /// One second of 1080p in one group of pictures, without sound, at far more bits than anybody would send.

@@ -39,7 +39,7 @@ pub(crate) struct Cold {
 
 pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Cold> {
     let options = StreamOptions { linger_ms: 100, ..StreamOptions::default() };
-    let stage = stage::Stage::set(site, "live-cold", &stage::full_hd(), options).await?;
+    let stage = stage::Stage::set(site, "live-cold", &stage::full_hd(), options, &[]).await?;
     stage.broadcast.bursts();
     let worker = site.worker(&stage.coordinator, "cold", &[]).await?;
 

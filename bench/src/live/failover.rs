@@ -46,7 +46,7 @@ pub(super) async fn measure(site: &Site, plan: &Plan, fault: Fault) -> Result<Fa
     };
     let recording = stage::full_hd();
     let data = format!("live-{fault:?}");
-    let stage = stage::Stage::set(site, &data, &recording, StreamOptions::default()).await?;
+    let stage = stage::Stage::set(site, &data, &recording, StreamOptions::default(), &[]).await?;
     let mut workers: BTreeMap<String, Running> = BTreeMap::new();
     let mut stalls = Vec::new();
     let mut found = Failovers {

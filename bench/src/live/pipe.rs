@@ -7,6 +7,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
+    path::Path,
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
@@ -88,12 +89,14 @@ async fn through_the_farm(
 ) -> Result<f64> {
     let recording = Recording::default().video_only();
     let name = format!("live-pipe-{round}");
-    let stage = stage::Stage::set(site, &name, &recording, StreamOptions::default()).await?;
+    // Room for several segments of what goes through.
+    let env = [("TVARR_LIVE_BUFFER_BYTES", Path::new("256MiB"))];
+    let stage = stage::Stage::set(site, &name, &recording, StreamOptions::default(), &env).await?;
     let hello = liar::hello("blaster", WorkerId::new(), 4);
     let liar = Liar::dial(&stage.coordinator.grpc, "", hello).await?;
     liar.beat(&[]).await;
-    let mut viewer = tokio::net::TcpStream::connect(stage.coordinator.api.address()).await?;
     let address = stage.coordinator.api.address();
+    let mut viewer = tokio::net::TcpStream::connect(address).await?;
     let request =
         format!("GET /live/{STREAM}/{}/stream.ts HTTP/1.1\r\nhost: {address}\r\n\r\n", plan.profile);
     viewer.write_all(request.as_bytes()).await?;

@@ -33,11 +33,10 @@ impl Stage {
         data: &str,
         recording: &Recording,
         options: StreamOptions,
+        env: &[(&str, &Path)],
     ) -> Result<Self> {
-        // Room for several segments of what the pipe brings.
-        let env = [("TVARR_LIVE_BUFFER_BYTES", Path::new("256MiB"))];
         let broadcast = Broadcast::of(recording);
-        let coordinator = site.coordinator(data, &env).await?;
+        let coordinator = site.coordinator(data, env).await?;
         let source = SourceSpec::Pull(broadcast.url());
         let spec = StreamSpec { name: STREAM.to_owned(), source, profiles: Vec::new(), options };
         coordinator.api.add_stream(&spec).await?;

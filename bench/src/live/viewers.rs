@@ -45,7 +45,7 @@ pub(crate) struct Crowd {
 
 pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Crowd> {
     let recording = Recording { bitrate: BITRATE, ..Recording::default() };
-    let stage = stage::Stage::set(site, "live-crowd", &recording, StreamOptions::default()).await?;
+    let stage = stage::Stage::set(site, "live-crowd", &recording, StreamOptions::default(), &[]).await?;
     let process = stage.coordinator.process();
     let first = stage.watch(PROFILE);
     // The buffer is full: what it holds is not counted as the viewers'.

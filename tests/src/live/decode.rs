@@ -147,11 +147,14 @@ impl Decoded {
         runs
     }
 
-    /// The runs without what B-frames leave of the last group where a source breaks off or a viewer leaves: the frames that
-    /// are shown after one that did not come.
+    /// The runs without what B-frames leave of the last group where a source breaks off: the frames that are shown after one
+    /// that did not come.
     #[must_use]
     pub fn whole_runs(&self, recording: &Recording) -> Vec<Run> {
-        self.runs(recording).into_iter().filter(|run| run.pictures > RAGGED).collect()
+        let runs = self.runs(recording);
+        let last = runs.len().saturating_sub(1);
+        let is_whole = |(index, run): &(usize, Run)| *index == last || run.pictures > RAGGED;
+        runs.into_iter().enumerate().filter(is_whole).map(|(_, run)| run).collect()
     }
 
     /// Frames that are missing between the first and the last, and frames that came again.
