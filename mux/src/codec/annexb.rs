@@ -24,6 +24,26 @@ pub(super) fn sections(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// What comes behind each start code, to the end of the data: for those who look at the beginning of a few NAL units of a large
+/// picture, without a search for where they end.
+pub(super) fn tails(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        rest = &rest[START_CODE.find(rest)? + 3..];
+        Some(rest)
+    })
+}
+
+/// [`tails`], those of empty NAL units left out. No header of H.264 or H.265 that matters begins with two zeros.
+pub(super) fn nal_tails(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    tails(data).filter(|nal| !nal.is_empty() && !nal.starts_with(&[0, 0]))
+}
+
+/// A tail up to the next start code.
+pub(super) fn section(tail: &[u8]) -> &[u8] {
+    &tail[..START_CODE.find(tail).unwrap_or(tail.len())]
+}
+
 /// As MP4 has it: each NAL unit that is to be kept with its length, in four bytes, before it.
 pub fn length_prefixed(data: &[u8], mut keep: impl FnMut(&[u8]) -> bool, out: &mut BytesMut) {
     out.reserve(data.len() + 16);
@@ -65,6 +85,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn tails_begin_where_sections_do(data in prop::collection::vec(0u8..3, 0..60)) {
+            let whole: Vec<_> = sections(&data).collect();
+            prop_assert_eq!(tails(&data).map(section).collect::<Vec<_>>(), whole);
+            let kept: Vec<_> = nals(&data).map(|nal| nal[0]).filter(|&first| first != 0).collect();
+            let begun = nal_tails(&data).map(|nal| nal[0]).filter(|&first| first != 0);
+            prop_assert_eq!(begun.collect::<Vec<_>>(), kept);
+        }
+
         #[test]
         fn lengths_become_start_codes_and_back(
             units in prop::collection::vec(prop::collection::vec(1u8.., 1..50), 0..20),

@@ -39,11 +39,11 @@ pub(super) fn is_parameter_set(nal: &[u8]) -> bool {
 /// An IDR picture, or one that a recovery point says is as good: streams with open GOPs have nothing else.
 pub(super) fn is_key(unit: &[u8]) -> bool {
     let mut recovery = false;
-    for nal in annexb::nals(unit) {
+    for nal in annexb::nal_tails(unit) {
         match kind_of(nal) {
             kind::SLICE_IDR => return true,
             kind::SLICE..kind::SLICE_IDR => return recovery,
-            kind::SEI => recovery |= recovers_at_once(&nal[1..]),
+            kind::SEI => recovery |= recovers_at_once(&annexb::section(nal)[1..]),
             _ => {}
         }
     }

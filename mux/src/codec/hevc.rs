@@ -46,7 +46,7 @@ pub(super) fn is_parameter_set(nal: &[u8]) -> bool {
 }
 
 pub(super) fn is_key(unit: &[u8]) -> bool {
-    annexb::nals(unit)
+    annexb::nal_tails(unit)
         .map(kind_of)
         .find(|kind| kind::SLICES.contains(kind))
         .is_some_and(|kind| kind::RANDOM_ACCESS.contains(&kind))

@@ -20,7 +20,7 @@ const FRAME_RATES: [(u64, u64); 8] =
 pub(super) fn is_key(unit: &[u8]) -> bool {
     const INTRA: u8 = 1;
     let mut header = false;
-    for section in annexb::sections(unit) {
+    for section in annexb::tails(unit) {
         match section.first() {
             Some(&code::SEQUENCE_HEADER) => header = true,
             Some(&code::PICTURE) => {

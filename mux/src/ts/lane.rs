@@ -15,6 +15,9 @@ const LONGEST_UNIT: usize = 8 << 20;
 const VIDEO_BLOCK: usize = 64 << 10;
 const OTHER_BLOCK: usize = 4 << 10;
 
+/// What is set aside for a unit before it comes, at most: a frame of 400 Mbit/s.
+const MOST_AHEAD: usize = 2 << 20;
+
 /// A timestamp so close to the last one moves the reference, whichever track it is of.
 const NEAR: i64 = 10 * Ticks::PER_SECOND;
 
@@ -91,6 +94,8 @@ pub(super) struct Lane {
     /// A PES packet with its header.
     buffer: BytesMut,
     state: State,
+    /// Bytes of the last unit. The next may be about as large, and memory that grows is copied.
+    length: usize,
     /// When the last unit was to be decoded, and how long after the one before it.
     last: Option<(Ticks, Ticks)>,
 }
@@ -124,6 +129,7 @@ impl Lane {
             filled: false,
             buffer: BytesMut::with_capacity(block),
             state: State::Waiting,
+            length: 0,
             last: None,
         }
     }
@@ -167,6 +173,7 @@ impl Lane {
     /// The first payload of a PES packet, after [`Self::complete`].
     pub(super) fn begin(&mut self, payload: &[u8]) -> Taken {
         self.buffer.clear();
+        self.buffer.reserve((self.length + self.length / 8).min(MOST_AHEAD));
         self.state = State::Begun;
         self.push(payload)
     }
@@ -213,6 +220,7 @@ impl Lane {
 
     fn take(&mut self, header: Header, end: usize) -> Found {
         self.state = State::Waiting;
+        self.length = end;
         let mut data = self.buffer.split_to(end).freeze();
         self.buffer.clear();
         let data = data.split_off(header.start);
