@@ -50,6 +50,8 @@ pub(crate) struct Pipe {
     pub(crate) over_tcp: Paired,
     /// Over one hop of Python's gRPC; `None` where it is not installed.
     pub(crate) over_grpcio: Option<Paired>,
+    /// Over two TCP connections, through a process that does nothing but pass bytes on: no more goes through any two hops here.
+    pub(crate) over_relay: Paired,
     /// MiB per second, once.
     pub(crate) iperf3: Option<f64>,
     /// Milliseconds.
@@ -60,18 +62,19 @@ pub(crate) struct Pipe {
 pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Pipe> {
     let second = Second::make()?;
     let bytes = second.repeated(plan.mebibytes << 20, BEGIN);
-    let (mut over_tcp, mut over_grpcio) = (Vec::new(), Vec::new());
+    let (mut over_tcp, mut over_relay, mut over_grpcio) = (Vec::new(), Vec::new(), Vec::new());
     let (mut idle, mut busy) = (Vec::new(), Vec::new());
     for round in 0..plan.rounds {
         let farm = through_the_farm(site, plan, round, &bytes, &mut idle, &mut busy).await?;
-        let tcp = tokio::task::block_in_place(|| over_tcp_alone(bytes.len()))?;
-        over_tcp.push((farm, tcp));
+        over_tcp.push((farm, tokio::task::block_in_place(|| over_tcp_alone(bytes.len(), 1))?));
+        over_relay.push((farm, tokio::task::block_in_place(|| over_tcp_alone(bytes.len(), 2))?));
         if let Some(grpcio) = over_grpc(plan)? {
             over_grpcio.push((farm, grpcio));
         }
     }
     Ok(Pipe {
         over_tcp: Paired::of(&over_tcp).context("at least one round")?,
+        over_relay: Paired::of(&over_relay).context("at least one round")?,
         over_grpcio: Paired::of(&over_grpcio),
         iperf3: iperf3().await,
         heartbeat_idle: Spread::of(&idle).context("at least one heartbeat")?,
@@ -144,19 +147,35 @@ async fn through_the_farm(
     Ok(rate)
 }
 
-/// One connection, two threads.
-fn over_tcp_alone(bytes: usize) -> Result<f64> {
+/// So many connections one behind the other, with a thread at each end of each and nothing done to the bytes in between.
+fn over_tcp_alone(bytes: usize, hops: usize) -> Result<f64> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut threads = Vec::new();
     let address = listener.local_addr()?;
-    let sender = std::thread::spawn(move || -> std::io::Result<()> {
+    threads.push(std::thread::spawn(move || -> std::io::Result<()> {
         let mut stream = TcpStream::connect(address)?;
         let block = vec![7; BLOCK];
         for _ in 0..bytes.div_ceil(BLOCK) {
             stream.write_all(&block)?;
         }
         Ok(())
-    });
+    }));
     let (mut stream, _) = listener.accept()?;
+    for _ in 1..hops {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let mut onward = TcpStream::connect(listener.local_addr()?)?;
+        let (next, _) = listener.accept()?;
+        let mut before = std::mem::replace(&mut stream, next);
+        threads.push(std::thread::spawn(move || -> std::io::Result<()> {
+            let mut buffer = vec![0; BLOCK];
+            loop {
+                match before.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    read => onward.write_all(&buffer[..read])?,
+                }
+            }
+        }));
+    }
     let (mut count, mut buffer) = (0, vec![0; BLOCK]);
     let begun = Instant::now();
     loop {
@@ -166,7 +185,9 @@ fn over_tcp_alone(bytes: usize) -> Result<f64> {
         }
     }
     let rate = count as f64 / MEBIBYTE / begun.elapsed().as_secs_f64();
-    sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+    for thread in threads {
+        thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    }
     Ok(rate)
 }
 

@@ -48,8 +48,9 @@ pub(crate) fn verdicts(live: &Measured) -> Vec<Verdict> {
         what: "worker to coordinator to viewer, beside TCP".to_owned(),
         farm: format!("{:.0} MiB/s", pipe.over_tcp.median_ours),
         other: format!(
-            "TCP {:.0} MiB/s{}",
+            "TCP {:.0} MiB/s, two hops of it {:.0} MiB/s{}",
             pipe.over_tcp.median_theirs,
+            pipe.over_relay.median_theirs,
             pipe.iperf3.map(|rate| format!(", iperf3 {rate:.0} MiB/s")).unwrap_or_default()
         ),
         target: format!("ratio {:.2}, at least {OF_TCP}", pipe.over_tcp.median_ratio),

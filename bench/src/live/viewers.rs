@@ -22,6 +22,8 @@ use crate::{farm::Site, resident};
 const PROFILE: &str = "copy";
 const BITRATE: u32 = 3_900_000;
 const MEASURED: Duration = Duration::from_secs(15);
+/// Viewers while memory is looked at.
+const FEW: usize = 10;
 /// Once all are there.
 const SETTLED: Duration = Duration::from_secs(5);
 /// Ticks of the kernel's clock for CPU time, in a second (`USER_HZ`, 100 on every Linux).
@@ -39,7 +41,7 @@ pub(crate) struct Crowd {
     /// Bytes, with one viewer and with all of them.
     pub(crate) resident_with_one: u64,
     pub(crate) resident_with_all: u64,
-    /// Minutes since all viewers but ten left, and bytes.
+    /// Minutes since all viewers but [`FEW`] left, and bytes.
     pub(crate) course: Vec<(f64, u64)>,
 }
 
@@ -75,13 +77,19 @@ pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Crowd> {
     let dropped = stage.variant(PROFILE).await?.context("the variant goes on")?.dropped_viewers;
     viewers.shutdown().await;
 
-    let few: Vec<_> = (0..9).map(|_| stage.watch(PROFILE)).collect();
+    // What these read is thrown away too: the first would keep it all.
+    drop(first);
+    let mut few = JoinSet::new();
+    for _ in 0..FEW {
+        let (address, counted) = (address.clone(), std::sync::Arc::clone(&counted));
+        few.spawn(async move { view(&address, &counted).await });
+    }
     let (begun, mut course) = (Instant::now(), Vec::new());
     while begun.elapsed().as_secs_f64() < plan.minutes * 60.0 {
         sleep(Duration::from_secs(10)).await;
         course.push((begun.elapsed().as_secs_f64() / 60.0, resident::of(process)?.rss));
     }
-    drop((few, first));
+    few.shutdown().await;
     stage.coordinator.stop().await;
     Ok(Crowd {
         viewers: plan.viewers,
