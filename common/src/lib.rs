@@ -18,6 +18,7 @@ pub mod media;
 pub mod preset;
 pub mod profile;
 pub mod proto;
+pub mod reach;
 pub mod spec;
 pub mod stream;
 pub mod telemetry;

@@ -161,7 +161,7 @@ impl Worker {
         let tasks = TaskTracker::new();
         let started = |what| move |source| Error::Start { what, source };
 
-        let proxy = Proxy::start(self.config.source, &tasks, services.clone())
+        let proxy = Proxy::start(self.config.source, self.config.reach.clone(), &tasks, services.clone())
             .await
             .map_err(started("the proxy for inputs"))?;
         let http = run::upload_client().map_err(|error| Error::Start {

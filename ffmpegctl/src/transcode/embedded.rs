@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use common::{api::WorkerState, config::Secret};
+use common::{api::WorkerState, config::Secret, reach::Reach};
 use coordinator::Coordinator;
 use ffmpegd::{Shutdown, Worker};
 use tempfile::TempDir;
@@ -82,6 +82,8 @@ impl Embedded {
         // Nobody else is kept out: this is one run of the person whose disk it is.
         machine.options.scratch_keep_free.get_or_insert(0);
         machine.options.shared_roots = roots;
+        // Nor from any address: whoever typed it could as well open it.
+        machine.options.source_allow.get_or_insert_with(Reach::anywhere);
         let mut config = ffmpegd::Config::try_from(machine.options).map_err(cannot_start)?;
         // Whoever wants it done here wants it done by this machine, whatever else is asked of workers.
         config.labels = args.labels.iter().cloned().collect();

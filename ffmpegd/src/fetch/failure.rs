@@ -1,6 +1,9 @@
 //! Why a source could not be read.
 
-use common::failure::{Failure, FailureKind};
+use common::{
+    bytes,
+    failure::{Failure, FailureKind},
+};
 
 use super::policy::Origin;
 
@@ -19,6 +22,12 @@ pub(crate) enum SourceFailure {
     Redirect(String),
     /// An address that may not be read.
     Refused(String),
+    /// More bytes than an input may have.
+    TooLarge { most: u64 },
+    /// It was waited for so long, all together.
+    TooLong { seconds: u64 },
+    /// Bytes per second.
+    TooSlow { rate: u64, least: u64 },
     /// An answer that makes no sense: a range that was not asked for.
     Nonsense(String),
 }
@@ -28,8 +37,13 @@ impl SourceFailure {
     pub(crate) const fn is_final(&self) -> bool {
         match self {
             Self::Status(code) => matches!(code, 400..=407 | 410 | 414 | 451),
-            Self::Redirect(_) | Self::Refused(_) => true,
-            Self::Connect(_) | Self::Stalled { .. } | Self::HungUp { .. } | Self::Nonsense(_) => false,
+            Self::Redirect(_) | Self::Refused(_) | Self::TooLarge { .. } => true,
+            Self::Connect(_)
+            | Self::Stalled { .. }
+            | Self::HungUp { .. }
+            | Self::TooLong { .. }
+            | Self::TooSlow { .. }
+            | Self::Nonsense(_) => false,
         }
     }
 
@@ -69,6 +83,16 @@ impl SourceFailure {
             Self::HungUp { at, of: None } => format!("{shown} hung up after {at} bytes, again and again"),
             Self::Redirect(reason) => format!("{shown}: {reason}"),
             Self::Refused(reason) => format!("{shown} may not be read: {reason}"),
+            Self::TooLarge { most } => format!(
+                "{shown} has more than {}, the most that an input may have (TVARR_SOURCE_MAX_SIZE)",
+                bytes::show(*most)
+            ),
+            Self::TooLong { seconds } => {
+                format!("{shown} kept the worker waiting for {seconds} s in all (TVARR_SOURCE_MAX_TIME)")
+            }
+            Self::TooSlow { rate, least } => {
+                format!("{shown} sent {rate} bytes per second; {least} are the least (TVARR_SOURCE_MIN_RATE)")
+            }
             Self::Nonsense(reason) => format!("{shown} answered nonsense: {reason}"),
         }
     }

@@ -5,6 +5,7 @@
 //! ffmpeg itself only says `Input/output error`.
 
 mod failure;
+mod pace;
 mod path;
 mod policy;
 mod proxy;
@@ -33,11 +34,24 @@ pub struct Limits {
     pub stall: Duration,
     /// Tries to go on after a read broke, without enough bytes between them to call it progress.
     pub resumes: u32,
+    /// Bytes of one source.
+    pub largest: u64,
+    /// That one read of a source may wait for its server, all together.
+    pub longest: Duration,
+    /// Bytes per second while it is waited for, at least.
+    pub slowest: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), stall: Duration::from_secs(30), resumes: 3 }
+        Self {
+            connect: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            resumes: 3,
+            largest: 1 << 40,
+            longest: Duration::from_secs(24 * 3600),
+            slowest: 1024,
+        }
     }
 }
 

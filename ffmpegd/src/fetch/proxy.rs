@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
+use common::reach::Reach;
 use reqwest::Url;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -60,10 +61,11 @@ impl Proxy {
     /// Listens on loopback, until `stop`.
     pub(crate) async fn start(
         limits: Limits,
+        reach: Reach,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> io::Result<Self> {
-        let upstream = Upstream::new(limits).map_err(io::Error::other)?;
+        let upstream = Upstream::new(limits, reach).map_err(io::Error::other)?;
         let sources = Arc::new(Sources { upstream, by_token: Mutex::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -172,8 +174,10 @@ fn respond(source: &Source, wanted: Wanted, head: bool, opened: Opened) -> Respo
 fn refused(failure: &SourceFailure) -> Response {
     let status = match failure {
         SourceFailure::Status(code) => StatusCode::from_u16(*code).unwrap_or(StatusCode::BAD_GATEWAY),
-        SourceFailure::Stalled { .. } => StatusCode::GATEWAY_TIMEOUT,
-        SourceFailure::Refused(_) => StatusCode::FORBIDDEN,
+        SourceFailure::Stalled { .. } | SourceFailure::TooLong { .. } | SourceFailure::TooSlow { .. } => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
+        SourceFailure::Refused(_) | SourceFailure::TooLarge { .. } => StatusCode::FORBIDDEN,
         SourceFailure::Connect(_)
         | SourceFailure::HungUp { .. }
         | SourceFailure::Redirect(_)

@@ -8,13 +8,14 @@ use futures::Stream;
 use reqwest::Response;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use std::sync::Arc;
 
 use super::{
     failure::SourceFailure,
+    pace::Pace,
     range::Wanted,
     source::Source,
     upstream::{Answer, Upstream, strong_tag},
@@ -35,6 +36,7 @@ pub(super) struct Reader {
     end: Option<u64>,
     /// The server honours ranges: a break can be mended.
     resumable: bool,
+    pace: Pace,
     tries: u32,
     since_resume: u64,
     _permit: OwnedSemaphorePermit,
@@ -81,6 +83,7 @@ impl Reader {
             position,
             end,
             resumable: ranges,
+            pace: Pace::default(),
             tries: 0,
             since_resume: 0,
             _permit: permit,
@@ -107,8 +110,18 @@ impl Reader {
             if self.end.is_some_and(|end| self.position >= end) {
                 return Ok(None);
             }
-            let stall = self.upstream.limits.stall;
-            let broke = match timeout(stall, self.response.chunk()).await {
+            let limits = self.upstream.limits;
+            let (stall, asked) = (limits.stall, Instant::now());
+            let came = timeout(stall, self.response.chunk()).await;
+            let count = match &came {
+                Ok(Ok(Some(bytes))) => bytes.len() as u64,
+                _ => 0,
+            };
+            self.pace.took(asked.elapsed(), count, &limits)?;
+            if self.position + count > limits.largest {
+                return Err(SourceFailure::TooLarge { most: limits.largest });
+            }
+            let broke = match came {
                 Ok(Ok(Some(bytes))) if bytes.is_empty() => continue,
                 Ok(Ok(Some(bytes))) => return Ok(Some(self.took(bytes))),
                 Ok(Ok(None)) if self.end.is_none() => return Ok(None),

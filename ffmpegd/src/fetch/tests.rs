@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use common::failure::FailureKind;
+use common::{failure::FailureKind, reach::Reach};
 use reqwest::{Client, StatusCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,8 +18,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 
-const LIMITS: Limits =
-    Limits { connect: Duration::from_secs(2), stall: Duration::from_millis(300), resumes: 2 };
+const LIMITS: Limits = Limits {
+    connect: Duration::from_secs(2),
+    stall: Duration::from_millis(300),
+    resumes: 2,
+    largest: 1 << 30,
+    longest: Duration::from_secs(60),
+    slowest: 1,
+};
 
 /// A server that answers each connection as `answer` says: it gets the number of the connection and the request.
 struct Server {
@@ -102,8 +108,13 @@ impl Drop for Rig {
 }
 
 async fn rig() -> Rig {
+    rig_with(LIMITS, Reach::anywhere()).await
+}
+
+async fn rig_with(limits: Limits, reach: Reach) -> Rig {
+    common::tls::install_provider();
     let stop = CancellationToken::new();
-    let proxy = Proxy::start(LIMITS, &TaskTracker::new(), stop.clone()).await.unwrap();
+    let proxy = Proxy::start(limits, reach, &TaskTracker::new(), stop.clone()).await.unwrap();
     Rig { proxy, stop }
 }
 
@@ -293,4 +304,64 @@ async fn nobody_there_is_said_in_words() {
     let failure = mount.source.observed().failure.unwrap().failure("http://h/clip.mp4", Origin::User);
     assert_eq!(failure.kind, FailureKind::SourceUnreachable);
     assert!(failure.message.contains("refused"), "{failure}");
+}
+
+/// Why a user's source was refused, and how many connections its server saw.
+async fn refused(server: &Server, url: &str, reach: Reach) -> (Option<SourceFailure>, usize) {
+    let rig = rig_with(LIMITS, reach).await;
+    let mount = rig.proxy.mount(url.parse().unwrap(), Origin::User, "clip.mp4");
+    let _ = read(&mount, None).await;
+    (mount.source.observed().failure, server.connections.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn an_address_out_of_reach_is_not_connected_to() {
+    let server = server(|_, _| says("200 OK\r\ncontent-length: 6", b"secret")).await;
+    let port = server.url.port().unwrap();
+    // The address itself, and names that stand for it: they are resolved by the system.
+    for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost", "127.1"] {
+        let url = format!("http://{host}:{port}/x");
+        let (failure, connections) = refused(&server, &url, Reach::default()).await;
+        let Some(SourceFailure::Refused(reason)) = failure else { panic!("{url}: {failure:?}") };
+        assert!(reason.contains("loopback") && reason.contains("TVARR_SOURCE_ALLOW"), "{reason}");
+        assert_eq!(connections, 0, "{url}");
+    }
+    let url = format!("http://localhost:{port}/x");
+    let (failure, connections) = refused(&server, &url, "127.0.0.0/8".parse().unwrap()).await;
+    assert_eq!((failure, connections), (None, 1), "an allowed address is read");
+}
+
+#[tokio::test]
+async fn a_redirect_out_of_reach_is_not_followed() {
+    for host in ["[::1]", "169.254.169.254", "10.0.0.1", "0x0a000001"] {
+        let location = format!("302 Found\r\nlocation: http://{host}/latest/meta-data/\r\ncontent-length: 0");
+        let server = server(move |_, _| says(&location, b"")).await;
+        let url = server.url.to_string();
+        let (failure, connections) = refused(&server, &url, "127.0.0.0/8".parse().unwrap()).await;
+        let Some(SourceFailure::Redirect(reason)) = failure else { panic!("{host}: {failure:?}") };
+        assert!(reason.contains("TVARR_SOURCE_ALLOW"), "{reason}");
+        assert_eq!(connections, 1, "{host}: it is not asked again");
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_is_too_large_is_refused_whether_it_says_so_or_not() {
+    const MOST: Limits = Limits { largest: 1000, ..LIMITS };
+    let too_large = Some(SourceFailure::TooLarge { most: 1000 });
+    let said = server(|_, _| says("200 OK\r\ncontent-length: 1001", &[7; 1001])).await;
+    let unsaid = server(|_, _| says("200 OK\r\nconnection: close", &[7; 5000])).await;
+    let fits = server(|_, _| says("200 OK\r\nconnection: close", &[7; 1000])).await;
+    let rig = rig_with(MOST, Reach::anywhere()).await;
+    for (server, expected) in [(&said, &too_large), (&unsaid, &too_large), (&fits, &None)] {
+        let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+        // The connection may be cut before anything of the answer is sent.
+        let answer = Client::builder().no_proxy().build().unwrap().get(&mount.url).send().await;
+        let body = match answer.and_then(reqwest::Response::error_for_status) {
+            Ok(answer) => answer.bytes().await.ok(),
+            Err(_) => None,
+        };
+        assert_eq!(&mount.source.observed().failure, expected);
+        assert_eq!(body.is_some_and(|body| body.len() == 1000), expected.is_none());
+        assert_eq!(server.connections.load(Ordering::SeqCst), 1, "it is not asked again");
+    }
 }

@@ -1,9 +1,10 @@
 //! One request to the server of a source.
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
+use common::reach::Reach;
 use reqwest::{
-    Client, Response, StatusCode,
+    Client, ClientBuilder, Response, StatusCode,
     header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
     redirect,
 };
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use super::{
     Limits,
     failure::SourceFailure,
-    policy::{self, Origin},
+    policy::{self, Origin, Refusal, Resolver},
     range::{ContentRange, Wanted, parse_content_range},
     source::Source,
 };
@@ -24,6 +25,8 @@ const MAX_REDIRECTS: usize = 5;
 pub(super) struct Upstream {
     for_users: Client,
     for_coordinator: Client,
+    /// Of users' sources.
+    reach: Reach,
     pub(super) limits: Limits,
 }
 
@@ -39,10 +42,14 @@ pub(super) enum Answer {
 }
 
 impl Upstream {
-    pub(super) fn new(limits: Limits) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(limits: Limits, reach: Reach) -> Result<Self, reqwest::Error> {
+        let resolver = Resolver { reach: reach.clone(), lookup: policy::system };
         Ok(Self {
-            for_users: client(limits.connect, Origin::User)?,
-            for_coordinator: client(limits.connect, Origin::Coordinator)?,
+            for_users: client(limits.connect, Some(reach.clone()))
+                .dns_resolver(Arc::new(resolver))
+                .build()?,
+            for_coordinator: client(limits.connect, None).build()?,
+            reach,
             limits,
         })
     }
@@ -55,11 +62,11 @@ impl Upstream {
         wanted: Wanted,
         same: Option<&str>,
     ) -> Result<Answer, SourceFailure> {
-        policy::check(&source.url, source.origin).map_err(SourceFailure::Refused)?;
-        let client = match source.origin {
-            Origin::User => &self.for_users,
-            Origin::Coordinator => &self.for_coordinator,
+        let (client, reach) = match source.origin {
+            Origin::User => (&self.for_users, Some(&self.reach)),
+            Origin::Coordinator => (&self.for_coordinator, None),
         };
+        policy::check(&source.url, reach).map_err(|refusal| SourceFailure::Refused(refusal.to_string()))?;
         let range = match wanted.end {
             Some(end) => format!("bytes={}-{}", wanted.start, end - 1),
             None => format!("bytes={}-", wanted.start),
@@ -79,7 +86,18 @@ impl Upstream {
             Ok(Err(error)) => return Err(describe(error)),
             Ok(Ok(response)) => response,
         };
-        answer(source, wanted, response)
+        let answer = answer(source, wanted, response)?;
+        let size = match &answer {
+            Answer::Part { total, .. } => *total,
+            Answer::Whole { length, .. } => *length,
+            Answer::Beyond { total } => Some(*total),
+        };
+        match size {
+            Some(size) if size > self.limits.largest => {
+                Err(SourceFailure::TooLarge { most: self.limits.largest })
+            }
+            Some(_) | None => Ok(answer),
+        }
     }
 }
 
@@ -126,7 +144,7 @@ pub(super) fn strong_tag(response: &Response) -> Option<String> {
     tag.starts_with('"').then(|| tag.to_owned())
 }
 
-fn client(connect: Duration, origin: Origin) -> Result<Client, reqwest::Error> {
+fn client(connect: Duration, reach: Option<Reach>) -> ClientBuilder {
     Client::builder()
         .connect_timeout(connect)
         .no_proxy()
@@ -136,16 +154,18 @@ fn client(connect: Duration, origin: Origin) -> Result<Client, reqwest::Error> {
             if attempt.previous().len() > MAX_REDIRECTS {
                 return attempt.error(format!("it redirects more than {MAX_REDIRECTS} times"));
             }
-            match policy::check(attempt.url(), origin) {
+            match policy::check(attempt.url(), reach.as_ref()) {
                 Ok(()) => attempt.follow(),
                 Err(reason) => attempt.error(format!("it redirects to where none may lead: {reason}")),
             }
         }))
-        .build()
 }
 
 fn describe(error: reqwest::Error) -> SourceFailure {
     let error = error.without_url();
+    if let Some(refusal) = refusal(&error) {
+        return SourceFailure::Refused(refusal.to_string());
+    }
     let reason = innermost(&error);
     if error.is_redirect() {
         SourceFailure::Redirect(reason)
@@ -156,6 +176,18 @@ fn describe(error: reqwest::Error) -> SourceFailure {
     } else {
         SourceFailure::HungUp { at: 0, of: None }
     }
+}
+
+/// A name that stands for addresses that may not be reached.
+fn refusal(error: &reqwest::Error) -> Option<&Refusal> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref() {
+            return Some(refusal);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// The cause at the bottom: `Connection refused` instead of `error sending request`.

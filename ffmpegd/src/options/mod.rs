@@ -14,6 +14,7 @@ use clap::Args;
 use common::{
     bytes,
     config::{self, Secret},
+    reach::Reach,
     telemetry::LogFormat,
     worker::{Capabilities, Labels},
 };
@@ -126,6 +127,23 @@ pub struct Options {
     #[arg(long, env = "TVARR_SOURCE_STALL_TIMEOUT", default_value = "30s", value_parser = duration::parse, value_name = "TIME")]
     pub source_stall_timeout: Duration,
 
+    /// Addresses that URLs of inputs may lead to besides public ones: networks and addresses with commas (192.168.0.0/16,
+    /// 10.0.0.5), or any. Default: none (`ffmpegctl transcode` without a coordinator: any).
+    #[arg(long, env = "TVARR_SOURCE_ALLOW", value_name = "NETWORKS")]
+    pub source_allow: Option<Reach>,
+
+    /// What one input may have: 500MB, 64GiB.
+    #[arg(long, env = "TVARR_SOURCE_MAX_SIZE", default_value = "1TiB", value_parser = common::bytes::parse, value_name = "BYTES")]
+    pub source_max_size: u64,
+
+    /// How long a read of an input may wait for its server, all together.
+    #[arg(long, env = "TVARR_SOURCE_MAX_TIME", default_value = "24h", value_parser = duration::parse, value_name = "TIME")]
+    pub source_max_time: Duration,
+
+    /// What the server of an input has to send in a second in which the worker waits for it, over 30 s of that.
+    #[arg(long, env = "TVARR_SOURCE_MIN_RATE", default_value = "1KiB", value_parser = common::bytes::parse, value_name = "BYTES")]
+    pub source_min_rate: u64,
+
     /// NVML library, for machines that keep it in an unusual place. Default: the system's `libnvidia-ml.so.1`.
     #[arg(long, env = "TVARR_NVML_LIBRARY", value_name = "FILE")]
     pub nvml_library: Option<PathBuf>,
@@ -166,6 +184,8 @@ pub struct Config {
     /// Canonical.
     pub shared_roots: Vec<PathBuf>,
     pub source: fetch::Limits,
+    /// Where users' URLs may lead.
+    pub reach: Reach,
     pub nvml_library: Option<PathBuf>,
     /// What is already known of this machine; `None`: it is probed.
     pub capabilities: Option<Capabilities>,
@@ -227,6 +247,7 @@ impl Config {
             ffprobe: PathBuf::from("ffprobe"),
             shared_roots: Vec::new(),
             source: fetch::Limits::default(),
+            reach: Reach::default(),
             nvml_library: None,
             capabilities: None,
         }
@@ -302,8 +323,12 @@ impl TryFrom<Options> for Config {
             source: fetch::Limits {
                 connect: options.source_connect_timeout,
                 stall: options.source_stall_timeout,
+                largest: options.source_max_size,
+                longest: options.source_max_time,
+                slowest: options.source_min_rate,
                 ..fetch::Limits::default()
             },
+            reach: options.source_allow.unwrap_or_default(),
             nvml_library: options.nvml_library,
             capabilities: None,
         })

@@ -30,6 +30,7 @@ use common::{
         WorkerMessage, attempt_finished, coordinator_message::Message as ToWorker,
         worker_message::Message as FromWorker, worker_service_server,
     },
+    reach::Reach,
     worker::Capabilities,
 };
 use ffmpegd::{Config, Outcome, Shutdown, SourceLimits, Worker};
@@ -414,8 +415,13 @@ impl Rig {
         config.limits.cpu_jobs = Some(2);
         config.capabilities =
             Some(Capabilities { ffmpeg_version: "test".to_owned(), ..Capabilities::default() });
-        config.source =
-            SourceLimits { connect: Duration::from_secs(2), stall: Duration::from_millis(500), resumes: 1 };
+        config.source = SourceLimits {
+            connect: Duration::from_secs(2),
+            stall: Duration::from_millis(500),
+            resumes: 1,
+            ..SourceLimits::default()
+        };
+        config.reach = Reach::anywhere();
         change(&mut config);
         let shutdown = Shutdown::default();
         let worker = Worker::prepare(config).await.unwrap();

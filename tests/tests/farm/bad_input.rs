@@ -202,6 +202,26 @@ async fn sources_that_fail() {
 }
 
 #[tokio::test]
+async fn a_farm_does_not_read_what_only_its_workers_reach() {
+    let film = fs::read(clip("faststart.mp4")).unwrap();
+    let web = Web::serve([("/inside.mp4", Behaviour::Ranges(film))]).await;
+    let worker = WorkerSpec::new("alone").env("TVARR_SOURCE_ALLOW", "10.0.0.0/8");
+    let farm = Farm::builder().worker(worker).start().await;
+    let desk = Desk::at(&farm.api.base);
+    let place = Place::Farm(Box::new(farm), desk);
+    let url = web.url("/inside.mp4");
+    for url in [url.clone(), url.replace("127.0.0.1", "localhost")] {
+        let outcome = place.transcode(&url, "out.mp4", "proxy").await;
+        let words = ["inside.mp4", "loopback", "tvarr_source_allow"];
+        expect(&place, &url, &outcome, &[FAILED, INVALID], &words);
+    }
+    assert_eq!(web.requests(), 0, "it was asked");
+    place.tried_once().await;
+    place.desk().left_nothing_but(&[]).await;
+    place.close().await;
+}
+
+#[tokio::test]
 async fn a_moov_at_the_end_behind_a_server_without_ranges() {
     let film = fs::read(clip("bikes-2s.mp4")).unwrap();
     let web = Web::serve([("/tail.mp4", Behaviour::NoRanges(film))]).await;
