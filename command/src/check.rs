@@ -13,6 +13,9 @@ use crate::{
     value::Value,
 };
 
+/// Names and patterns of files in one command. Each is compared with each.
+const MAX_NAMES: usize = 128;
+
 /// Where the parts of a command were written.
 pub(crate) struct Places {
     pub(crate) globals: Vec<Place>,
@@ -183,29 +186,45 @@ fn simple_labels(output: &Output, place: Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// No two files that the command may write have the same name, not even where letters' case does not count.
+/// No two files that the command may write have the same name.
 fn names(command: &Command, places: &Places) -> Result<(), Error> {
-    let mut exact: BTreeSet<String> = BTreeSet::new();
-    let mut shadows: BTreeMap<String, bool> = BTreeMap::new();
+    let mut all: Vec<Name> = Vec::new();
     for (output, place) in command.outputs.iter().zip(&places.outputs) {
-        let mut written: Vec<&Name> = vec![&output.name];
-        written.extend(output.settings.iter().filter_map(|setting| match &setting.value {
-            Value::Name(name) => Some(name),
-            _ => None,
-        }));
-        for name in written {
-            let varies = name.as_str().contains('%');
-            let meets = shadows.insert(name.shadow(), varies).is_some_and(|other| other || varies);
-            if !exact.insert(name.as_str().to_ascii_lowercase()) || meets {
-                return Err(Problem::new(
+        for name in written(output) {
+            let problem = if all.iter().any(|other| other.meets(&name)) {
+                Problem::new(
                     format!("the file {name} may be written by something else in this command too"),
-                    "give each output names of its own",
+                    "give each output, and each variant, names of its own",
                 )
-                .at(name.as_str(), *place));
-            }
+            } else if all.len() >= MAX_NAMES {
+                Problem::new(
+                    "the command has too many files",
+                    format!("name at most {MAX_NAMES}, segments apart"),
+                )
+            } else {
+                all.push(name);
+                continue;
+            };
+            return Err(problem.at(output.name.as_str(), *place));
         }
     }
     dash_names(command, places)
+}
+
+/// The files of an output, those of HLS variants one by one.
+fn written(output: &Output) -> Vec<Name> {
+    let variants = output.variants();
+    let names = output.settings.iter().filter_map(|setting| match &setting.value {
+        Value::Name(name) => Some(name),
+        _ => None,
+    });
+    std::iter::once(&output.name)
+        .chain(names)
+        .flat_map(|name| match name.is_per_variant() {
+            true => variants.iter().map(|variant| name.of_variant(variant)).collect(),
+            false => vec![name.clone()],
+        })
+        .collect()
 }
 
 /// The DASH muxer names its segments by itself.

@@ -102,11 +102,12 @@ pub enum Kind {
     Images,
     /// The name is a pattern with a number.
     Segments,
-    /// The name is the playlist's, with `%v` when there are several.
+    /// The name is the playlist's. Where there are variants, `%v` in names stands for each of them.
     Hls {
         segments: Name,
         init: Option<Name>,
         master: Option<Name>,
+        variants: Vec<String>,
     },
     /// The name is the manifest's; `init-stream*.m4s` and `chunk-stream*-*.m4s` (or `.webm`) belong to it.
     Dash,
@@ -359,6 +360,18 @@ impl Output {
         TABLES.muxer_of_extension(self.name.extension())
     }
 
+    /// What `%v` stands for in each HLS variant: its name, or its number.
+    pub(crate) fn variants(&self) -> Vec<String> {
+        let Some(Value::Shape(map)) = self.value("var_stream_map") else { return Vec::new() };
+        let groups = map.split(' ').enumerate();
+        groups
+            .map(|(index, group)| {
+                let name = group.split(',').find_map(|item| item.strip_prefix("name:"));
+                name.map_or_else(|| index.to_string(), str::to_owned)
+            })
+            .collect()
+    }
+
     fn kind(&self) -> Kind {
         let named = |option: &str| match self.value(option) {
             Some(Value::Name(name)) => Some(name.clone()),
@@ -373,6 +386,7 @@ impl Output {
                 segments: named("hls_segment_filename").expect("it is added to every HLS output"),
                 init: named("hls_fmp4_init_filename"),
                 master: named("master_pl_name"),
+                variants: self.variants(),
             },
         }
     }

@@ -52,11 +52,16 @@ pub(crate) struct Place {
 /// How many names an error lists before it leaves the rest out.
 const LISTED: usize = 24;
 
+/// Bytes of the longest text for which a near name is looked for.
+const LONGEST: usize = 64;
+
 /// Which names there are, the nearest first when one is near.
 pub(crate) fn instead<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
+    // Of what is longer than any name, none is near.
     let nearest = names
         .iter()
+        .filter(|_| wrong.len() <= LONGEST)
         .map(|name| (strsim::damerau_levenshtein(&wrong.to_ascii_lowercase(), name), *name))
         .filter(|(distance, name)| *distance <= 2.min(name.len() / 2))
         .min();

@@ -126,6 +126,11 @@ impl Name {
         self.0.contains("%v")
     }
 
+    /// The name in one variant.
+    pub(crate) fn of_variant(&self, variant: &str) -> Self {
+        Self(self.0.replacen("%v", variant, 1))
+    }
+
     /// The name with its number and its variant filled in. A `%` that is neither stays.
     fn replaced(&self, number: &str, variant: &str) -> String {
         let mut name = self.0.replacen("%v", variant, 1);
@@ -139,17 +144,60 @@ impl Name {
         name
     }
 
-    /// What names that may meet have in common: small letters, and `#` for every number and every variant.
-    pub(crate) fn shadow(&self) -> String {
-        let mut shadow = String::new();
-        for character in self.replaced("0", "0").to_ascii_lowercase().chars() {
-            match character {
-                '0'..='9' if shadow.ends_with('#') => {}
-                '0'..='9' => shadow.push('#'),
-                other => shadow.push(other),
+    /// Whether a file may have both names. Letters' case does not count, as for some stores it does not.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let (one, two) = (self.tokens(), other.tokens());
+        // Pairs of places in the two names that some beginning of a file's name leads to.
+        let mut seen = vec![false; (one.len() + 1) * (two.len() + 1)];
+        let mut next = vec![(0, 0)];
+        while let Some((at, other_at)) = next.pop() {
+            if std::mem::replace(&mut seen[at * (two.len() + 1) + other_at], true) {
+                continue;
+            }
+            match (one.get(at), two.get(other_at)) {
+                (None, None) => return true,
+                (Some(token), Some(other)) if token.shares(*other) => {
+                    next.push((at + 1, other_at + 1));
+                    next.extend((*token == Token::Number).then_some((at, other_at + 1)));
+                    next.extend((*other == Token::Number).then_some((at + 1, other_at)));
+                }
+                _ => {}
             }
         }
-        shadow
+        false
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        let (before, after) = match self.pattern().and_then(|pattern| self.0.split_once(pattern)) {
+            Some((before, after)) => (before, Some(after)),
+            None => (self.as_str(), None),
+        };
+        let letters =
+            |text: &str| text.bytes().map(|byte| Token::Byte(byte.to_ascii_lowercase())).collect::<Vec<_>>();
+        let mut tokens = letters(before);
+        if let Some(after) = after {
+            tokens.push(Token::Number);
+            tokens.extend(letters(after));
+        }
+        tokens
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Byte(u8),
+    /// One digit or more.
+    Number,
+}
+
+impl Token {
+    /// Whether some byte is of both.
+    fn shares(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Byte(one), Self::Byte(two)) => one == two,
+            (Self::Byte(byte), Self::Number) | (Self::Number, Self::Byte(byte)) => byte.is_ascii_digit(),
+            (Self::Number, Self::Number) => true,
+        }
     }
 }
 
@@ -214,9 +262,29 @@ mod tests {
     }
 
     #[test]
-    fn names_that_may_meet_cast_the_same_shadow() {
-        let shadow = |name: &str| Name(name.to_owned()).shadow();
-        assert_eq!(shadow("seg_%03d.ts"), shadow("SEG_17.ts"));
-        assert_ne!(shadow("seg_%03d.ts"), shadow("seg.ts"));
+    fn a_name_meets_what_its_pattern_may_come_to() {
+        let meet = |one: &str, two: &str| {
+            let (one, two) = (Name(one.to_owned()), Name(two.to_owned()));
+            assert_eq!(one.meets(&two), two.meets(&one));
+            one.meets(&two)
+        };
+        for (one, two) in [
+            ("a.mp4", "A.mp4"),
+            ("seg_%03d.ts", "SEG_17.ts"),
+            ("a%d.ts", "a1%d.ts"),
+            ("%d1.ts", "2%d.ts"),
+            ("a%03d0.ts", "a%d.ts"),
+        ] {
+            assert!(meet(one, two), "{one} {two}");
+        }
+        for (one, two) in [
+            ("a.mp4", "b.mp4"),
+            ("seg_%03d.ts", "seg.ts"),
+            ("s_0_%03d.ts", "s_1_%03d.ts"),
+            ("a%d.ts", "a%d.mp4"),
+            ("a1.jpg", "a2.jpg"),
+        ] {
+            assert!(!meet(one, two), "{one} {two}");
+        }
     }
 }

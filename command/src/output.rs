@@ -70,7 +70,8 @@ impl Reader {
         };
         let everything = target == Target::All;
         let fits = |of: Media| !everything && media.is_none_or(|media| media == of);
-        let word = match TABLES.encoders.get_key_value(raw.text()) {
+        let name = TABLES.called.get(raw.text()).copied().unwrap_or(raw.text());
+        let word = match TABLES.encoders.get_key_value(name) {
             _ if raw.text() == "copy" => "copy",
             Some((name, encoder)) if fits(encoder.media) => name,
             Some(_) => {
@@ -262,10 +263,7 @@ fn file_names(output: &mut Output, place: Place) -> Result<(), Error> {
         Layout::Hls => hls_names(output),
         _ => {}
     }
-    let variants = match output.value("var_stream_map") {
-        Some(Value::Shape(map)) => map.split(' ').count(),
-        _ => 0,
-    };
+    let variants = output.variants().len();
     let names = output.settings.iter().filter_map(|setting| match &setting.value {
         Value::Name(name) if setting.option != "master_pl_name" => Some(name),
         _ => None,

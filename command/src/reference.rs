@@ -113,7 +113,9 @@ fn containers(text: &mut String) {
 
 fn codecs(text: &mut String) {
     line!(text, "## Codecs\n");
-    line!(text, "`copy` is allowed for every stream.\n");
+    let called: Vec<String> =
+        TABLES.called.iter().map(|(name, encoder)| format!("`{name}` is `{encoder}`")).collect();
+    line!(text, "`copy` is allowed for every stream. Of codecs by their names, {}.\n", called.join(", "));
     line!(text, "| encoder | streams | its own options |\n|---|---|---|");
     for (name, encoder) in TABLES.encoders.iter().filter(|(_, encoder)| !encoder.options.is_empty()) {
         line!(text, "| `{name}` | {} | {} |", encoder.media.letter(), cell(&rows(&encoder.options)));

@@ -14,6 +14,9 @@ use crate::{
 /// Filters in one graph.
 const MAX_FILTERS: usize = 128;
 
+/// Labels in front of one filter, and behind it.
+const MAX_LABELS: usize = 64;
+
 /// `enable` of the filters that have it.
 const TIMELINE: Type = Type::Expression { set: "enable", range: None };
 
@@ -97,7 +100,7 @@ impl Reader<'_> {
     fn filter(&mut self) -> Result<Filter, Error> {
         let mut inputs = Vec::new();
         while self.peek() == Some('[') {
-            let (text, at) = self.label()?;
+            let (text, at) = self.label(inputs.len())?;
             inputs.push(self.pad(&text, at)?);
         }
         let at = self.rest.first().map_or(self.argument.text.len(), |next| next.at);
@@ -115,14 +118,21 @@ impl Reader<'_> {
         }
         let mut outputs = Vec::new();
         while self.peek() == Some('[') {
-            let (text, at) = self.label()?;
+            let (text, at) = self.label(outputs.len())?;
             let label = Label::read(&text).ok_or_else(|| self.wrong_label(&text, at))?;
             outputs.push(label);
         }
         Ok(Filter { inputs, name, options, outputs })
     }
 
-    fn label(&mut self) -> Result<(String, usize), Error> {
+    fn label(&mut self, before: usize) -> Result<(String, usize), Error> {
+        if before >= MAX_LABELS {
+            return Err(self.error(
+                self.option,
+                "a filter has too many labels",
+                format!("use at most {MAX_LABELS}"),
+            ));
+        }
         let at = self.rest[0].at;
         self.rest = &self.rest[1..];
         let text = text_of(&self.token(&[']'])?);

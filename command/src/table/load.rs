@@ -15,7 +15,7 @@ const FILTERS: [&str; 4] = [
 pub(super) fn tables() -> Tables {
     let (macros, dictionaries) = types(include_str!("../../tables/types.txt"));
     let options = options(include_str!("../../tables/options.txt"), &macros);
-    let (encoders, decoders) = codecs(include_str!("../../tables/codecs.txt"), &macros);
+    let Codecs { encoders, called, decoders } = codecs(include_str!("../../tables/codecs.txt"), &macros);
     let muxers = muxers(include_str!("../../tables/muxers.txt"), &macros);
     let private = encoders
         .values()
@@ -29,6 +29,7 @@ pub(super) fn tables() -> Tables {
         aliases: aliases(include_str!("../../tables/aliases.txt")),
         ignored: ignored(include_str!("../../tables/ignored.txt")),
         encoders,
+        called,
         decoders,
         muxers,
         filters: FILTERS.into_iter().flat_map(|text| filters(text, &macros)).collect(),
@@ -141,29 +142,36 @@ fn media(letter: &str) -> Media {
     Media::of_letter(letter).unwrap_or_else(|| panic!("v, a, s or d, not {letter}"))
 }
 
-fn codecs(
-    text: &'static str,
-    macros: &Macros,
-) -> (BTreeMap<&'static str, Encoder>, BTreeMap<&'static str, Media>) {
-    let mut encoders: BTreeMap<&'static str, Encoder> = BTreeMap::new();
-    let mut decoders = BTreeMap::new();
+#[derive(Default)]
+struct Codecs {
+    encoders: BTreeMap<&'static str, Encoder>,
+    called: BTreeMap<&'static str, &'static str>,
+    decoders: BTreeMap<&'static str, Media>,
+}
+
+fn codecs(text: &'static str, macros: &Macros) -> Codecs {
+    let mut codecs = Codecs::default();
     for (head, below) in blocks(text) {
         let words: Vec<&str> = head.split_whitespace().collect();
         match words[..] {
             ["encoder", name, letter] => {
-                encoders.insert(name, Encoder { media: media(letter), options: rows(&below, macros) });
+                let encoder = Encoder { media: media(letter), options: rows(&below, macros) };
+                codecs.encoders.insert(name, encoder);
             }
             ["encoder", name, letter, "like", model] => {
-                let options = inherited(rows(&below, macros), &encoders[model].options);
-                encoders.insert(name, Encoder { media: media(letter), options });
+                let options = inherited(rows(&below, macros), &codecs.encoders[model].options);
+                codecs.encoders.insert(name, Encoder { media: media(letter), options });
+            }
+            ["called", ref pairs @ ..] => {
+                codecs.called.extend(pairs.iter().filter_map(|pair| pair.split_once('=')));
             }
             ["decoder", letter, ref names @ ..] => {
-                decoders.extend(names.iter().map(|name| (*name, media(letter))));
+                codecs.decoders.extend(names.iter().map(|name| (*name, media(letter))));
             }
             _ => panic!("an encoder or decoders: {head}"),
         }
     }
-    (encoders, decoders)
+    codecs
 }
 
 /// What is said of an option here comes before what its model says.

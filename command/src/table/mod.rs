@@ -21,6 +21,8 @@ pub(crate) struct Tables {
     /// Options that are read and left out, with the number of their arguments.
     pub(crate) ignored: BTreeMap<&'static str, usize>,
     pub(crate) encoders: BTreeMap<&'static str, Encoder>,
+    /// What a codec may be called, and the encoder that is meant.
+    pub(crate) called: BTreeMap<&'static str, &'static str>,
     pub(crate) decoders: BTreeMap<&'static str, Media>,
     pub(crate) muxers: BTreeMap<&'static str, Muxer>,
     pub(crate) filters: BTreeMap<&'static str, FilterRow>,

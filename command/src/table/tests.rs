@@ -63,6 +63,9 @@ fn the_tables_fit_together() {
             "{name}: no {option}"
         );
     }
+    for (name, encoder) in &TABLES.called {
+        assert!(TABLES.encoders.contains_key(encoder), "{name}: no {encoder}");
+    }
     for (name, muxer) in &TABLES.muxers {
         for encoder in muxer
             .defaults

@@ -75,7 +75,8 @@ fn inputs_and_outputs_come_out_as_data() {
     let muxers: Vec<&str> = outputs.iter().map(|output| output.muxer).collect();
     assert_eq!(muxers, ["hls", "image2", "image2", "segment", "dash"]);
     match &outputs[0].kind {
-        Kind::Hls { segments, init: Some(init), master: Some(master) } => {
+        Kind::Hls { segments, init: Some(init), master: Some(master), variants } => {
+            assert!(variants.is_empty());
             assert_eq!(
                 [segments.as_str(), init.as_str(), master.as_str()],
                 ["a_%05d.m4s", "a_init.mp4", "m.m3u8"]

@@ -88,7 +88,11 @@ fn run(case: &Case, program: &OsString) -> Result<(), String> {
 
 /// ffmpeg says of each option which it took it for and with which argument.
 fn options_were_read(log: &str, argv: &[String]) -> Result<(), String> {
-    let read: Vec<(&str, &str)> = log
+    // Of some it says in the middle that they are for two.
+    let mut parts = log.split("Routing option ");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| whole.push_str(part.split_once('\n').map_or("", |(_, rest)| rest)));
+    let read: Vec<(&str, &str)> = whole
         .lines()
         .filter_map(|line| {
             let (option, rest) = line.strip_prefix("Reading option '")?.split_once("' ...")?;
@@ -153,16 +157,23 @@ fn results_are_there(command: &Command, folder: &Path) -> Result<(), String> {
     }
     let mut patterns: Vec<String> = Vec::new();
     for output in command.outputs() {
-        patterns.push(output.name.to_string());
+        let mut names = vec![output.name.to_string()];
+        let mut each = Vec::new();
         match output.kind {
-            Kind::Hls { segments, init, master } => {
-                patterns.extend(
+            Kind::Hls { segments, init, master, variants } => {
+                names.extend(
                     [Some(segments), init, master].into_iter().flatten().map(|name| name.to_string()),
                 );
+                each = variants;
             }
-            Kind::Dash => patterns.extend(["init-stream%d.m4s", "chunk-stream%d-%d.m4s"].map(String::from)),
+            Kind::Dash => names.extend(["init-stream%d.m4s", "chunk-stream%d-%d.m4s"].map(String::from)),
             Kind::File | Kind::Images | Kind::Segments => {}
         }
+        let (of_variants, plain): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.contains("%v"));
+        patterns.extend(
+            each.iter().flat_map(|variant| of_variants.iter().map(|name| name.replace("%v", variant))),
+        );
+        patterns.extend(plain);
     }
     if let Some(pattern) =
         patterns.iter().find(|pattern| !found.iter().any(|(name, _)| matches(pattern, name)))
@@ -175,7 +186,7 @@ fn results_are_there(command: &Command, folder: &Path) -> Result<(), String> {
     }
 }
 
-/// Whether a name may be of a pattern: numbers and variants are digits.
+/// Whether a name may be of a pattern: numbers are digits.
 fn matches(pattern: &str, name: &str) -> bool {
     let mut rest = name;
     let mut parts = pattern.split('%');
@@ -212,6 +223,38 @@ parts!(
     corpus_runs_part_7 6,
     corpus_runs_part_8 7
 );
+
+/// The encoders that are written when none is named go with the container.
+fn run_containers(extensions: &[&str], options: &str) {
+    for extension in extensions {
+        let text = format!("-t 0.2 {options} {{{{out:o.{extension}}}}}");
+        for program in ffmpeg::programs() {
+            let case = Case { title: "a container", inputs: vec!["clip"], text: text.clone().leak() };
+            run(&case, &program).unwrap_or_else(|problem| panic!("{extension}: {problem}"));
+        }
+    }
+}
+
+#[test]
+fn containers_of_video_work_by_themselves() {
+    let extensions = [
+        "mp4", "m4v", "mov", "3gp", "mkv", "webm", "ts", "m2ts", "mpg", "vob", "avi", "flv", "wmv", "nut",
+        "ogg", "ogv",
+    ];
+    run_containers(&extensions, "-s 128x96 -r 25");
+}
+
+#[test]
+fn containers_of_pictures_and_streams_work_by_themselves() {
+    let extensions =
+        ["gif", "apng", "webp", "jpg", "png", "bmp", "tiff", "yuv", "h264", "hevc", "ivf", "m3u8", "mpd"];
+    run_containers(&extensions, "-s 128x96 -r 25");
+}
+
+#[test]
+fn containers_of_sound_work_by_themselves() {
+    run_containers(&["m4a", "mka", "opus", "mp3", "mp2", "aac", "wav", "aiff", "flac", "ac3", "eac3"], "");
+}
 
 #[test]
 fn text_in_a_picture_is_what_was_written() {

@@ -77,7 +77,7 @@ refused! {
         "{{out:-o.mp4}}" in "{{out:-o.mp4}}", "{{out:pipe:1.mp4}}" in "{{out:pipe:1.mp4}}", "{{out:o.exe}}" in "{{out:o.exe}}", "{{out:}}" in "{{out:}}", "{{out:.mp4}}" in "{{out:.mp4}}", "{{out:o%20.mp4}}" in "{{out:o%20.mp4}}";
     stray_outputs: "o.mp4" in "-i {{in}} o.mp4", "/tmp/o.mp4" in "-i {{in}} /tmp/o.mp4", "-" in "-i {{in}} -", "pipe:1" in "-i {{in}} pipe:1", "{{outo.mp4}}" in "{{outo.mp4}}", "{{in}}" in "{{in}} {{out:o.mp4}}", "--" in "-- {{out:o.mp4}}";
     outputs_with_one_name: "o.mp4" in "{{out:o.mp4}} {{out:o.mp4}}", "O.mp4" in "{{out:o.mp4}} {{out:O.mp4}}", "o_1.ts" in "{{out:o.m3u8}} {{out:o_1.ts}}", "a1.jpg" in "{{out:a%d.jpg}} {{out:a1.jpg}}",
-        "s%d.ts" in "-hls_segment_filename s%d.ts {{out:a.m3u8}} -hls_segment_filename s%d.ts {{out:b.m3u8}}", "chunk-stream0.m4a" in "{{out:a.mpd}} {{out:chunk-stream0.m4a}}";
+        "b.m3u8" in "-hls_segment_filename s%d.ts {{out:a.m3u8}} -hls_segment_filename s%d.ts {{out:b.m3u8}}", "chunk-stream0.m4a" in "{{out:a.mpd}} {{out:chunk-stream0.m4a}}";
     options_given_twice: "-crf" in "-crf 20 -crf 30 {{out:o.mp4}}", "-vcodec" in "-c:v libx264 -vcodec libx265 {{out:o.mp4}}", "-filter:v" in "-vf hflip -filter:v vflip {{out:o.mp4}}", "-b:v" in "-b:v:0 1M -b:v 2M {{out:o.mp4}}",
         "-c" in "-c:v libx264 -c copy {{out:o.mkv}}", "-an" in "-an -an {{out:o.mp4}}", "-metadata" in "-metadata a=1 -metadata a=2 {{out:o.mp4}}", "-ss" in "-ss 1 -ss 2 -i {{in}} {{out:o.mp4}}", "scale w" in "-vf scale=w=1:width=2 {{out:o.mp4}}", "-f" in "-f mp4 -f mp4 {{out:o.mp4}}";
     quotes: "-metadata" in r#"-metadata "title=it's" {{out:o.mp4}}"#, "-metadata" in r#"-metadata title=a\"b {{out:o.mp4}}"#, "the command" in "-metadata title='a {{out:o.mp4}}", "the command" in "-metadata title=\"a {{out:o.mp4}}", "-vf" in r#"-vf "scale='1" {{out:o.mp4}}"#, "-crf" in r#"-crf \"20\" {{out:o.mp4}}"#, "-metadata" in "-metadata 'title=`id`' {{out:o.mp4}}";
@@ -99,6 +99,8 @@ fn what_is_too_much_is_refused() {
     assert_eq!(refuse(&long).name, "the command");
     let filters = format!("-vf {}null {{{{out:o.mp4}}}}", "null,".repeat(200));
     assert_eq!(refuse(&filters).name, "-vf");
+    let labels = format!("-vf {}null {{{{out:o.mp4}}}}", "[a]".repeat(100));
+    assert_eq!(refuse(&labels).name, "-vf");
     let outputs: String = (0..17).map(|number| format!("{{{{out:o{number}.mp4}}}} ")).collect();
     assert_eq!(refuse(&outputs).name, "an output");
     let inputs = "-i {{in}} ".repeat(9) + "{{out:o.mp4}}";
@@ -174,6 +176,9 @@ fn what_does_not_go_together_is_refused() {
         ("-f segment {{out:o.mp4}}", "o.mp4"),
         ("{{out:o_%v.m3u8}}", "o_%v.m3u8"),
         ("-var_stream_map 'v:0 v:1' {{out:o.m3u8}}", "o.m3u8"),
+        ("-var_stream_map 'v:0,name:a v:1,name:a' {{out:o_%v.m3u8}}", "o_%v.m3u8"),
+        ("-var_stream_map 'v:0,name:1 v:1' {{out:o_%v.m3u8}}", "o_%v.m3u8"),
+        ("-var_stream_map 'v:0,name:a v:1' {{out:o_%v.m3u8}} {{out:o_a.m3u8}}", "o_a.m3u8"),
         ("-vframes 1 -i {{in}} {{out:o.mp4}}", "-vframes"),
         ("-stream_loop 1 {{out:o.mp4}}", "-stream_loop"),
         ("-crf", "-crf"),
