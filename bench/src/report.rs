@@ -231,6 +231,9 @@ impl Report {
         if table.row_iter().next().is_some() {
             println!("{table}");
         }
+        if let Some(not_judged) = self.results.live.as_ref().and_then(live::Measured::not_judged) {
+            println!("{not_judged}");
+        }
         if let Some(throughput) = &self.results.throughput {
             let durability = &throughput.durability;
             println!(

@@ -26,6 +26,17 @@ pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     }
 }
 
+/// The median of the slopes between all pairs of points (Theil-Sen), y over x: outliers below 29 % of the points do not
+/// move it far. `None` with less than two different x.
+#[must_use]
+pub(crate) fn slope(points: &[(f64, f64)]) -> Option<f64> {
+    let pairs = points.iter().enumerate().flat_map(|(index, one)| {
+        points[index + 1..].iter().filter(|other| other.0 != one.0).map(move |other| (one, other))
+    });
+    let slopes: Vec<f64> = pairs.map(|(one, other)| (other.1 - one.1) / (other.0 - one.0)).collect();
+    median(&slopes)
+}
+
 /// Latencies in short, in the samples' own unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Spread {
@@ -108,6 +119,17 @@ mod tests {
         assert_eq!(paired.median_ratio, 1.0);
         assert_eq!(paired.median_ours, 20.0);
         assert!(Paired::of(&[]).is_none());
+    }
+
+    #[test]
+    fn a_slope_is_not_bent_by_outliers() {
+        let line = |x: f64| (x, 3.0 * x + 1.0);
+        let mut points: Vec<_> = (0..20).map(|x| line(f64::from(x))).collect();
+        assert!((slope(&points).unwrap() - 3.0).abs() < 1e-9);
+        points[4].1 = 1e6;
+        points[19].1 = -1e6;
+        assert!((slope(&points).unwrap() - 3.0).abs() < 1e-9);
+        assert_eq!(slope(&[(1.0, 1.0), (1.0, 2.0)]), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod blaster;
 mod cold;
+mod course;
 mod failover;
 mod pipe;
 mod plain;
@@ -66,6 +67,11 @@ pub(crate) async fn measure(site: &Site, plan: &Plan) -> Result<Measured> {
 }
 
 impl Measured {
+    /// What was looked at and not judged.
+    pub(crate) fn not_judged(&self) -> Option<String> {
+        self.crowd.drift.is_none().then(|| course::not_judged(&self.crowd.course))
+    }
+
     /// In milliseconds.
     pub(crate) fn spreads(&self) -> Vec<(&str, Spread)> {
         let mut spreads = vec![

@@ -1,6 +1,6 @@
 //! What the targets for live streams say.
 
-use super::{Measured, failover::Failovers};
+use super::{Measured, course, failover::Failovers};
 use crate::report::Verdict;
 
 /// Milliseconds after plain ffmpeg's first picture: at most.
@@ -86,6 +86,7 @@ pub(crate) fn verdicts(live: &Measured) -> Vec<Verdict> {
         target: format!("at most {:.0} MiB", CROWD / 1024.0 / 1024.0),
         met: grown <= CROWD,
     });
+    verdicts.extend(crowd.drift.map(course::verdict));
     verdicts
 }
 

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Plan, stage};
+use super::{Plan, course::Drift, stage};
 use crate::{farm::Site, resident};
 
 const PROFILE: &str = "copy";
@@ -43,6 +43,8 @@ pub(crate) struct Crowd {
     pub(crate) resident_with_all: u64,
     /// Minutes since all viewers but [`FEW`] left, and bytes.
     pub(crate) course: Vec<(f64, u64)>,
+    /// Of the course; none where it is too short.
+    pub(crate) drift: Option<Drift>,
 }
 
 pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Crowd> {
@@ -99,6 +101,7 @@ pub(super) async fn measure(site: &Site, plan: &Plan) -> Result<Crowd> {
         dropped,
         resident_with_one,
         resident_with_all,
+        drift: Drift::of(&course),
         course,
     })
 }
