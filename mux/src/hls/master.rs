@@ -8,6 +8,8 @@ use super::media::{Line, Quoted};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Master {
     pub variants: Vec<Variant>,
+    /// Every segment of every rendition begins with a key frame, and needs nothing that was before.
+    pub independent: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +29,10 @@ impl Master {
     /// The playlist's text.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+        let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:7\n");
+        if self.independent {
+            out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        }
         for variant in &self.variants {
             _ = write!(out, "#EXT-X-STREAM-INF:BANDWIDTH={}", variant.bandwidth);
             if let Some(average) = variant.average_bandwidth {

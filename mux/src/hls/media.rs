@@ -28,6 +28,8 @@ pub struct Segment {
     /// Milliseconds since the Unix epoch.
     pub program_date_time: i64,
     pub discontinuity: bool,
+    /// It begins with a key frame, and nothing in it needs what was before.
+    pub independent: bool,
     /// Its init segment; `None` for MPEG-TS.
     pub map: Option<String>,
     pub parts: Vec<Part>,
@@ -70,7 +72,10 @@ impl Media {
         }
         _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.media_sequence);
         _ = writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence);
-        out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        // It speaks of every segment in the playlist (RFC 8216bis, 4.4.2.1).
+        if self.segments.iter().filter(|segment| self.lists(segment)).all(|segment| segment.independent) {
+            out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
+        }
         let with_parts = self.first_with_parts();
         let mut map = None;
         for (index, segment) in self.segments.iter().enumerate() {
@@ -111,8 +116,13 @@ impl Media {
         last_without.map_or(0, |index| index + 1)
     }
 
+    /// Of what is being written only parts can be listed.
+    fn lists(&self, segment: &Segment) -> bool {
+        segment.duration.is_some() || (self.low_latency.is_some() && !segment.parts.is_empty())
+    }
+
     fn segment<'a>(&self, out: &mut String, segment: &'a Segment, parts: bool, map: &mut Option<&'a str>) {
-        if segment.duration.is_none() && (self.low_latency.is_none() || segment.parts.is_empty()) {
+        if !self.lists(segment) {
             return;
         }
         if segment.discontinuity {
@@ -174,21 +184,65 @@ mod tests {
     use super::*;
 
     fn segments() -> impl Strategy<Value = Vec<Segment>> {
-        let one = (1..180_000_i64, 0..4_102_444_800_000_i64, any::<bool>(), prop::option::of(0..3_u8));
+        let one = (
+            1..180_000_i64,
+            0..4_102_444_800_000_i64,
+            any::<bool>(),
+            prop::bool::weighted(0.9),
+            prop::option::of(0..3_u8),
+        );
         prop::collection::vec(one, 1..12).prop_map(|all| {
-            let segment =
-                |(number, (duration, time, discontinuity, map)): (usize, (i64, i64, bool, Option<u8>))| {
-                    Segment {
-                        uri: format!("seg-{number}.m4s?token=a"),
-                        duration: Some(Ticks(duration)),
-                        program_date_time: time,
-                        discontinuity,
-                        map: map.map(|map| format!("init-{map}.mp4")),
-                        parts: Vec::new(),
-                    }
-                };
-            all.into_iter().enumerate().map(segment).collect()
+            (0..)
+                .zip(all)
+                .map(|(number, (duration, program_date_time, discontinuity, independent, map))| Segment {
+                    duration: Some(Ticks(duration)),
+                    program_date_time,
+                    discontinuity,
+                    map: map.map(|map| format!("init-{map}.mp4")),
+                    ..segment(&format!("seg-{number}.m4s?token=a"), independent)
+                })
+                .collect()
         })
+    }
+
+    fn segment(uri: &str, independent: bool) -> Segment {
+        Segment {
+            uri: uri.to_owned(),
+            duration: Some(Ticks(180_000)),
+            program_date_time: 0,
+            discontinuity: false,
+            independent,
+            map: None,
+            parts: Vec::new(),
+        }
+    }
+
+    fn media(segments: Vec<Segment>) -> Media {
+        Media {
+            target_duration: 2,
+            media_sequence: 0,
+            discontinuity_sequence: 0,
+            segments,
+            low_latency: None,
+            ended: false,
+        }
+    }
+
+    #[test]
+    fn segments_are_said_to_be_independent_where_every_one_in_the_list_is() {
+        let says = |media: &Media| media.text().contains("#EXT-X-INDEPENDENT-SEGMENTS");
+        let (key, forced) = (segment("key", true), segment("forced", false));
+        assert!(says(&media(vec![key.clone(), key.clone()])));
+        assert!(!says(&media(vec![key.clone(), forced.clone()])));
+        assert!(!says(&media(vec![forced.clone(), key.clone()])));
+        // The one that is being written counts as soon as a part of it is there.
+        let part = Part { uri: "part".to_owned(), duration: Ticks(45_000), independent: false };
+        let open = |parts| Segment { duration: None, parts, ..forced.clone() };
+        let low_latency = Some(LowLatency { part_target: Ticks(45_000), hint: None });
+        let with_open =
+            |parts| Media { low_latency: low_latency.clone(), ..media(vec![key.clone(), open(parts)]) };
+        assert!(says(&with_open(Vec::new())));
+        assert!(!says(&with_open(vec![part])));
     }
 
     proptest! {
@@ -199,12 +253,13 @@ mod tests {
             discontinuity_sequence in 0..u64::MAX / 2,
             ended in any::<bool>(),
         ) {
-            let media = Media { target_duration: 2, media_sequence, discontinuity_sequence, segments, low_latency: None, ended };
+            let media = Media { media_sequence, discontinuity_sequence, ended, ..media(segments) };
             let text = media.text();
             let read = parse_media_playlist_res(text.as_bytes()).unwrap();
             prop_assert_eq!(read.target_duration, 2);
             prop_assert_eq!((read.media_sequence, read.discontinuity_sequence), (media_sequence, discontinuity_sequence));
-            prop_assert_eq!((read.end_list, read.independent_segments), (ended, true));
+            let independent = media.segments.iter().all(|segment| segment.independent);
+            prop_assert_eq!((read.end_list, read.independent_segments), (ended, independent));
             prop_assert_eq!(read.segments.len(), media.segments.len());
             let mut map = None;
             for (read, written) in read.segments.iter().zip(&media.segments) {
@@ -223,22 +278,12 @@ mod tests {
 
     #[test]
     fn nothing_breaks_out_of_its_line() {
-        let media = Media {
-            target_duration: 2,
-            media_sequence: 0,
-            discontinuity_sequence: 0,
-            segments: vec![Segment {
-                uri: "a\n#EXT-X-ENDLIST\r".to_owned(),
-                duration: Some(Ticks(180_000)),
-                program_date_time: i64::MAX,
-                discontinuity: false,
-                map: Some("i\"\n,BYTERANGE=\"1".to_owned()),
-                parts: Vec::new(),
-            }],
-            low_latency: None,
-            ended: false,
-        };
-        let text = media.text();
+        let text = media(vec![Segment {
+            program_date_time: i64::MAX,
+            map: Some("i\"\n,BYTERANGE=\"1".to_owned()),
+            ..segment("a\n#EXT-X-ENDLIST\r", true)
+        }])
+        .text();
         assert!(
             text.ends_with("#EXT-X-MAP:URI=\"i,BYTERANGE=1\"\n#EXTINF:2.000000,\na#EXT-X-ENDLIST\n"),
             "{text}"

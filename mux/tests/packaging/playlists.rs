@@ -56,6 +56,7 @@ fn hls_of_fragmented_mp4_plays_every_frame_at_its_time() {
                 duration: Some(*duration),
                 program_date_time: 1_795_000_000_000 + start.millis(),
                 discontinuity: false,
+                independent: true,
                 map: Some("seg-init.mp4".to_owned()),
                 parts: Vec::new(),
             })
@@ -74,6 +75,7 @@ fn hls_of_fragmented_mp4_plays_every_frame_at_its_time() {
             resolution: Some((160, 90)),
             frame_rate: Some(25.0),
         }],
+        independent: true,
     };
     fs::write(folder.path().join("master.m3u8"), master.text()).unwrap();
     for ffmpeg in ffmpegs() {

@@ -102,6 +102,7 @@ mod tests {
             start: Ticks(sequence as i64 * 180_000),
             program_date_time: run.1,
             discontinuity,
+            independent: true,
             run,
             init: 0,
             parts: Vec::new(),

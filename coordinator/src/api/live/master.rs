@@ -29,10 +29,19 @@ pub(super) struct Offer<'a> {
     pub(super) parameters: Vec<Parameters>,
 }
 
-/// `folder`: what comes before the names of profiles in URIs; `source_bitrate`: 0 where it is not known.
-pub(super) fn master(offers: &[Offer<'_>], folder: &str, source_bitrate: u64, carried: &str) -> Master {
+/// `folder`: what comes before the names of profiles in URIs; `source_bitrate`: 0 where it is not known; `accept`: of the
+/// viewer, who may get the source in place of any of them.
+pub(super) fn master(
+    offers: &[Offer<'_>],
+    folder: &str,
+    source_bitrate: u64,
+    accept: &Accept,
+    carried: &str,
+) -> Master {
     let variants = offers.iter().map(|offer| variant(offer, folder, source_bitrate, carried)).collect();
-    Master { variants }
+    // What is encoded has its key frames where segments begin; where the source has them nobody knows before.
+    let independent = accept.0.is_empty() && offers.iter().all(|offer| offer.rendition.is_some());
+    Master { variants, independent }
 }
 
 fn variant(offer: &Offer<'_>, folder: &str, source_bitrate: u64, carried: &str) -> Variant {
@@ -125,9 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn segments_are_promised_to_be_independent_where_all_of_them_are_encoded_here() {
+        let profiles = Profiles::builtin();
+        let says = |offers: &[Offer<'_>], accept: &Accept| master(offers, "", 0, accept, "").independent;
+        let (encoded, nothing) = (offers(&profiles), Accept::default());
+        assert!(says(&encoded, &nothing));
+        assert!(!says(&encoded, &Accept(vec!["h264".to_owned()])));
+        let copy = Offer { profile: "copy", rendition: None, running: None, parameters: Vec::new() };
+        assert!(!says(&[encoded, vec![copy]].concat(), &nothing));
+    }
+
+    #[test]
     fn a_master_playlist_says_what_profiles_give_before_they_run() {
         let profiles = Profiles::builtin();
-        let text = master(&offers(&profiles), "../", 0, "?token=t").text();
+        let text = master(&offers(&profiles), "../", 0, &Accept::default(), "?token=t").text();
         assert!(text.contains("RESOLUTION=1920x1080") && text.contains("avc1.6400"), "{text}");
         assert!(text.contains("\n../h264-720p/index.m3u8?token=t\n"), "{text}");
         let playlist = m3u8(&text);

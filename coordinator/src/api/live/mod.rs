@@ -384,7 +384,7 @@ async fn master_playlist(
         offers.push(Offer { profile: name, rendition, running, parameters });
     }
     let offers = master::playable(offers, &accept);
-    let master = master::master(&offers, folder, view.source_state.bitrate, &query.carried());
+    let master = master::master(&offers, folder, view.source_state.bitrate, &accept, &query.carried());
     Ok(media::text(master.text(), File::Master.content_type(), cache(&File::Master)))
 }
 

@@ -36,6 +36,7 @@ pub(super) fn media(window: &Window, format: Format, inits: &BTreeMap<u32, Init>
         duration: line.duration,
         program_date_time: line.program_date_time,
         discontinuity: line.discontinuity,
+        independent: line.independent,
         map: match format {
             Format::MpegTs => None,
             Format::Fmp4 => inits.get(&line.init).map(|init| uri(File::Init(Tracks::All, init.clone()))),
@@ -145,6 +146,7 @@ mod tests {
             start,
             program_date_time: 1_795_000_000_000 + start.millis(),
             discontinuity: false,
+            independent: true,
             run: (Ticks::ZERO, 1_795_000_000_000),
             init: 0,
             parts: (0..parts)

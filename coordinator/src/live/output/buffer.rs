@@ -202,6 +202,7 @@ impl Buffer {
             start: boundary.start,
             wall,
             discontinuity: boundary.discontinuity,
+            independent: boundary.independent,
             run,
             discontinuities: self.discontinuities,
             duration: None,
@@ -227,6 +228,7 @@ impl Buffer {
         let leads = self.leads(&unit);
         let Some(open) = self.shelf.open() else { return };
         let first = open.units.is_empty();
+        open.independent &= !leads || unit.pts >= open.start;
         if leads && unit.key && !first && self.program_kind(&unit) == Some(Kind::Video) {
             self.flush();
             if let Some(packets) = &mut self.packets {

@@ -77,6 +77,49 @@ fn window(buffer: &mut Buffer) -> Window {
     buffer.window(Format::MpegTs, Instant::now())
 }
 
+/// Which of the segments in the playlist can be decoded without those before.
+fn independent(buffer: &mut Buffer) -> Vec<bool> {
+    window(buffer).segments.iter().map(|segment| segment.independent).collect()
+}
+
+#[test]
+fn a_segment_that_was_cut_without_a_key_frame_is_not_independent() {
+    let begin = Release::Generation { number: 0, program: program(&[Codec::H264]) };
+    let frame = |index: i64| {
+        let key = [0, 50, 100, 260].contains(&index).then_some(Picture::Small);
+        Release::Unit(video(0, START + index * FRAME, 0, key, 2000))
+    };
+    let mut buffer = filled(settings(), std::iter::once(begin).chain((0..110).map(frame)).collect());
+    // Whoever has seen this counts on segments of two seconds.
+    assert_eq!(independent(&mut buffer), [true, true, true]);
+    fill(&mut buffer, (110..330).map(frame).collect());
+    let window = window(&mut buffer);
+    for segment in window.segments.iter().filter(|segment| segment.duration.is_some()) {
+        let body = buffer.segment(Format::MpegTs, segment.sequence).unwrap();
+        assert_eq!(segment.independent, demux(&body.pieces)[0].key, "{segment:?}");
+    }
+    assert_eq!(independent(&mut buffer)[..6], [true, true, true, false, false, true]);
+}
+
+#[test]
+fn a_segment_that_begins_with_an_open_gop_is_not_independent() {
+    let begin = Release::Generation { number: 0, program: program(&[Codec::H264]) };
+    let frames = (0..201).map(|index| {
+        let (key, leading) = (index % 50 == 0, index > 50 && (1..3).contains(&(index % 50)));
+        // In decoding order I B B P, of which both B are shown before the I.
+        let shown_after = if key && index > 0 {
+            3 * FRAME
+        } else if leading {
+            0
+        } else {
+            FRAME
+        };
+        Release::Unit(video(0, START + index * FRAME, shown_after, key.then_some(Picture::Small), 2000))
+    });
+    let mut buffer = filled(settings(), std::iter::once(begin).chain(frames).collect());
+    assert_eq!(independent(&mut buffer)[..4], [true, false, false, false]);
+}
+
 #[test]
 fn a_viewer_gets_every_frame_once() {
     let releases = stream(260, 50);

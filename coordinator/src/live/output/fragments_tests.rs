@@ -120,6 +120,7 @@ fn playlist(window: &Window) -> String {
             duration: line.duration,
             program_date_time: line.program_date_time,
             discontinuity: line.discontinuity,
+            independent: line.independent,
             map: Some(format!("init{}.mp4", line.init)),
             parts: (line.parts.iter().enumerate())
                 .map(|(index, part)| hls::Part {

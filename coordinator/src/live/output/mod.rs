@@ -100,6 +100,8 @@ pub struct SegmentLine {
     /// Milliseconds since the Unix epoch.
     pub program_date_time: i64,
     pub discontinuity: bool,
+    /// It begins with a key frame, and nothing in it needs what was before.
+    pub independent: bool,
     /// Where the first segment since the last discontinuity began, and its time on the wall clock; it may be gone.
     pub run: (Ticks, i64),
     /// Which of the init segments it needs; [`Format::Fmp4`] only.

@@ -23,6 +23,9 @@ pub(super) struct Segment {
     /// Milliseconds since the Unix epoch.
     pub(super) wall: i64,
     pub(super) discontinuity: bool,
+    /// It begins with a key frame of the lead, and none of the lead's frames that came since is shown before that: such ones
+    /// follow the key frame of an open GOP and need the GOP before.
+    pub(super) independent: bool,
     /// Where the first segment since the last discontinuity began, and its time on the wall clock.
     pub(super) run: (Ticks, i64),
     /// Discontinuities before it since the variant began.

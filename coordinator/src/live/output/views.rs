@@ -203,6 +203,7 @@ fn line(segment: &Segment, parts: bool) -> SegmentLine {
         start: segment.start,
         program_date_time: segment.wall,
         discontinuity: segment.discontinuity,
+        independent: segment.independent,
         run: segment.run,
         init: segment.init,
         parts: parts
