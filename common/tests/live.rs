@@ -4,6 +4,8 @@
 // Helpers outside #[test] functions are test code too.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -23,12 +25,7 @@ use common::{
     profile::{Profiles, Rendition},
     worker::{Capabilities, Encoder},
 };
-
-/// The system's ffmpeg and the one that `TVARR_TEST_FFMPEG_NEXT` names.
-fn programs() -> Vec<PathBuf> {
-    let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT").filter(|path| !path.is_empty()).map(PathBuf::from);
-    std::iter::once(PathBuf::from("ffmpeg")).chain(next).collect()
-}
+use support::ffmpegs;
 
 fn ffmpeg(args: &[&str]) {
     let status = Command::new("ffmpeg").args(["-v", "error", "-nostdin", "-y"]).args(args).status().unwrap();
@@ -223,7 +220,7 @@ fn assert_on_grid(result: &Result, what: &str) {
 }
 
 fn assert_goes_on(source: &Source, rendition: &Rendition, encoder: Option<&str>, what: &str) {
-    for program in programs() {
+    for program in ffmpegs() {
         let what = format!("{what}, {}", program.display());
         let input = fs::read(source.path()).unwrap();
         let whole = work(rendition, source.tracks, Begin::default());
@@ -352,7 +349,7 @@ fn the_picture_keeps_its_size_when_the_source_changes_its_own() {
     ]);
     let mut input = fs::read(wide.path()).unwrap();
     input.extend(fs::read(later).unwrap());
-    for program in programs() {
+    for program in ffmpegs() {
         let work = work(&rendition("h264-720p-ll"), wide.tracks, Begin::default());
         let (bytes, said) = run(&program, &args(&program, &work, &input, Some("libx264")), input.clone());
         let result = probe(&bytes);

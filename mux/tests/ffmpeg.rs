@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    io::{Read as _, Write as _},
-    process::{Command, Stdio},
-    thread,
-};
+mod support;
+
+use std::process::Command;
 
 use bytes::BytesMut;
 use mux::{
@@ -18,34 +16,11 @@ use mux::{
 const VIDEO: &[&str] = &["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=3"];
 const AUDIO: &[&str] = &["-f", "lavfi", "-i", "sine=r=48000:d=3"];
 
-/// What a program writes for what it reads; it must not complain.
+/// A notice of x265, which ffmpeg's level does not reach.
+const NOISE: &[&str] = &["x265 ["];
+
 fn pipe(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .args(["-hide_banner", "-v", "error"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            // It may be done before it has read everything.
-            let _ = stdin.write_all(input);
-        });
-        let complaints = scope.spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).map(|_| text)
-        });
-        let output = child.wait_with_output().unwrap();
-        let complaints = complaints.join().unwrap().unwrap();
-        // A notice of x265, which ffmpeg's level does not reach.
-        let complaints: Vec<_> = complaints.lines().filter(|line| !line.starts_with("x265 [")).collect();
-        assert!(complaints.is_empty(), "{program} {arguments:?}: {complaints:#?}");
-        output.stdout
-    })
+    support::pipe(program, arguments, input, NOISE)
 }
 
 fn media(arguments: &[&str]) -> Vec<u8> {

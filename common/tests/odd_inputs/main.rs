@@ -6,6 +6,8 @@
 
 mod inputs;
 mod run;
+#[path = "../support/mod.rs"]
+mod support;
 
 use common::{
     failure::FailureKind,

@@ -21,7 +21,7 @@ use common::{
     worker::Capabilities,
 };
 
-use crate::inputs::Input;
+use crate::{inputs::Input, support::ffmpegs};
 
 pub(crate) struct Ffmpeg(PathBuf);
 
@@ -31,10 +31,7 @@ impl Ffmpeg {
     }
 
     pub(crate) fn all() -> Vec<Self> {
-        let next = std::env::var_os("TVARR_TEST_FFMPEG_NEXT")
-            .filter(|path| !path.is_empty())
-            .map(|path| Self(path.into()));
-        [Self::debian()].into_iter().chain(next).collect()
+        ffmpegs().into_iter().map(Self).collect()
     }
 }
 

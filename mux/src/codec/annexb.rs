@@ -56,21 +56,6 @@ pub fn length_prefixed(data: &[u8], mut keep: impl FnMut(&[u8]) -> bool, out: &m
     }
 }
 
-/// The way back: start codes instead of lengths of `length_size` bytes. What is cut off at the end is left out.
-pub fn with_start_codes(mut data: &[u8], length_size: usize, out: &mut BytesMut) {
-    out.reserve(data.len() + 16);
-    while let Some((length, rest)) = data.split_at_checked(length_size) {
-        let length = length.iter().fold(0, |length: usize, &byte| length << 8 | usize::from(byte));
-        let Some((nal, rest)) = rest.split_at_checked(length) else { return };
-        if nal.is_empty() && rest.len() >= data.len() {
-            return;
-        }
-        out.put_slice(&[0, 0, 0, 1]);
-        out.put_slice(nal);
-        data = rest;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -95,24 +80,23 @@ mod tests {
         }
 
         #[test]
-        fn lengths_become_start_codes_and_back(
+        fn start_codes_become_lengths(
             units in prop::collection::vec(prop::collection::vec(1u8.., 1..50), 0..20),
         ) {
-            let (mut lengths, mut codes, mut back) = (BytesMut::new(), BytesMut::new(), BytesMut::new());
+            let (mut codes, mut lengths, mut out) = (BytesMut::new(), BytesMut::new(), BytesMut::new());
             for unit in &units {
+                codes.put_slice(&[0, 0, 0, 1]);
+                codes.put_slice(unit);
                 lengths.put_u32(unit.len() as u32);
                 lengths.put_slice(unit);
             }
-            with_start_codes(&lengths, 4, &mut codes);
-            length_prefixed(&codes, |_| true, &mut back);
-            prop_assert_eq!(back, lengths);
+            length_prefixed(&codes, |_| true, &mut out);
+            prop_assert_eq!(out, lengths);
         }
 
         #[test]
-        fn nothing_makes_it_panic(data in prop::collection::vec(0u8..3, 0..200), size in 0usize..9) {
-            let mut out = BytesMut::new();
-            length_prefixed(&data, |_| true, &mut out);
-            with_start_codes(&data, size, &mut out);
+        fn nothing_makes_it_panic(data in prop::collection::vec(0u8..3, 0..200)) {
+            length_prefixed(&data, |_| true, &mut BytesMut::new());
         }
     }
 }

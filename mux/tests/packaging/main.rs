@@ -6,3 +6,5 @@ mod demuxed;
 mod media;
 mod playlists;
 mod roundtrip;
+#[path = "../support/mod.rs"]
+mod support;

@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::LazyLock,
 };
 
@@ -15,6 +13,8 @@ use mux::{
     fmp4,
 };
 
+use crate::support::pipe;
+
 /// Where the timeline of the media here begins: as far from zero as that of an attempt.
 pub(super) const START: i64 = 11 * 90_000;
 
@@ -23,28 +23,14 @@ pub(super) fn ffmpegs() -> Vec<PathBuf> {
     [PathBuf::from("ffmpeg")].into_iter().chain(next).collect()
 }
 
+/// Encoders talk on stderr whatever they are told. So does the parser that ffmpeg's DASH reader runs over AV1 with frames
+/// that are shown again; what is decoded does not come from it.
+const NOISE: &[&str] = &["Svt[", "[NULL @"];
+
 /// Runs ffmpeg; what it wrote.
 pub(super) fn run(ffmpeg: &Path, arguments: &str, input: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(ffmpeg)
-        .args(["-v", "error", "-nostdin"])
-        .args(arguments.split_whitespace())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = std::thread::spawn(move || _ = stdin.write_all(&input));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    // Encoders talk on stderr whatever they are told. So does the parser that ffmpeg's DASH reader runs over AV1 with frames
-    // that are shown again; what is decoded does not come from it.
-    let noise = |line: &str| line.starts_with("Svt[") || line.starts_with("[NULL @");
-    let errors: Vec<_> =
-        std::str::from_utf8(&output.stderr).unwrap().lines().filter(|line| !noise(line)).collect();
-    assert!(output.status.success() && errors.is_empty(), "{arguments}: {errors:#?}");
-    output.stdout
+    let arguments: Vec<&str> = std::iter::once("-nostdin").chain(arguments.split_whitespace()).collect();
+    pipe(ffmpeg, &arguments, input, NOISE)
 }
 
 /// Time and hash of each decoded frame of a stream (`v`, `a`), without the last: how much of it is played depends on how long

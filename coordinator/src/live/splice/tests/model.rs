@@ -190,6 +190,13 @@ impl Run {
         }
     }
 
+    /// With the first attempt of the first generation about to give frames.
+    pub(super) fn of_one(delivery: Delivery, source: &Source) -> Self {
+        let mut run = Self::new(delivery, source);
+        run.begin(attempt(1), Role::Generation(1), source);
+        run
+    }
+
     /// `feed` is about to give frames of `source`.
     pub(super) fn begin(&mut self, feed: AttemptId, role: Role, source: &Source) {
         self.splicer.begin(feed, role, &mut self.delivered);

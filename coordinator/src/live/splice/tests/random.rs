@@ -205,8 +205,7 @@ fn same(shown: &[i64], wanted: &[i64], tolerance: i64) -> Result<(), TestCaseErr
 }
 
 fn audio_of(source: &Source) -> Vec<i64> {
-    let mut run = Run::new(Delivery::Frames, source);
-    run.begin(attempt(1), Role::Generation(1), source);
+    let mut run = Run::of_one(Delivery::Frames, source);
     run.units(attempt(1), source.encode(Encoder { b_frames: 0, pyramid: false }, Cut::default()));
     run.end(attempt(1), FeedEnd::Finished);
     run.shown(AUDIO)

@@ -15,8 +15,7 @@ fn source() -> Source {
 }
 
 fn alone(source: &Source, encoder: Encoder, delivery: Delivery) -> Run {
-    let mut run = Run::new(delivery, source);
-    run.begin(attempt(1), Role::Generation(1), source);
+    let mut run = Run::of_one(delivery, source);
     run.units(attempt(1), source.encode(encoder, ALL));
     run.end(attempt(1), FeedEnd::Finished);
     run
@@ -47,8 +46,7 @@ fn one_feed_alone_is_delivered_whole() {
 #[test]
 fn frames_are_delivered_as_soon_as_all_before_them_are_there() {
     let source = Source { audio: false, ..source() };
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     let mut waiting = Vec::new();
     for unit in source.encode(B_FRAMES, ALL).into_iter().take(13) {
         run.unit(attempt(1), unit);
@@ -63,8 +61,7 @@ fn a_replacement_goes_on_at_the_frame_where_the_lost_one_broke_off() {
     let source = source();
     let whole = alone(&source, B_FRAMES, Delivery::Frames);
     let units = source.encode(B_FRAMES, ALL);
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     run.units(attempt(1), units[..200].iter().cloned());
     run.end(attempt(1), FeedEnd::Lost);
     assert_eq!(run.splicer.active(), None);
@@ -81,8 +78,7 @@ fn a_replacement_goes_on_at_the_frame_where_the_lost_one_broke_off() {
 #[test]
 fn a_replacement_without_the_key_frame_it_was_told_goes_on_later_and_the_hole_is_counted() {
     let source = source();
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     // Half a second into the third GOP.
     run.units(attempt(1), before(&source.encode(PLAIN, ALL), 900_000 + 2 * 90_000 + 45_000));
     run.end(attempt(1), FeedEnd::Lost);
@@ -98,8 +94,7 @@ fn a_replacement_without_the_key_frame_it_was_told_goes_on_later_and_the_hole_is
 fn a_successor_takes_over_at_a_key_frame_of_the_grid() {
     let source = source();
     let units = source.encode(PLAIN, ALL);
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     run.units(attempt(1), before(&units, 900_000 + 100_000));
     let cut = run.splicer.cut();
     run.begin(attempt(2), Role::Successor, &source);
@@ -129,8 +124,7 @@ fn a_successor_takes_over_at_a_key_frame_of_the_grid() {
 fn a_successor_that_is_seconds_late_holds_nobody_up() {
     let source = source();
     let units = source.encode(PLAIN, ALL);
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     run.begin(attempt(2), Role::Successor, &source);
     run.units(attempt(2), before(&units, 900_000 + 45_000));
     run.units(attempt(1), units);
@@ -143,8 +137,7 @@ fn a_standby_takes_over_with_nothing_missing_and_without_a_new_attempt() {
     for reached in [3, 40, 77, 100, 101, 180] {
         let source = source();
         let units = source.encode(B_FRAMES, ALL);
-        let mut run = Run::new(Delivery::Gops, &source);
-        run.begin(attempt(1), Role::Generation(1), &source);
+        let mut run = Run::of_one(Delivery::Gops, &source);
         run.begin(attempt(2), Role::Standby, &source);
         run.units(attempt(1), units[..200].iter().cloned());
         run.units(attempt(2), units[..reached].iter().cloned());
@@ -160,8 +153,7 @@ fn a_standby_takes_over_with_nothing_missing_and_without_a_new_attempt() {
 fn a_standby_takes_over_from_one_that_is_more_than_a_gop_behind() {
     let source = source();
     let units = source.encode(B_FRAMES, ALL);
-    let mut run = Run::new(Delivery::Gops, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Gops, &source);
     run.begin(attempt(2), Role::Standby, &source);
     run.units(attempt(1), units[..200].iter().cloned());
     run.units(attempt(2), units.iter().cloned());
@@ -175,8 +167,7 @@ fn a_successor_goes_on_alone_only_at_a_key_frame() {
     let source = Source { audio: false, ..source() };
     let units = source.encode(PLAIN, ALL);
     for (frames, goes_on) in [(60, false), (75, true)] {
-        let mut run = Run::new(Delivery::Frames, &source);
-        run.begin(attempt(1), Role::Generation(1), &source);
+        let mut run = Run::of_one(Delivery::Frames, &source);
         run.begin(attempt(2), Role::Successor, &source);
         run.units(attempt(1), units[..frames].iter().cloned());
         run.units(attempt(2), units[..30].iter().cloned());
@@ -208,8 +199,7 @@ fn the_next_generation_waits_for_the_end_of_the_one_before() {
 #[test]
 fn a_feed_that_ends_while_the_source_goes_on_is_replaced_without_a_hole() {
     let source = source();
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     run.units(attempt(1), source.encode(PLAIN, ALL)[..333].iter().cloned());
     run.end(attempt(1), FeedEnd::Finished);
     assert_eq!(run.splicer.active(), None);
@@ -224,8 +214,7 @@ fn a_feed_that_ends_while_the_source_goes_on_is_replaced_without_a_hole() {
 #[test]
 fn leading_pictures_of_the_first_key_frame_are_dropped() {
     let source = Source { audio: false, ..source() };
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     let at = |frame: i64| 900_000 + frame * 3600;
     for (shown, decoded, key) in [(3, 0, true), (1, 1, false), (2, 2, false), (5, 3, false), (4, 4, false)] {
         run.unit(attempt(1), unit(VIDEO, at(shown), at(decoded), key));
@@ -236,8 +225,7 @@ fn leading_pictures_of_the_first_key_frame_are_dropped() {
 #[test]
 fn audio_alone_is_delivered_at_once() {
     let source = Source { video: false, ..source() };
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     let units = source.encode(PLAIN, ALL);
     run.units(attempt(1), units[..100].iter().cloned());
     assert_eq!(run.of(VIDEO).count(), 100);
@@ -249,8 +237,7 @@ fn audio_alone_is_delivered_at_once() {
 #[test]
 fn audio_does_not_wait_for_a_picture_that_never_comes() {
     let source = source();
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     let audio = (0..1000).map(|frame| unit(AUDIO, 900_000 + frame * 1920, 900_000 + frame * 1920, true));
     run.units(attempt(1), audio);
     let ahead = 10 * 90_000 / 1920;
@@ -262,8 +249,7 @@ fn audio_does_not_wait_for_a_picture_that_never_comes() {
 #[test]
 fn a_worker_that_lies_about_time_is_refused() {
     let source = source();
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     run.splicer.source_at(Ticks(1_000_000));
     run.unit(attempt(1), unit(VIDEO, 900_000, 900_000, true));
     let mut out = Vec::new();
@@ -277,8 +263,7 @@ fn a_worker_that_lies_about_time_is_refused() {
 #[test]
 fn a_feed_that_is_never_delivered_does_not_grow_for_ever() {
     let source = Source::regular(900_000, 20_000, 1800, 1);
-    let mut run = Run::new(Delivery::Frames, &source);
-    run.begin(attempt(1), Role::Generation(1), &source);
+    let mut run = Run::of_one(Delivery::Frames, &source);
     run.begin(attempt(2), Role::Generation(2), &source);
     let mut out = Vec::new();
     let refused = source
