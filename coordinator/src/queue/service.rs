@@ -408,8 +408,9 @@ impl Service {
             }
         }
         self.state.written();
+        let now = self.now();
         for effect in outgoing {
-            if !self.state.is_wanted(&effect) {
+            if !self.state.goes_out(&effect, now) {
                 continue;
             }
             match effect {

@@ -302,10 +302,18 @@ impl State {
         std::mem::take(&mut self.effects)
     }
 
-    /// Whether what waited for a commit is still to be sent: an attempt that was taken away meanwhile need not begin.
-    pub(crate) fn is_wanted(&self, effect: &Effect) -> bool {
+    /// Whether what waited for a commit is still to be sent: an attempt that was taken away meanwhile need not begin. The
+    /// lease of one that does begins here, as its worker counts from when it hears of it, however long the commit took.
+    pub(crate) fn goes_out(&mut self, effect: &Effect, now: Now) -> bool {
         match effect {
-            Effect::Send(_, ToWorker::Assign(assignment)) => self.current(assignment.attempt).is_some(),
+            Effect::Send(session, ToWorker::Assign(assignment)) => {
+                let attempt = assignment.attempt;
+                let begins = self.current(attempt).is_some_and(|running| running.session == Some(*session));
+                if begins {
+                    self.set_deadline(attempt, now.mono + self.settings.lease);
+                }
+                begins
+            }
             Effect::Send(..)
             | Effect::AtOnce(..)
             | Effect::Live(_)

@@ -67,6 +67,21 @@ fn if_tasks_are_assigned_while_an_assignment_is_not_durable() {
     breaks(OWN_PREFIX, with(chances), rules);
 }
 
+/// Two crashes, with an assignment between them whose epoch was left out after the first, and is left out again after the
+/// second.
+#[test]
+fn if_the_first_assignment_after_a_restart_leaves_before_its_commit() {
+    let rules = Rules { first_assignment_waits: false, ..Rules::PRODUCTION };
+    let chances = Chances { crashes: 2, failed_commits: 1, ..Chances::NONE };
+    breaks(OWN_PREFIX, Bounds { connections: 3, on_the_way: 1, ..with(chances) }, rules);
+}
+
+#[test]
+fn if_the_lease_of_an_assignment_that_waits_begins_before_it_is_sent() {
+    let rules = Rules { waiting_lease_begins_when_sent: false, ..Rules::PRODUCTION };
+    breaks(ONE_HOLDER, with(Chances { crashes: 1, ..Chances::NONE }), rules);
+}
+
 #[test]
 fn if_the_worker_uses_its_whole_lease() {
     let rules = Rules { worker_uses: |lease| lease, ..Rules::PRODUCTION };

@@ -27,9 +27,37 @@ impl Model {
             left: self.bounds.lease,
             waits_for: WaitsFor::Lease,
         });
-        mind.open_assignment = true;
-        // Before the commit, so that ffmpeg starts while the disk still syncs.
-        farm.down[worker].put(Down::Assign { session, epoch: given, born, left: self.full() });
+        let assign = Down::Assign { session, epoch: given, born, left: self.full() };
+        if std::mem::replace(&mut mind.restored, false) && self.rules.first_assignment_waits {
+            mind.outgoing.put((worker, assign));
+        } else {
+            // Before the commit, so that ffmpeg starts while the disk still syncs.
+            mind.open_assignment = true;
+            farm.down[worker].put(assign);
+        }
+        Some(())
+    }
+
+    pub(super) fn commit(&self, farm: &mut Farm) -> Option<()> {
+        let mind = farm.coordinator.as_mut()?;
+        farm.row = mind.row;
+        farm.published |= mind.row.published.map_or(0, bit);
+        mind.open_assignment = false;
+        mind.commits_fail = false;
+        let outgoing = std::mem::replace(&mut mind.outgoing, Bag::EMPTY);
+        for (worker, mut message) in outgoing.iter().copied() {
+            if let Down::Assign { session, epoch, left, .. } = &mut message {
+                let is_current =
+                    |current: &&mut Current| current.epoch == *epoch && current.session == Some(*session);
+                // An attempt that was taken away meanwhile need not begin.
+                let Some(current) = mind.attempt.as_mut().filter(is_current) else { continue };
+                if self.rules.waiting_lease_begins_when_sent {
+                    current.left = self.bounds.lease;
+                    *left = self.full();
+                }
+            }
+            farm.down[worker].put(message);
+        }
         Some(())
     }
 
@@ -88,6 +116,7 @@ impl Model {
         farm.coordinator = Some(Coordinator {
             row,
             next_epoch: number((self.rules.next_epoch_after_restart)(epoch(row.epoch))),
+            restored: true,
             attempt,
             sessions: [None; WORKERS],
             open_assignment: false,
@@ -115,6 +144,7 @@ impl Model {
         let mind = farm.coordinator.as_mut()?;
         mind.row.stage = Stage::Queued;
         mind.next_epoch = number((self.rules.next_epoch_after_restart)(epoch(mind.row.epoch)));
+        mind.restored = true;
         self.saw(farm, Seen::RETRIED);
         Some(())
     }
@@ -251,19 +281,6 @@ impl Model {
         farm.down[worker].put(Down::Welcome { session, keep, left: self.full() });
         Some(())
     }
-}
-
-pub(super) fn commit(farm: &mut Farm) -> Option<()> {
-    let mind = farm.coordinator.as_mut()?;
-    farm.row = mind.row;
-    farm.published |= mind.row.published.map_or(0, bit);
-    mind.open_assignment = false;
-    mind.commits_fail = false;
-    let outgoing = std::mem::replace(&mut mind.outgoing, Bag::EMPTY);
-    for (worker, message) in outgoing.iter() {
-        farm.down[*worker].put(*message);
-    }
-    Some(())
 }
 
 /// Epochs that workers were given and the disk does not know.

@@ -78,6 +78,8 @@ pub(super) struct Coordinator {
     /// As it will be after the next commit.
     pub(super) row: Row,
     pub(super) next_epoch: u8,
+    /// The task comes from the store, and nothing was assigned since.
+    pub(super) restored: bool,
     pub(super) attempt: Option<Current>,
     /// The open connection of each worker.
     pub(super) sessions: [Option<u8>; WORKERS],
@@ -284,6 +286,7 @@ impl Farm {
             coordinator: Some(Coordinator {
                 row,
                 next_epoch: 1,
+                restored: false,
                 attempt: None,
                 sessions: [Some(1); WORKERS],
                 open_assignment: false,

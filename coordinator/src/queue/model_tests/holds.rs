@@ -72,6 +72,13 @@ fn while_commits_fail_and_the_coordinator_is_killed() {
 }
 
 #[test]
+fn while_the_coordinator_is_killed_twice() {
+    let chances = Chances { crashes: 2, failed_commits: 1, ..Chances::NONE };
+    let bounds = Bounds { epochs: 3, connections: 3, on_the_way: 1, chances, ..QUIET };
+    explore("a failed commit and two crashes", bounds, Rules::PRODUCTION, &["a later attempt is published"]);
+}
+
+#[test]
 fn while_connections_break() {
     let bounds = Bounds { connections: 2, chances: Chances { cuts: 1, ..Chances::NONE }, ..QUIET };
     let courses =

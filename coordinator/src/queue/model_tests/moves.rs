@@ -2,7 +2,6 @@
 
 use super::{
     Model, Seen,
-    coordinator::commit,
     farm::{Attempt, Bag, Coordinator, Doing, Down, Farm, Outcome, Stage, Up, WORKERS},
     worker::{end, running},
 };
@@ -161,7 +160,7 @@ impl Model {
         match next {
             Move::Tick => Self::tick(&mut farm),
             Move::Assign(worker) => self.assign(&mut farm, worker)?,
-            Move::Commit => commit(&mut farm)?,
+            Move::Commit => self.commit(&mut farm)?,
             Move::CommitFails => {
                 farm.chances.failed_commits -= 1;
                 farm.coordinator.as_mut()?.commits_fail = true;

@@ -33,6 +33,11 @@ pub(super) struct Rules {
     pub(super) compare_before_set: bool,
     /// Nothing is assigned while an assignment is not durable.
     pub(super) one_open_assignment: bool,
+    /// The first assignment of a task that comes from the store waits for its commit: of the epochs that were left out after
+    /// a restart none may have been given out by the next.
+    pub(super) first_assignment_waits: bool,
+    /// The lease of such an attempt begins when the assignment is sent, not when it is decided.
+    pub(super) waiting_lease_begins_when_sent: bool,
     /// Answers wait for the commit.
     pub(super) tell_after_commit: bool,
 }
@@ -49,6 +54,8 @@ impl Rules {
         lease_after_restart: |lease| lease,
         compare_before_set: true,
         one_open_assignment: true,
+        first_assignment_waits: true,
+        waiting_lease_begins_when_sent: true,
         tell_after_commit: true,
     };
 

@@ -123,6 +123,23 @@ fn after_a_restart_an_epoch_that_may_have_been_given_out_is_left_out() {
 }
 
 #[test]
+fn the_lease_of_an_assignment_that_waited_for_its_commit_begins_when_it_is_sent() {
+    let mut bench = Bench::new();
+    let job = bench.submit(1, 0);
+    bench.restart();
+    bench.slow = true;
+    let (session, _) = bench.connect(1, Vec::new());
+    bench.pass(LEASE - Duration::from_secs(1));
+    assert_eq!(bench.assigned(), None, "it waits for its commit");
+    bench.finish_commit(true);
+    bench.slow = false;
+    let (_, attempt) = bench.assigned().unwrap();
+    bench.pass(LEASE - Duration::from_secs(1));
+    bench.succeed(session, attempt);
+    assert_eq!(bench.job(job).tasks[0].0.published, Some(attempt.epoch));
+}
+
+#[test]
 fn invalid_input_is_tried_once() {
     let mut bench = Bench::new();
     let (session, _) = bench.connect(1, Vec::new());

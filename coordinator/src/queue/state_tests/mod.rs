@@ -135,8 +135,9 @@ impl Bench {
     }
 
     fn tell(&mut self, effects: Vec<Effect>) {
+        let now = self.now();
         for effect in effects {
-            if !self.state.is_wanted(&effect) {
+            if !self.state.goes_out(&effect, now) {
                 continue;
             }
             match effect {
