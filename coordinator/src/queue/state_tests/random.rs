@@ -110,6 +110,8 @@ struct World {
     submitted: u128,
     /// Every attempt that was ever assigned: no epoch is used twice, whatever was durable.
     given: BTreeSet<AttemptId>,
+    /// When its worker was last given a lease of it.
+    leased: BTreeMap<AttemptId, Duration>,
     /// Ended and reported: nothing of it runs, though nobody has acknowledged it.
     reported: BTreeSet<AttemptId>,
     /// Placed, and nothing was said of an end.
@@ -136,9 +138,14 @@ impl World {
             match message {
                 ToWorker::Assign(assignment) => {
                     running.insert(assignment.attempt);
+                    self.leased.insert(assignment.attempt, bench.at);
                 }
                 ToWorker::AssignLive(assignment) => {
                     running.insert(assignment.attempt);
+                    self.leased.insert(assignment.attempt, bench.at);
+                }
+                ToWorker::LeasesRenewed(attempts) => {
+                    self.leased.extend(attempts.iter().map(|attempt| (*attempt, bench.at)));
                 }
                 ToWorker::Stop { attempt, .. } | ToWorker::Acknowledge { attempt, .. } => {
                     running.remove(attempt);
@@ -238,7 +245,9 @@ impl World {
                 assert!(self.read <= before);
                 self.sessions.insert(worker, session);
                 for (attempt, keep) in verdicts {
-                    if !keep {
+                    if keep {
+                        self.leased.insert(attempt, bench.at);
+                    } else {
                         self.running.entry(worker).or_default().remove(&attempt);
                     }
                 }
@@ -397,7 +406,11 @@ impl World {
         for (worker, running) in &self.running {
             let capacity = testing::cpu_worker(*worker).identity.capacity.max_jobs as usize;
             if self.sessions.contains_key(worker) {
-                let running = running.difference(&self.reported).count();
+                // Whose lease has ended was stopped by its worker, whether or not that could be told to.
+                let holds = |attempt: &&AttemptId| {
+                    self.leased.get(attempt).is_some_and(|since| bench.at - *since < LEASE)
+                };
+                let running = running.difference(&self.reported).filter(holds).count();
                 prop_assert!(running <= capacity, "worker {worker} really runs {running}");
             }
         }
