@@ -12,10 +12,16 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use common::proto::{self, coordinator_message::Message as Told, worker_message::Message as FromWorker};
+use common::{
+    live::{Ingest, Work},
+    proto::{self, coordinator_message::Message as Told, worker_message::Message as FromWorker},
+};
 use ffmpegd::Outcome;
-use recorded::told;
-use support::{Coordinator, Rig, TOKEN, clip, eventually};
+use recorded::{Recorded, told};
+use support::{
+    Coordinator, Rig, TOKEN, clip, eventually,
+    port::{Got, Port, footage},
+};
 
 struct Daemon(Child);
 
@@ -26,10 +32,14 @@ impl Drop for Daemon {
     }
 }
 
+/// What was recorded of a version.
+fn version(number: u32) -> Vec<Recorded> {
+    recorded::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/tests/recorded"), number)
+}
+
 #[tokio::test]
 async fn a_coordinator_of_version_1_gets_its_work_done() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../common/tests/recorded");
-    let messages = recorded::all(&folder, 1);
+    let messages = version(1);
     let mut rig = Rig::start().await;
     rig.coordinator.speak(1);
     rig.coordinator.acknowledge(false);
@@ -68,6 +78,62 @@ async fn a_coordinator_of_version_1_gets_its_work_done() {
     rig.coordinator.send(told(&messages, "idle").remove(0)).await;
     rig.shutdown.drain.cancel();
     assert_eq!(rig.left().await, Outcome::Done);
+}
+
+/// The first assignment of live work of this kind, with addresses of a port of today's.
+fn live(messages: &[Recorded], kind: &str, port: &Port) -> proto::Assign {
+    let Told::Assign(assign) = told(messages, kind).remove(0) else { panic!("no assignment") };
+    let reads = !assign.live_input_url.is_empty();
+    proto::Assign {
+        live_input_url: if reads { format!("http://{}/live/input", port.address) } else { String::new() },
+        live_output_url: format!("http://{}/live/output", port.address),
+        ..assign
+    }
+}
+
+#[tokio::test]
+async fn a_coordinator_of_version_3_gets_its_live_work_done() {
+    let messages = version(3);
+    let shared = tempfile::tempdir().unwrap();
+    let root = shared.path().canonicalize().unwrap();
+    let roots = vec![root.clone()];
+    let mut rig = Rig::with(move |config| config.shared_roots = roots).await;
+    rig.coordinator.speak(3);
+    rig.coordinator.hang_up();
+    rig.coordinator.hello().await;
+
+    // A source that is encoded, until it ends.
+    let mut port = Port::open(None).await;
+    port.give(&footage(2)).await;
+    let assign = live(&messages, "assign-encode", &port);
+    rig.coordinator.send(Told::Assign(assign.clone())).await;
+    let started = rig.coordinator.started().await;
+    assert_eq!((&started.task_id, started.epoch), (&assign.task_id, assign.epoch));
+    assert!(started.argv.iter().any(|arg| arg == "libx264"), "{:?}", started.argv);
+    assert!(matches!(port.next().await, Got::Bytes(_)));
+    rig.coordinator.send(told(&messages, "renewed-encode").remove(0)).await;
+    port.source = None;
+    assert_eq!(port.all().await.1, Got::End);
+    assert_eq!(rig.coordinator.succeeded().await.outputs, []);
+
+    // One that the worker brings, until it is stopped.
+    let mut port = Port::open(None).await;
+    let mut assign = live(&messages, "assign-ingest", &port);
+    let Ok(Work::Ingest(said)) = serde_json::from_str(&assign.live_json) else {
+        panic!("{}", assign.live_json)
+    };
+    // Its own file is gone.
+    let file = root.join("loop.ts");
+    fs::write(&file, footage(2)).unwrap();
+    let url = file.to_str().unwrap().to_owned();
+    assign.live_json = serde_json::to_string(&Work::Ingest(Ingest { url, ..said })).unwrap();
+    rig.coordinator.send(Told::Assign(assign)).await;
+    rig.coordinator.started().await;
+    assert!(matches!(port.next().await, Got::Bytes(_)));
+    rig.coordinator.send(told(&messages, "stop-ingest").remove(0)).await;
+    assert_eq!(rig.coordinator.failed().await.kind, "cancelled");
+    assert_eq!(port.all().await.1, Got::Broken);
+    rig.assert_clean();
 }
 
 #[tokio::test]

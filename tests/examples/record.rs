@@ -20,13 +20,17 @@ use std::{
 use axum::{Router, body::Body, extract::State};
 use bytes::{Buf as _, Bytes, BytesMut};
 use clap::Parser;
-use common::proto::{
-    CoordinatorMessage, OpenUploadsRequest, OpenUploadsResponse, WorkerMessage, attempt_finished,
-    coordinator_message::Message as Told, worker_message::Message as Said,
+use common::{
+    live::Work,
+    proto::{
+        AttemptProgress, CoordinatorMessage, OpenUploadsRequest, OpenUploadsResponse, WorkerMessage,
+        attempt_finished, coordinator_message::Message as Told, worker_message::Message as Said,
+    },
 };
 use e2e::{
     Api, clip,
     daemon::{Daemon, Launch},
+    live::{Broadcast, Recording, Viewer},
     proxy::{Proxy, Weather},
     wait::{self, seconds},
 };
@@ -54,6 +58,14 @@ struct Options {
     out: PathBuf,
 }
 
+/// Everything that was heard.
+#[derive(Debug, Default)]
+struct Book {
+    heard: Vec<Heard>,
+    /// What the attempts of live tasks are for, by the tasks' ids: an end of theirs is another kind of message.
+    live: BTreeMap<String, &'static str>,
+}
+
 /// A message of one direction, as it was sent.
 #[derive(Debug)]
 struct Heard {
@@ -66,17 +78,20 @@ struct Heard {
 #[tokio::main]
 async fn main() {
     let options = Options::parse();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    play(&options, &heard).await;
-    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    let book = Arc::new(Mutex::new(Book::default()));
+    play(&options, &book).await;
+    let heard = std::mem::take(&mut book.lock().unwrap().heard);
     keep(&heard, &options.out);
 }
 
 /// Work that makes both sides say everything they can say on a machine without a GPU.
-async fn play(options: &Options, heard: &Arc<Mutex<Vec<Heard>>>) {
+async fn play(options: &Options, book: &Arc<Mutex<Book>>) {
     let folder = tempfile::Builder::new().prefix("record-").tempdir().unwrap();
     let path = folder.path();
     let ready = path.join("ready.json");
+    let shared = path.join("shared");
+    fs::create_dir(&shared).unwrap();
+    let roots = || ("TVARR_SHARED_ROOTS", OsString::from(&shared));
     let coordinator = start(
         path,
         "coordinator",
@@ -88,6 +103,7 @@ async fn play(options: &Options, heard: &Arc<Mutex<Vec<Heard>>>) {
             ("TVARR_GRPC_AUTH_TOKEN", TOKEN.into()),
             ("TVARR_READY_FILE", ready.clone().into()),
             ("TVARR_HEARTBEAT_INTERVAL", "200ms".into()),
+            roots(),
         ],
     );
     let addresses: serde_json::Value = wait::until(seconds(30), "the coordinator to be ready", || async {
@@ -95,7 +111,7 @@ async fn play(options: &Options, heard: &Arc<Mutex<Vec<Heard>>>) {
     })
     .await;
     let api = Api::new(&format!("http://{}", addresses["http"].as_str().unwrap()));
-    let recorder = record(addresses["grpc"].as_str().unwrap(), Arc::clone(heard)).await;
+    let recorder = record(addresses["grpc"].as_str().unwrap(), Arc::clone(book)).await;
     let line = Proxy::to(recorder);
 
     let worker = |name: &str, more: &[(&str, OsString)]| {
@@ -108,6 +124,7 @@ async fn play(options: &Options, heard: &Arc<Mutex<Vec<Heard>>>) {
             ("TVARR_MAX_JOBS", "2".into()),
             ("TVARR_MAX_CPU_JOBS", "2".into()),
             ("TVARR_LABELS", "site=here".into()),
+            roots(),
         ];
         env.extend(more.iter().cloned());
         start(path, name, &options.ffmpegd, &env)
@@ -133,7 +150,13 @@ async fn play(options: &Options, heard: &Arc<Mutex<Vec<Heard>>>) {
     becomes(&api, "steady", "online").await;
     encoding(&api, &long).await;
 
+    tell(&api, &format!("/v1/jobs/{long}/cancel")).await;
+
+    live(&api, &shared).await;
+
     // An operator, then a signal.
+    let long = submit(&api, "bikes-5min.mp4", "h264").await;
+    encoding(&api, &long).await;
     tell(&api, &format!("/v1/workers/{id}/drain")).await;
     tell(&api, &format!("/v1/workers/{id}/resume")).await;
     tell(&api, &format!("/v1/jobs/{long}/cancel")).await;
@@ -142,6 +165,45 @@ async fn play(options: &Options, heard: &Arc<Mutex<Vec<Heard>>>) {
     let mut idle = worker("idle", &[("TVARR_EXIT_WHEN_IDLE", "true".into())]);
     idle.exited(seconds(60)).await;
     drop(coordinator);
+}
+
+/// A source that is encoded: it breaks off and comes back, so that one attempt ends with its input and the next with its
+/// stream. Then one that the worker brings.
+async fn live(api: &Api, shared: &Path) {
+    let recording = Recording::default();
+    let broadcast = Broadcast::of(&recording);
+    let viewer = stream(api, &broadcast.url(), "h264-480p").await;
+    viewer.watches(2.0).await;
+    broadcast.cut_off();
+    viewer.watches(4.0).await;
+    remove(api, viewer).await;
+
+    let file = shared.join("loop.ts");
+    fs::write(&file, &recording.load().bytes).unwrap();
+    let viewer = stream(api, file.to_str().unwrap(), "copy").await;
+    viewer.watches(2.0).await;
+    remove(api, viewer).await;
+}
+
+const STREAM: &str = "channel";
+
+async fn stream(api: &Api, source: &str, profile: &str) -> Viewer {
+    let stream = serde_json::json!({"name": STREAM, "source": source});
+    let answer = api.post_json("/v1/streams", stream.to_string()).await;
+    assert!(answer.status().is_success(), "{source}: {}", answer.status());
+    Viewer::watch(&format!("{}/live/{STREAM}/{profile}/stream.ts", api.base))
+}
+
+/// Removes the stream, and waits until its attempts have ended.
+async fn remove(api: &Api, viewer: Viewer) {
+    api.remove_stream(STREAM).await.unwrap();
+    let _ = viewer.ended(seconds(10)).await;
+    wait::until(seconds(30), "the worker to be idle", || async {
+        let page = look(api, "/v1/workers").await?;
+        let idle = |worker: &serde_json::Value| worker["jobs"] == 0;
+        page["items"].as_array()?.iter().all(idle).then_some(())
+    })
+    .await;
 }
 
 fn start(folder: &Path, name: &str, program: &Path, env: &[(&str, OsString)]) -> Daemon {
@@ -206,17 +268,17 @@ struct Recorder {
     /// Media goes over HTTP/1.1, the session over HTTP/2.
     media: Client<hyper_util::client::legacy::connect::HttpConnector, Body>,
     session: Client<hyper_util::client::legacy::connect::HttpConnector, Body>,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    book: Arc<Mutex<Book>>,
 }
 
 /// Listens for workers; the port.
-async fn record(upstream: &str, heard: Arc<Mutex<Vec<Heard>>>) -> u16 {
+async fn record(upstream: &str, book: Arc<Mutex<Book>>) -> u16 {
     let client = || Client::builder(TokioExecutor::new());
     let recorder = Recorder {
         upstream: upstream.to_owned(),
         media: client().build_http(),
         session: client().http2_only(true).build_http(),
-        heard,
+        book,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -236,14 +298,14 @@ async fn forward(
     let sent = match &rpc {
         None => recorder.media.request(request).await,
         Some(rpc) => {
-            let tap = Tap { by: "worker", rpc: rpc.clone(), heard: Arc::clone(&recorder.heard) };
+            let tap = Tap { by: "worker", rpc: rpc.clone(), book: Arc::clone(&recorder.book) };
             recorder.session.request(request.map(|body| tap.on(body))).await
         }
     };
     let answer = sent.map_err(|_| axum::http::StatusCode::BAD_GATEWAY)?;
     Ok(answer.map(|body| match rpc {
         None => Body::new(body),
-        Some(rpc) => Tap { by: "coordinator", rpc, heard: recorder.heard }.on(Body::new(body)),
+        Some(rpc) => Tap { by: "coordinator", rpc, book: recorder.book }.on(Body::new(body)),
     }))
 }
 
@@ -251,7 +313,7 @@ async fn forward(
 struct Tap {
     by: &'static str,
     rpc: String,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    book: Arc<Mutex<Book>>,
 }
 
 impl Tap {
@@ -275,50 +337,75 @@ impl Tap {
             assert_eq!(pending[0], 0, "nothing here is compressed");
             pending.advance(GRPC_PREFIX);
             let bytes = pending.split_to(length).freeze();
-            let (kind, text) = describe(self.by, &self.rpc, bytes.clone());
-            self.heard.lock().unwrap().push(Heard { by: self.by, kind, text, bytes });
+            let mut book = self.book.lock().unwrap();
+            let (kind, text) = describe(self.by, &self.rpc, bytes.clone(), &mut book.live);
+            book.heard.push(Heard { by: self.by, kind, text, bytes });
         }
     }
 }
 
-/// What kind of message it is, and the message as text.
-fn describe(by: &str, rpc: &str, bytes: Bytes) -> (String, String) {
+/// What kind of message it is, and the message as text. Of a live task the kind ends with what it is for.
+fn describe(
+    by: &str,
+    rpc: &str,
+    bytes: Bytes,
+    live: &mut BTreeMap<String, &'static str>,
+) -> (String, String) {
+    let of = |kind: &str, task: &str, live: &BTreeMap<String, &'static str>| match live.get(task) {
+        Some(work) => format!("{kind}-{work}"),
+        None => kind.to_owned(),
+    };
     match (by, rpc) {
         ("worker", "Session") => {
             let message = WorkerMessage::decode(bytes).unwrap().message.unwrap();
-            let kind = match &message {
-                Said::Hello(hello) if hello.running.is_empty() => "hello",
-                Said::Hello(_) => "hello-again",
-                Said::Heartbeat(beat) if beat.attempts.is_empty() => "heartbeat",
-                Said::Heartbeat(beat) if beat.attempts.iter().any(|attempt| !attempt.log.is_empty()) => {
-                    "heartbeat-log"
-                }
-                Said::Heartbeat(_) => "heartbeat-attempt",
-                Said::AttemptStarted(_) => "started",
-                Said::AttemptFinished(finished) => match finished.result {
-                    Some(attempt_finished::Result::Succeeded(_)) => "succeeded",
-                    Some(attempt_finished::Result::Failed(_)) => "failed",
-                    None => "finished",
+            let (kind, task) = match &message {
+                Said::Hello(hello) if hello.running.is_empty() => ("hello", ""),
+                Said::Hello(_) => ("hello-again", ""),
+                Said::Heartbeat(beat) => match beat.attempts.first() {
+                    None => ("heartbeat", ""),
+                    Some(first) if beat.attempts.iter().any(|attempt| !attempt.log.is_empty()) => {
+                        ("heartbeat-log", first.task_id.as_str())
+                    }
+                    Some(first) if live.contains_key(&first.task_id) && encoded(first) => {
+                        ("heartbeat-frames", first.task_id.as_str())
+                    }
+                    Some(first) => ("heartbeat-attempt", first.task_id.as_str()),
                 },
-                Said::Draining(_) => "draining",
-                Said::CapabilitiesChanged(_) => "capabilities",
+                Said::AttemptStarted(started) => ("started", started.task_id.as_str()),
+                Said::AttemptFinished(finished) => {
+                    let kind = match finished.result {
+                        Some(attempt_finished::Result::Succeeded(_)) => "succeeded",
+                        Some(attempt_finished::Result::Failed(_)) => "failed",
+                        None => "finished",
+                    };
+                    (kind, finished.task_id.as_str())
+                }
+                Said::Draining(_) => ("draining", ""),
+                Said::CapabilitiesChanged(_) => ("capabilities", ""),
             };
-            (kind.to_owned(), format!("{message:?}"))
+            (of(kind, task, live), format!("{message:?}"))
         }
         ("coordinator", "Session") => {
             let message = CoordinatorMessage::decode(bytes).unwrap().message.unwrap();
-            let kind = match &message {
-                Told::Welcome(welcome) if welcome.verdicts.is_empty() => "welcome",
-                Told::Welcome(_) => "welcome-again",
-                Told::Assign(_) => "assign",
-                Told::StopAttempt(_) => "stop",
-                Told::AttemptAcknowledged(_) => "acknowledged",
-                Told::LeasesRenewed(_) => "renewed",
-                Told::SetDraining(_) => "set-draining",
-                Told::Idle(_) => "idle",
-                Told::ProbeAgain(_) => "probe-again",
+            let (kind, task) = match &message {
+                Told::Welcome(welcome) if welcome.verdicts.is_empty() => ("welcome", ""),
+                Told::Welcome(_) => ("welcome-again", ""),
+                Told::Assign(assign) => {
+                    if let Some(work) = work(&assign.live_json) {
+                        live.insert(assign.task_id.clone(), work);
+                    }
+                    ("assign", assign.task_id.as_str())
+                }
+                Told::StopAttempt(stop) => ("stop", stop.task_id.as_str()),
+                Told::AttemptAcknowledged(acknowledged) => ("acknowledged", acknowledged.task_id.as_str()),
+                Told::LeasesRenewed(renewed) => {
+                    ("renewed", renewed.attempts.first().map_or("", |attempt| attempt.task_id.as_str()))
+                }
+                Told::SetDraining(_) => ("set-draining", ""),
+                Told::Idle(_) => ("idle", ""),
+                Told::ProbeAgain(_) => ("probe-again", ""),
             };
-            (kind.to_owned(), format!("{message:?}"))
+            (of(kind, task, live), format!("{message:?}"))
         }
         ("worker", "OpenUploads") => {
             ("open-uploads".to_owned(), format!("{:?}", OpenUploadsRequest::decode(bytes).unwrap()))
@@ -327,6 +414,19 @@ fn describe(by: &str, rpc: &str, bytes: Bytes) -> (String, String) {
             ("upload-urls".to_owned(), format!("{:?}", OpenUploadsResponse::decode(bytes).unwrap()))
         }
         (by, rpc) => panic!("{by} said something in {rpc}"),
+    }
+}
+
+fn encoded(attempt: &AttemptProgress) -> bool {
+    attempt.progress.as_ref().is_some_and(|progress| progress.frames > 0)
+}
+
+/// What `Assign.live_json` asks for; `None`: it is empty, for batch.
+fn work(json: &str) -> Option<&'static str> {
+    match serde_json::from_str(json).ok()? {
+        Work::Encode(_) => Some("encode"),
+        Work::Ingest(_) => Some("ingest"),
+        Work::Slate(_) => Some("slate"),
     }
 }
 

@@ -8,8 +8,10 @@ use std::path::Path;
 
 use common::{
     failure::FailureKind,
-    id::{JobId, SessionId, TaskId, WorkerId},
+    id::{JobId, SessionId, StreamId, TaskId, WorkerId},
+    live::{Container, Work},
     media::MediaInfo,
+    profile::Profiles,
     proto::{
         self, CoordinatorMessage, OnDamagedInput, OpenUploadsRequest, OpenUploadsResponse, WorkerMessage,
         attempt_finished::Result as Outcome, coordinator_message::Message as Told,
@@ -170,4 +172,58 @@ fn a_coordinator_of_version_1_is_understood() {
         each!(told(&messages, "set-draining"), Told::SetDraining).map(|set| set.draining).collect();
     assert_eq!(draining, [true, false]);
     assert_eq!(told(&messages, "idle"), [Told::Idle(proto::Idle {})]);
+}
+
+#[test]
+fn live_work_of_version_3_is_understood() {
+    let messages = messages(3);
+    let assigned = |kind: &str| {
+        let assign = each!(told(&messages, kind), Told::Assign).next().unwrap();
+        assign.job_id.parse::<StreamId>().unwrap();
+        assert_eq!((assign.epoch, assign.spec_json.as_str(), assign.input.as_ref()), (1, "", None));
+        let output = format!("/live/output?task={}&epoch=1&", assign.task_id);
+        assert!(assign.live_output_url.starts_with(&output), "{assign:?}");
+        let work: Work = serde_json::from_str(&assign.live_json).unwrap();
+        (assign, work)
+    };
+    let (assign, work) = assigned("assign-encode");
+    assert_eq!((assign.preset.as_str(), assign.encoder.as_str()), ("h264-480p", "libx264"));
+    assert!(assign.live_input_url.starts_with(&format!("/live/input?task={}&epoch=1&", assign.task_id)));
+    let Work::Encode(encode) = work else { panic!("{work:?}") };
+    let profiles = Profiles::builtin();
+    assert_eq!(&encode.rendition, profiles.renditions("h264-480p")[0].1, "the profile, as it was and is");
+    assert_eq!(encode.container, Container::MpegTs);
+    assert!(encode.source.video && encode.source.audio && encode.source.frame == Some(3600));
+    assert_eq!((encode.begin.video, encode.begin.audio), (None, Some(900_000)));
+    // The one that follows is the same task's.
+    let next = each!(told(&messages, "assign-encode"), Told::Assign).nth(1).unwrap();
+    assert_eq!((next.task_id.as_str(), next.epoch), (assign.task_id.as_str(), 2));
+    let Ok(Work::Encode(next)) = serde_json::from_str(&next.live_json) else { panic!("{next:?}") };
+    assert!(next.begin.audio > encode.begin.audio, "{next:?}");
+
+    let (ingested, work) = assigned("assign-ingest");
+    assert_eq!((ingested.encoder.as_str(), ingested.live_input_url.as_str()), ("", ""));
+    let Work::Ingest(ingest) = work else { panic!("{work:?}") };
+    assert!(ingest.file && ingest.url.ends_with("/shared/loop.ts"), "{ingest:?}");
+
+    let started = each!(said(&messages, "started-encode"), Said::AttemptStarted).next().unwrap();
+    assert_eq!((started.task_id.as_str(), started.epoch), (assign.task_id.as_str(), 1));
+    assert!(started.argv.contains(&"libx264".to_owned()) && started.input_info_json.is_empty());
+    for kind in ["heartbeat-frames-encode", "heartbeat-frames-ingest"] {
+        for beat in each!(said(&messages, kind), Said::Heartbeat) {
+            let progress = beat.attempts[0].progress.as_ref().unwrap();
+            assert!(progress.frames > 0 && progress.phase == "encoding", "{progress:?}");
+            assert_eq!(progress.fraction, None, "a live stream has no end");
+        }
+    }
+    let stop = each!(told(&messages, "stop-ingest"), Told::StopAttempt).next().unwrap();
+    assert_eq!((stop.task_id.as_str(), stop.epoch), (ingested.task_id.as_str(), 1));
+    assert_eq!(stop.reason, "nobody watches any more");
+    for kind in ["failed-encode", "failed-ingest"] {
+        let stopped = each!(said(&messages, kind), Said::AttemptFinished).next().unwrap();
+        let Some(Outcome::Failed(failed)) = stopped.result else { panic!("{stopped:?}") };
+        assert_eq!(failed.kind.parse::<FailureKind>().unwrap(), FailureKind::Cancelled);
+    }
+    let heard = each!(told(&messages, "acknowledged-ingest"), Told::AttemptAcknowledged).next().unwrap();
+    assert!(!heard.accepted, "nothing of it is a result");
 }

@@ -25,7 +25,7 @@ async fn delete(farm: &Farm, stream: &str) -> Response {
 }
 
 /// Two seconds of a picture and a sound.
-fn clip() -> Vec<u8> {
+pub(crate) fn clip() -> Vec<u8> {
     let arguments = "-loglevel error -f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=r=48000:d=2 -c:v libx264 \
                      -preset ultrafast -g 25 -c:a aac -f mpegts -";
     Command::new("ffmpeg").args(arguments.split_whitespace()).output().unwrap().stdout

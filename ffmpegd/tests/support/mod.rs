@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod port;
+
 use std::{
     collections::HashMap,
     fs,
