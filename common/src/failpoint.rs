@@ -34,6 +34,12 @@ pub const NAMES: &[&str] = &[
     "upload.sweep.after",
     "upload.delete.before",
     "upload.delete.after",
+    "stream.add.before",
+    "stream.add.after",
+    "stream.remove.before",
+    "stream.remove.after",
+    "stream.reserve.before",
+    "stream.reserve.after",
     // It stops.
     "store.close.before",
     "store.close.after",

@@ -1,6 +1,8 @@
 //! Killed at every failpoint in turn, before and after each durable write, while jobs run, and started again: nothing that
 //! was accepted is lost, nothing is published twice, nothing is left over.
 
+mod streams;
+
 use std::{
     collections::BTreeSet, fs, os::unix::process::ExitStatusExt as _, path::PathBuf, process::ExitStatus,
     time::Duration,
@@ -116,7 +118,8 @@ fn every_failpoint_is_tried() {
         &WORKER_WORKING,
     ];
     let name = |point: &'static str| point.split(':').next().unwrap_or_default();
-    let tried: BTreeSet<&str> = groups.into_iter().flatten().map(|point| name(point)).collect();
+    let points = groups.into_iter().flatten().copied().chain(streams::points());
+    let tried: BTreeSet<&str> = points.map(name).collect();
     assert_eq!(tried, NAMES.iter().copied().collect());
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use common::failpoint;
 use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::json;
 use sqlx::{Row as _, sqlite::SqliteRow};
@@ -55,12 +56,24 @@ impl StreamStore for SqliteStore {
                 .bind(&stream.spec.name)
                 .bind(json!(stream.spec).to_string())
                 .bind(stream.created_at);
-        self.change("store a stream", statement).boxed()
+        async move {
+            failpoint::hit("stream.add.before");
+            self.change("store a stream", statement).await?;
+            failpoint::hit("stream.add.after");
+            Ok(())
+        }
+        .boxed()
     }
 
     fn remove_stream(&self, id: common::id::StreamId) -> BoxFuture<'_, Result<(), Error>> {
         let statement = sqlx::query("DELETE FROM streams WHERE id = ?1").bind(id.to_string());
-        self.change("remove a stream", statement).boxed()
+        async move {
+            failpoint::hit("stream.remove.before");
+            self.change("remove a stream", statement).await?;
+            failpoint::hit("stream.remove.after");
+            Ok(())
+        }
+        .boxed()
     }
 
     fn sequence_floors(&self) -> BoxFuture<'_, Result<BTreeMap<String, u64>, Error>> {
@@ -69,7 +82,13 @@ impl StreamStore for SqliteStore {
 
     fn raise_sequence_floors<'a>(&'a self, floors: &'a [(String, u64)]) -> BoxFuture<'a, Result<(), Error>> {
         let statement = sqlx::query(RAISE).bind(json!(floors).to_string());
-        self.change("reserve media sequences", statement).boxed()
+        async move {
+            failpoint::hit("stream.reserve.before");
+            self.change("reserve media sequences", statement).await?;
+            failpoint::hit("stream.reserve.after");
+            Ok(())
+        }
+        .boxed()
     }
 }
 
