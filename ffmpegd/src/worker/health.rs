@@ -9,7 +9,7 @@ use common::{
     worker::Capabilities,
 };
 
-use super::{Floor, Running};
+use super::floor::{Floor, Running};
 use crate::{
     probe,
     run::Ending,
