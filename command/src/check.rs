@@ -20,7 +20,27 @@ const MAX_NAMES: usize = 128;
 pub(crate) struct Places {
     pub(crate) globals: Vec<Place>,
     pub(crate) inputs: Vec<Place>,
-    pub(crate) outputs: Vec<Place>,
+    pub(crate) outputs: Vec<OutputPlaces>,
+}
+
+/// Where an output was written: its name, and the values of its options in their order.
+pub(crate) struct OutputPlaces {
+    pub(crate) name: Place,
+    pub(crate) options: Vec<(&'static str, Place)>,
+}
+
+impl OutputPlaces {
+    /// Of each option of an output. What nobody wrote stands where the output stands.
+    fn settings<'a>(&'a self, output: &'a Output) -> impl Iterator<Item = (&'a Setting, Place)> {
+        let mut before: BTreeMap<&str, usize> = BTreeMap::new();
+        output.settings.iter().map(move |setting| {
+            let nth = before.entry(setting.option).or_default();
+            let mut same = self.options.iter().filter(|(option, _)| *option == setting.option);
+            let place = same.nth(*nth).map_or(self.name, |(_, place)| *place);
+            *nth += 1;
+            (setting, place)
+        })
+    }
 }
 
 pub(crate) fn whole(command: &Command, places: &Places) -> Result<(), Error> {
@@ -28,7 +48,7 @@ pub(crate) fn whole(command: &Command, places: &Places) -> Result<(), Error> {
     references(command, places)?;
     labels(command, places)?;
     for (output, place) in command.outputs.iter().zip(&places.outputs) {
-        simple_labels(output, *place)?;
+        simple_labels(output, place)?;
     }
     names(command, places)
 }
@@ -64,15 +84,15 @@ fn references(command: &Command, places: &Places) -> Result<(), Error> {
             return Err(missing(index).at(setting.name(), *place));
         }
     }
-    for (output, place) in command.outputs.iter().zip(&places.outputs) {
-        for setting in &output.settings {
+    for (output, places) in command.outputs.iter().zip(&places.outputs) {
+        for (setting, place) in places.settings(output) {
             let index = match (&setting.value, setting.option) {
                 (Value::Map(Map::Streams { streams, .. }), _) => Some(streams.input),
                 (Value::Integer(index), "map_metadata" | "map_chapters") => usize::try_from(*index).ok(),
                 _ => None,
             };
             if let Some(index) = index.filter(|index| *index >= count) {
-                return Err(missing(index).at(setting.name(), *place));
+                return Err(missing(index).at(setting.name(), place));
             }
         }
     }
@@ -147,8 +167,8 @@ fn labels(command: &Command, places: &Places) -> Result<(), Error> {
             }
         }
     }
-    for (output, place) in command.outputs.iter().zip(&places.outputs) {
-        for setting in &output.settings {
+    for (output, places) in command.outputs.iter().zip(&places.outputs) {
+        for (setting, place) in places.settings(output) {
             let Value::Map(Map::Label(label)) = &setting.value else { continue };
             let problem = match open.get_mut(label.as_str()) {
                 Some((.., taken)) if *taken == 0 => {
@@ -161,7 +181,7 @@ fn labels(command: &Command, places: &Places) -> Result<(), Error> {
                 ),
                 None => unmade(label.as_str()),
             };
-            return Err(problem.at(format!("-map [{label}]"), *place));
+            return Err(problem.at(setting.name(), place));
         }
     }
     match open.iter().find(|(_, (.., taken))| *taken == 0) {
@@ -171,8 +191,8 @@ fn labels(command: &Command, places: &Places) -> Result<(), Error> {
 }
 
 /// In a graph of one stream, `[in]` and `[out]` are its ends.
-fn simple_labels(output: &Output, place: Place) -> Result<(), Error> {
-    for setting in &output.settings {
+fn simple_labels(output: &Output, places: &OutputPlaces) -> Result<(), Error> {
+    for (setting, place) in places.settings(output) {
         let Value::Graph(graph) = &setting.value else { continue };
         let at = |problem: Problem| problem.at(setting.name(), place);
         let ends = ends(graph).map_err(at)?;
@@ -205,7 +225,7 @@ fn names(command: &Command, places: &Places) -> Result<(), Error> {
                 all.push(name);
                 continue;
             };
-            return Err(problem.at(output.name.as_str(), *place));
+            return Err(problem.at(output.name.as_str(), place.name));
         }
     }
     dash_names(command, places)
@@ -238,7 +258,7 @@ fn dash_names(command: &Command, places: &Places) -> Result<(), Error> {
                 "segments of a DASH output may have its name",
                 "make one DASH output only, and let no other begin with init-stream or chunk-stream",
             )
-            .at(output.name.as_str(), *place));
+            .at(output.name.as_str(), place.name));
         }
     }
     Ok(())

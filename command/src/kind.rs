@@ -224,6 +224,12 @@ impl Type {
             Self::List { separator, most, item } => list(text, *separator, *most, item)?,
             Self::Expression { set, range } => Some(expression(text, set, *range)?),
             Self::Shape(shape) => shape.read(text).map(Value::Shape),
+            Self::Text if text.contains("%{") => {
+                return Err(Problem::new(
+                    "the text has '%{', and nothing in it is expanded",
+                    "write what is to be drawn",
+                ));
+            }
             Self::Text => Some(Value::Text(text::read(text)?)),
             Self::Metadata => Some(metadata(text)?),
             Self::KeyFrames => key_frames(text)?,

@@ -36,7 +36,12 @@ impl Raw<'_> {
     }
 
     pub(crate) fn value_error(&self, problem: Problem) -> Error {
-        problem.at(self.written, self.value.map_or(self.place, |value| value.place(0)))
+        problem.at(self.written, self.value_place())
+    }
+
+    /// Where its value is, or itself when it takes none.
+    fn value_place(&self) -> Place {
+        self.value.map_or(self.place, |value| value.place(0))
     }
 
     /// What is written behind it; nothing for options that take nothing.
@@ -80,13 +85,16 @@ pub(crate) fn command(arguments: &[Argument], format: Option<&str>) -> Result<Co
     }
     let command = Command { globals, inputs, outputs };
     let places = check::Places {
-        globals: parted
-            .globals
-            .iter()
-            .map(|raw| raw.value.map_or(raw.place, |value| value.place(0)))
-            .collect(),
+        globals: parted.globals.iter().map(Raw::value_place).collect(),
         inputs: parted.inputs.iter().map(|(.., place)| *place).collect(),
-        outputs: parted.outputs.iter().map(|(.., place)| *place).collect(),
+        outputs: parted
+            .outputs
+            .iter()
+            .map(|(_, raws, place)| check::OutputPlaces {
+                name: *place,
+                options: raws.iter().map(|raw| (raw.option, raw.value_place())).collect(),
+            })
+            .collect(),
     };
     check::whole(&command, &places)?;
     Ok(command)

@@ -334,3 +334,47 @@ pub(crate) fn told(program: &OsStr, filter: &str) -> BTreeMap<String, String> {
         })
         .collect()
 }
+
+#[test]
+fn the_checker_refuses_what_must_not_come_out() {
+    let fine =
+        ["-i", "in", "-filter:v", r"scale=w=min(100\,iw):h=-2", "-crf", "20", "-f", "mp4", "/out/o.mp4"];
+    let judge = |args: &[&str]| {
+        let argv: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        check(&argv, &["in".to_owned()], &["-guard", "x"], Path::new("/out"))
+    };
+    assert_eq!(judge(&fine).expect("it is fine").len(), 2);
+    for (at, wrong) in [
+        (1, "/etc/passwd"),
+        (2, "-attach"),
+        (2, "-filter_script"),
+        (2, "-filter:v:x"),
+        (3, "movie=filename=a"),
+        (3, "scale=w=1,amovie=filename=a"),
+        (3, "scale=1280:720"),
+        (3, "scale=w=/etc/passwd"),
+        (3, "drawtext=text=a"),
+        (3, "drawtext=text=a:expansion=normal"),
+        (3, "drawtext=textfile=a:expansion=none"),
+        (3, r"select=expr=while(1\,1)"),
+        (3, "curves=psfile=a"),
+        (3, "paletteuse=debug_kdtree=a"),
+        (3, "nosuch=1"),
+        (4, "-x264-params"),
+        (5, "20;"),
+        (5, "/dev/null"),
+        (7, "../mp4"),
+        (8, "/etc/o.mp4"),
+        (8, "/out/../o.mp4"),
+        (8, "/out/sub/o.mp4"),
+        (8, "/out/-o.mp4"),
+        (8, "/out/o%s.mp4"),
+    ] {
+        let mut args = fine;
+        args[at] = wrong;
+        assert!(judge(&args).is_err(), "{wrong} was accepted");
+    }
+    assert!(judge(&["-x264-params", "stats=a", "/out/o.mp4"]).is_err());
+    assert!(judge(&["-hls_segment_filename", "a%d.ts", "/out/o.m3u8"]).is_err());
+    assert!(judge(&["-metadata", "title=a'b", "/out/o.mp4"]).is_err());
+}

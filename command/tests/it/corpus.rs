@@ -261,7 +261,7 @@ fn text_in_a_picture_is_what_was_written() {
     for text in [
         "Hello, World",
         "100%: a,b;[c] = d (e)",
-        "%{pts} %H:%M",
+        "50% %H:%M",
         "a=b:c",
         "Größe – 日本",
         "x'y".trim_end_matches("'y"),

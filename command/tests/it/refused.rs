@@ -36,6 +36,7 @@ refused! {
         "drawtext fontfile" in "-vf drawtext=/etc/passwd {{out:o.mp4}}";
     drawtext_fontfile: "drawtext fontfile" in "-vf drawtext=fontfile=/a.ttf:text=a {{out:o.mp4}}", "drawtext font" in r#"-vf "drawtext=font='Sans\:file=/etc/passwd':text=a" {{out:o.mp4}}"#;
     drawtext_expansion: "drawtext expansion" in "-vf drawtext=text=a:expansion=normal {{out:o.mp4}}", "drawtext expansion" in "-vf drawtext=text=a:expansion=strftime {{out:o.mp4}}",
+        "drawtext text" in r#"-vf "drawtext=text='%{localtime}'" {{out:o.mp4}}"#, "drawtext text" in r#"-vf "drawtext=text='%{metadata\:title}'" {{out:o.mp4}}"#,
         "drawtext fontcolor_expr" in "-vf drawtext=text=a:fontcolor_expr=red {{out:o.mp4}}", "drawtext text" in r#"-vf "drawtext=text='a\\\\n'" {{out:o.mp4}}"#;
     options_of_filters_from_files: "drawtext /text" in "-vf drawtext=/text=/etc/passwd {{out:o.mp4}}", "geq /lum" in "-vf geq=/lum=/etc/passwd {{out:o.mp4}}";
     sendcmd: "sendcmd" in "-vf sendcmd=f=a.txt {{out:o.mp4}}", "asendcmd" in "-af asendcmd=c=0.0 {{out:o.mp4}}";
@@ -147,6 +148,9 @@ fn errors_say_where_and_what_instead() {
         "-crf (argument 1, byte 5): '99' is not allowed; give a number from 0 to 63"
     );
 
+    let error = refuse("-map 0:v -map [x] {{out:o.mp4}}");
+    assert_eq!((error.name.as_str(), error.argument, error.offset), ("-map", 3, 14));
+
     let error = Command::parse_args(&["-preset", "slo", "{{out:o.mp4}}"]).unwrap_err();
     assert_eq!((error.argument, error.offset, error.remedy.as_str()), (1, 0, "did you mean slow?"));
 
@@ -164,11 +168,11 @@ fn what_does_not_go_together_is_refused() {
         ("-hls_time 4 {{out:o.mp4}}", "-hls_time"),
         ("-movflags faststart {{out:o.mp3}}", "-movflags"),
         ("-map 1:v {{out:o.mp4}}", "-map"),
-        ("-map [v] {{out:o.mp4}}", "-map [v]"),
+        ("-map [v] {{out:o.mp4}}", "-map"),
         ("-filter_complex [0:v]null[v] {{out:o.mp4}}", "-filter_complex"),
         ("-filter_complex [1:v]null[v] -map [v] {{out:o.mp4}}", "-filter_complex"),
         ("-filter_complex [0:v]split[a][a];[a]null[v] -map [v] {{out:o.mp4}}", "-filter_complex"),
-        ("-filter_complex [0:v]null[v] -map [v] {{out:a.mp4}} -map [v] {{out:b.mp4}}", "-map [v]"),
+        ("-filter_complex [0:v]null[v] -map [v] {{out:a.mp4}} -map [v] {{out:b.mp4}}", "-map"),
         ("-vf [0:v]null {{out:o.mp4}}", "-vf"),
         ("-vf [a]null {{out:o.mp4}}", "-filter:v"),
         ("-vn -an {{out:o.mp4}} -ss 1", "-ss"),
