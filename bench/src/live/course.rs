@@ -14,7 +14,7 @@ const ENOUGH: f64 = 10.0;
 const SETTLING: f64 = 2.0;
 /// MiB in an hour: at most. An hour has 90,000 pictures and 1,800 segments: whoever keeps 100 bytes of each picture, or one
 /// segment of 4 Mbit/s in seven minutes, is above it. Measured without any of that: 4 in the first twenty minutes, in steps of
-/// 0.2 MiB until the allocator has what it needs, then 0.1.
+/// 0.2 MiB until the allocator has what it needs, none after that, and 0.5 over an hour.
 const PER_HOUR: f64 = 8.0;
 /// Last quarter over second quarter, at most: one step that stays is no slope to the median of slopes. The buffers, which are
 /// a part of it, go up and down by one segment in fifteen.
