@@ -14,7 +14,7 @@ use crate::{
 const MAX_URL: usize = 4096;
 
 /// A scheme, the protocols under it, and the one that ffmpeg must have.
-const SCHEMES: [(&str, &str, &str); 13] = [
+const SCHEMES: [(&str, &str, &str); 14] = [
     ("http", "http,https,tcp,tls,crypto", "http"),
     ("https", "http,https,tcp,tls,crypto", "https"),
     ("rtsp", "rtp,srtp,udp,tcp,tls,crypto", "tcp"),
@@ -23,6 +23,7 @@ const SCHEMES: [(&str, &str, &str); 13] = [
     ("rtmps", "rtmps,tls,tcp", "rtmps"),
     ("rtmpt", "rtmpt,ffrtmphttp,http,tcp", "rtmpt"),
     ("srt", "srt", "srt"),
+    ("rist", "rist", "rist"),
     ("udp", "udp", "udp"),
     ("rtp", "rtp,udp", "rtp"),
     ("srtp", "srtp,rtp,udp", "srtp"),
@@ -30,9 +31,17 @@ const SCHEMES: [(&str, &str, &str); 13] = [
     ("tls", "tls,tcp", "tls"),
 ];
 
+/// Schemes whose media come as RTP.
+const OVER_RTP: [&str; 4] = ["rtsp", "rtsps", "rtp", "srtp"];
+
 /// What an ingested source may be made of, besides what a file may: playlists, and what comes in packets. A playlist can name
 /// nothing but what the protocols of its own scheme reach.
 const LIVE_DEMUXERS: &str = "hls,rtsp,rtp,sdp,webvtt,live_flv";
+
+/// The schemes of URLs that may be ingested.
+pub fn schemes() -> impl Iterator<Item = &'static str> {
+    SCHEMES.iter().map(|(name, ..)| *name)
+}
 
 /// The scheme of a URL that may be ingested.
 #[must_use]
@@ -61,12 +70,17 @@ pub(super) fn lower(args: &mut Args, context: &Context<'_>, ingest: &Ingest) -> 
     }
     // The first picture, every language; what MPEG-TS cannot hold would end it all.
     args.all(["-map", "0:V:0?", "-map", "0:a?", "-sn", "-dn", "-c", "copy"]);
+    if !ingest.file && scheme(&ingest.url).is_some_and(|scheme| OVER_RTP.contains(&scheme)) {
+        // RTP tells no decoding times, and ffmpeg (5.1 and 9.0) gives the first frame of H.264 no time at all. Without
+        // B-frames the muxer takes it for zero, with them it gives the whole stream up: it goes on from the next one.
+        args.pair("-bsf:v", "noise=drop=eq(pts\\,nopts)");
+    }
     output(args, Container::MpegTs, false);
     Ok(())
 }
 
 fn url(args: &mut Args, context: &Context<'_>, url: &str) -> Result<(), Failure> {
-    let known: Vec<_> = SCHEMES.iter().map(|(name, ..)| *name).collect();
+    let known: Vec<_> = schemes().collect();
     let Some(scheme) = scheme(url) else {
         return Err(refused(format!(
             "it must begin with one of {}:// (a file is named by its absolute path)",

@@ -19,7 +19,7 @@ mod slate;
 
 use std::{ffi::OsString, path::Path};
 
-pub use self::ingest::{needed_protocol, scheme};
+pub use self::ingest::{needed_protocol, scheme, schemes};
 use super::{EncoderChoice, args::Args};
 use crate::{
     failure::{Failure, FailureKind},

@@ -3,6 +3,7 @@
 use std::path::{Component, Path};
 
 use common::{
+    ffmpeg::live::schemes,
     profile::Profiles,
     stream::{SourceSpec, StreamSpec},
     worker::Labels,
@@ -29,9 +30,6 @@ const MAX_LABEL: usize = 128;
 const MAX_LINGER: u64 = 24 * 3600 * 1000;
 /// Milliseconds. A player that waits longer has given up.
 const MAX_HOLD: u64 = 600_000;
-/// What ffmpeg opens on a network; whatever else it knows could reach into the worker's machine.
-const INGEST: [&str; 11] =
-    ["http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp", "tcp", "rist"];
 
 /// Whether there can be such a stream.
 ///
@@ -103,11 +101,12 @@ fn source(source: &SourceSpec) -> Result<(), Invalid> {
         }
         SourceSpec::Ingest(url) => {
             let url = parse(url)?;
-            if !INGEST.contains(&url.scheme()) {
+            if !schemes().any(|scheme| scheme == url.scheme()) {
+                let known = schemes().collect::<Vec<_>>().join(", ");
                 return Err(invalid(
                     "source",
                     format!("a URL with {} is not taken", url.scheme()),
-                    &format!("use one of {}, or an absolute path below a shared root", INGEST.join(", ")),
+                    &format!("use one of {known}, or an absolute path below a shared root"),
                 ));
             }
             Ok(())
