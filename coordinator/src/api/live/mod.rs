@@ -25,7 +25,10 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use common::stream::VariantState;
+use common::{
+    profile::{Output::Ladder, Profile},
+    stream::VariantState,
+};
 use jiff::Timestamp;
 use mux::{codec::Parameters, fmp4};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
@@ -103,7 +106,7 @@ async fn of_stream(
     OfStream(Place { stream, file }): OfStream,
     extract::Query(query): extract::Query<Query>,
 ) -> Result<Response, Error> {
-    api.viewers.check(query.token.as_deref(), &stream, None, Timestamp::now())?;
+    api.viewers.check(query.token.as_deref(), &stream, &[], Timestamp::now())?;
     if file != File::Master {
         return Err(Error::NotFound {
             what: format!("a stream has no {file}; its profiles do: {stream}/PROFILE/{file}"),
@@ -122,7 +125,8 @@ async fn of_variant(
     extract::Query(query): extract::Query<Query>,
     connection: Option<axum::Extension<Connection>>,
 ) -> Result<Response, Error> {
-    api.viewers.check(query.token.as_deref(), &stream, Some(&profile), Timestamp::now())?;
+    let meant = with_ladders(&api, &profile);
+    api.viewers.check(query.token.as_deref(), &stream, &meant, Timestamp::now())?;
     let accept = query.accept()?;
     let definition = matches!(file, File::Stream | File::Playlist | File::Manifest | File::Master);
     if method == Method::HEAD && definition {
@@ -212,8 +216,17 @@ fn cache(file: &File) -> &'static str {
 }
 
 fn is_ladder(api: &Api, profile: &str) -> bool {
-    use common::profile::Output::Ladder;
     api.profiles.get(profile).is_some_and(|profile| matches!(profile.output, Ladder { .. }))
+}
+
+/// A profile, and the ladders that it is a rendition of: leave to watch one of them is leave to watch it.
+fn with_ladders<'a>(api: &'a Api, profile: &'a str) -> Vec<&'a str> {
+    let holds = |ladder: &&Profile| match &ladder.output {
+        Ladder { renditions } => renditions.iter().any(|rendition| rendition == profile),
+        _ => false,
+    };
+    let ladders = api.profiles.iter().filter(holds).map(|ladder| ladder.name.as_str());
+    std::iter::once(profile).chain(ladders).collect()
 }
 
 fn redirect(to: &str) -> Response {

@@ -50,7 +50,7 @@ impl Viewers {
         mac
     }
 
-    /// `profile`: the one that is asked for; `None`: what is about all of them.
+    /// `profiles`: the one that is asked for, and the ladders that it is a rendition of; none: what is about all of them.
     ///
     /// # Errors
     /// A token is needed, and this is none for that.
@@ -58,14 +58,14 @@ impl Viewers {
         &self,
         token: Option<&str>,
         stream: &str,
-        profile: Option<&str>,
+        profiles: &[&str],
         now: Timestamp,
     ) -> Result<(), Error> {
         if !self.required {
             return Ok(());
         }
         let Some(token) = token else { return Err(refused("it needs a token")) };
-        match self.find(token, stream, profile) {
+        match self.find(token, stream, profiles) {
             None => Err(refused("the token is not good for it")),
             Some(leave) if leave.expires <= now.as_second() => Err(refused("the token has expired")),
             Some(_) => Ok(()),
@@ -73,17 +73,18 @@ impl Viewers {
     }
 
     /// What the token is good for, if that includes what is asked for.
-    fn find<'a>(&self, token: &str, stream: &'a str, profile: Option<&'a str>) -> Option<Leave<'a>> {
+    fn find<'a>(&self, token: &str, stream: &'a str, profiles: &[&'a str]) -> Option<Leave<'a>> {
         let (expires, rest) = token.split_once('.')?;
         let (scope, signature) = rest.split_once('.')?;
-        let scope = match scope {
-            "s" => None,
-            "p" => Some(profile?),
+        let expires = expires.parse().ok()?;
+        let scopes: Vec<_> = match scope {
+            "s" => vec![None],
+            "p" => profiles.iter().copied().map(Some).collect(),
             _ => return None,
         };
-        let leave = Leave { stream, profile: scope, expires: expires.parse().ok()? };
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        self.mac_of(leave).verify_slice(&signature).ok().map(|()| leave)
+        let mut leaves = scopes.into_iter().map(|profile| Leave { stream, profile, expires });
+        leaves.find(|leave| self.mac_of(*leave).verify_slice(&signature).is_ok())
     }
 }
 
@@ -102,7 +103,7 @@ mod tests {
     }
 
     fn may(viewers: &Viewers, token: Option<&str>, stream: &str, profile: Option<&str>, now: i64) -> bool {
-        viewers.check(token, stream, profile, Timestamp::from_second(now).unwrap()).is_ok()
+        viewers.check(token, stream, profile.as_slice(), Timestamp::from_second(now).unwrap()).is_ok()
     }
 
     #[test]
@@ -125,6 +126,15 @@ mod tests {
         assert!(may(&viewers, token, "news", Some("audio-aac"), 0));
         assert!(!may(&viewers, token, "news", Some("h264-720p"), 0));
         assert!(!may(&viewers, token, "news", None, 0));
+    }
+
+    #[test]
+    fn a_token_of_a_ladder_opens_its_renditions() {
+        let viewers = viewers(true);
+        let token = viewers.token(Leave { stream: "news", profile: Some("ladder"), expires: NOW });
+        let now = Timestamp::from_second(0).unwrap();
+        assert_eq!(viewers.check(Some(&token), "news", &["h264-720p", "ladder"], now), Ok(()));
+        assert!(viewers.check(Some(&token), "news", &["h264-720p", "other"], now).is_err());
     }
 
     #[test]
