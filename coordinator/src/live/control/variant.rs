@@ -240,8 +240,9 @@ impl Variant {
         match feed.role {
             Role::Successor | Role::Standby => self.spare_at = now + ASK_AGAIN,
             Role::Generation(_) | Role::Replacement => {
-                let flushing = self.feeds.iter().any(|other| other.generation < feed.generation);
-                if !self.delivered && !flushing {
+                // One that had a place a moment ago may still be leaving it.
+                let had_place = self.spliced.is_some();
+                if !self.delivered && !had_place {
                     return self.refuse(Refusal::NoCapacity(reason));
                 }
                 self.problem = Some(reason);

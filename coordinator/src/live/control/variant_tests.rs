@@ -128,6 +128,32 @@ fn without_room_the_first_viewer_is_told_why() {
 }
 
 #[test]
+fn an_attempt_that_fails_before_its_first_frame_may_still_hold_the_only_place() {
+    let mut bench = Bench::new(1);
+    bench.act(|variant, now| variant.watched_by(1, now));
+    bench.act(|variant, now| variant.generation(1, now));
+    let first = bench.order();
+    bench.act(|variant, now| variant.placed(first.attempt, worker(HERE), None, now));
+    bench.act(|variant, now| variant.broken(first.attempt, "crashed", None, None, now));
+    let second = bench.order();
+    bench.act(|variant, now| variant.not_placed(second.attempt, "all full".to_owned(), now));
+    assert_eq!(bench.over, None);
+    bench.passes(0.6, &[]);
+    let third = bench.order();
+    bench.act(|variant, now| variant.placed(third.attempt, worker(HERE), None, now));
+    // It is not waited for without an end.
+    bench.act(|variant, now| variant.broken(third.attempt, "crashed", None, None, now));
+    while bench.over.is_none() {
+        assert!(bench.now < at(20.0));
+        bench.passes(0.1, &[]);
+        for order in std::mem::take(&mut bench.orders) {
+            bench.act(|variant, now| variant.not_placed(order.attempt, "all full".to_owned(), now));
+        }
+    }
+    assert!(matches!(bench.over, Some(Effect::Close(_))), "{:?}", bench.over);
+}
+
+#[test]
 fn a_lost_attempt_is_replaced_at_once_somewhere_else() {
     let mut bench = Bench::going(1);
     let first = bench.main();
