@@ -10,7 +10,7 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use common::{
     api::{
-        AttemptLog, DrainRequest, JobRequest, JobState, JobSummary, JobView, Page, PresetView,
+        AttemptLog, DrainRequest, JobRequest, JobState, JobSummary, JobView, Page, PresetView, Problem,
         RedriveRequest, Redriven, Upload, WorkerView,
     },
     failure::FailureKind,
@@ -238,9 +238,18 @@ impl Client {
         self.send(request.timeout(CALL_TIMEOUT)).await.map(drop)
     }
 
-    /// A body without an end.
+    /// A body without an end. A coordinator that says why there is none was reached, whatever its status.
     pub(crate) async fn open(&self, url: &str) -> Result<Response, Error> {
-        self.send(self.http.get(url)).await
+        let response = self.http.get(url).send().await.map_err(|error| self.transport(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = response.bytes().await.unwrap_or_default();
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(Error::Refused(Box::new(problem))),
+            Err(_) => Err(Error::from_answer(self.address(), status, &bytes)),
+        }
     }
 
     /// The next bytes of it; `None` at its end.

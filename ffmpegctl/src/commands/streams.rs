@@ -33,12 +33,7 @@ pub(crate) async fn run(
             }
         }
         StreamsCommand::Add(args) => add(&client, args).await?,
-        StreamsCommand::Rm(args) => {
-            for stream in args.streams {
-                client.remove_stream(&stream).await?;
-                console::print(&format!("{}  removed", text::printable(&stream)))?;
-            }
-        }
+        StreamsCommand::Rm(args) => return remove(&client, &args.streams).await,
         StreamsCommand::Show(args) => {
             let stream = client.stream(&args.stream).await?;
             if args.json {
@@ -50,6 +45,27 @@ pub(crate) async fn run(
         StreamsCommand::Watch(args) => return watch::run(&client, args, interrupt).await,
     }
     Ok(Exit::Ok)
+}
+
+/// Goes on after one that cannot be removed.
+async fn remove(client: &Client, streams: &[String]) -> Result<Exit, Error> {
+    let mut exits = Vec::new();
+    for stream in streams {
+        match client.remove_stream(stream).await.map_err(Error::from) {
+            Ok(()) => {
+                console::print(&format!("{}  removed", text::printable(stream)))?;
+                exits.push(Exit::Ok);
+            }
+            Err(error) => {
+                console::complain(&error.message);
+                exits.push(error.exit);
+                if error.exit == Exit::Unreachable {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Exit::worst(exits))
 }
 
 async fn add(client: &Client, args: StreamsAdd) -> Result<(), Error> {
