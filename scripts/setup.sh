@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh          to build and to run the demo
 #   scripts/setup.sh --tests  what the tests need besides (npm for one clip and hls.js, Chromium for what a
-#                             viewer sees, libfaketime, cargo-nextest)
+#                             viewer sees, GStreamer's RTSP server, libfaketime, cargo-nextest)
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root); elsewhere it says what to install.
 # Nothing is downloaded when nothing is missing, so it works offline then.
@@ -34,6 +34,9 @@ if $tests; then
     need npm npm
     need faketime faketime
     need chromium chromium
+    # Debian's own Python, whichever is first on the PATH.
+    /usr/bin/python3 tests/src/live/rtsp_server.py --check 2>/dev/null ||
+        packages+=(python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad)
 fi
 
 install_packages

@@ -11,6 +11,7 @@ pub mod hls;
 pub mod playlist;
 pub mod pusher;
 pub mod recording;
+pub mod sender;
 pub mod ts;
 pub mod viewer;
 

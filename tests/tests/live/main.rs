@@ -5,9 +5,12 @@
 
 mod browser;
 mod channel;
+mod command;
 mod failover;
 mod hostile;
+mod ingest;
 mod moving;
 mod packaging;
 mod sources;
+mod tokens;
 mod watching;

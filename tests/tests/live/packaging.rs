@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::channel::{CHANNEL, Channel, PROFILE, farm};
 
 /// Profiles that cost little: what is tested is how they are packed.
-fn small_profiles() -> TempDir {
+pub(crate) fn small_profiles() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let profile = |name: &str, codec: &str, more: &str| {
         let text = format!(

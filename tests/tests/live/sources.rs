@@ -32,7 +32,7 @@ async fn through(channel: &Channel, happens: impl AsyncFnOnce(&Channel)) -> (Rec
 
 /// Asserts that there is one break, that the picture stands still there without a hole on the timeline, and that nothing is
 /// damaged or comes twice. Gives what came before and after it.
-fn one_break(decoded: &Decoded, before: &Recording, after: &Recording) -> (usize, usize) {
+pub(crate) fn one_break(decoded: &Decoded, before: &Recording, after: &Recording) -> (usize, usize) {
     assert_eq!(decoded.complaints, "");
     let (old, new) = (decoded.whole_runs(before), decoded.whole_runs(after));
     let runs = if before == after { old.clone() } else { join(old.clone(), &new) };
@@ -60,7 +60,7 @@ fn join(
     first.into_iter().take(1).chain(second.last().copied()).collect()
 }
 
-fn decoded(channel: &Channel, received: &Received) -> Decoded {
+pub(crate) fn decoded(channel: &Channel, received: &Received) -> Decoded {
     let counters: Vec<_> = ts::faults(ts::complete(&received.bytes));
     let jumps: Vec<_> = counters.into_iter().filter(|fault| !fault.ends_with("a discontinuity")).collect();
     assert_eq!(jumps, Vec::<String>::new());
