@@ -4,6 +4,9 @@ use std::fmt::{self, Write as _};
 
 use crate::Ticks;
 
+/// Milliseconds. VLC asks for a manifest every five seconds at most: nearer to the newest segment it runs dry.
+const RENEWAL: i64 = 6000;
+
 /// A manifest of a stream that is going on.
 ///
 /// Times on the wall clock are milliseconds since the Unix epoch, which is also where the presentation begins
@@ -45,10 +48,8 @@ pub struct Track {
     /// Bits per second.
     pub bandwidth: u64,
     pub init: String,
-    /// With `$Number$` in it.
+    /// With `$Time$` in it.
     pub segments: String,
-    /// Of the first segment.
-    pub first_number: u64,
     /// Start and duration of each, oldest first.
     pub timeline: Vec<(Ticks, Ticks)>,
 }
@@ -85,7 +86,9 @@ impl Manifest {
             write!(out, " mediaPresentationDuration=\"{}\"", Span(end))?;
         } else {
             write!(out, " minimumUpdatePeriod=\"{}\"", Span(self.segment.millis()))?;
-            write!(out, " suggestedPresentationDelay=\"{}\"", Span(self.segment.millis() * 3))?;
+            let segment = self.segment.millis();
+            let delay = (segment * 3).max(segment + RENEWAL);
+            write!(out, " suggestedPresentationDelay=\"{}\"", Span(delay))?;
         }
         out.push_str(">\n");
         for period in &self.periods {
@@ -153,13 +156,11 @@ impl Track {
         }
         writeln!(
             out,
-            "    <SegmentTemplate timescale=\"{}\" presentationTimeOffset=\"{}\" initialization=\"{}\" media=\"{}\" \
-             startNumber=\"{}\">",
+            "    <SegmentTemplate timescale=\"{}\" presentationTimeOffset=\"{}\" initialization=\"{}\" media=\"{}\">",
             Ticks::PER_SECOND,
             offset.0,
             Escaped(&self.init),
-            Escaped(&self.segments),
-            self.first_number
+            Escaped(&self.segments)
         )?;
         out.push_str("     <SegmentTimeline>\n");
         self.timeline(out)?;

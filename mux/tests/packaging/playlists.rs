@@ -99,6 +99,10 @@ fn dash_plays_every_frame_once() {
     let names = ["video", "audio"];
     let tracks = AV1.parameters.iter().zip(names).map(|((track, parameters), name)| {
         let timeline = write_segments(folder.path(), name, Some(*track));
+        for (number, (start, _)) in (7..).zip(&timeline) {
+            let file = |place: i64| folder.path().join(format!("{name}-{place}.m4s"));
+            fs::rename(file(number), file(start.0)).unwrap();
+        }
         let (media, codecs) = match parameters {
             Parameters::Video(video) => (
                 dash::Media::Video { width: video.width, height: video.height, frame: video.frame },
@@ -115,8 +119,7 @@ fn dash_plays_every_frame_once() {
             codecs: codecs.clone(),
             bandwidth: 500_000,
             init: format!("{name}-init.mp4"),
-            segments: format!("{name}-$Number$.m4s"),
-            first_number: 7,
+            segments: format!("{name}-$Time$.m4s"),
             timeline,
         }
     });
@@ -136,6 +139,9 @@ fn dash_plays_every_frame_once() {
     let text = manifest.text();
     assert!(text.contains("value=\"2026-11-18T11:07:01.000Z\""), "{text}");
     assert!(text.contains("<S t=\"990000\" d=\"45000\" r=\"3\"/>"), "{text}");
+    // A player that reads a manifest each five seconds has a segment in hand then.
+    let live = Manifest { ended: false, ..manifest }.text();
+    assert!(live.contains(" suggestedPresentationDelay=\"PT6.500S\""), "{live}");
     // As it is when it has ended, ffmpeg reads it without waiting for more.
     let text =
         text.replace("type=\"dynamic\" availabilityStartTime=\"1970-01-01T00:00:00Z\"", "type=\"static\"");

@@ -8,7 +8,7 @@ use mux::{
     dash::{Manifest, Media, Period, Track},
 };
 
-use super::name::{File, Init, Tracks};
+use super::name::{File, Init, Kind, Place};
 use crate::live::output::{SegmentLine, Window};
 
 /// An init segment: its name for each track, and its tracks.
@@ -50,41 +50,40 @@ fn period(run: &[&SegmentLine], number: u64, init: &Described, bitrate: u64, car
     let (start, start_wall) = run[0].run;
     let timeline: Vec<_> = run.iter().map(|line| (line.start, line.duration.unwrap_or_default())).collect();
     let track = |(parameters, init): &(Parameters, Init)| {
-        let (tracks, id, media, codecs) = match parameters {
+        let (kind, id, media, codecs) = match parameters {
             Parameters::Video(video) => (
-                Tracks::Video,
+                Kind::Video,
                 "video",
                 Media::Video { width: video.width, height: video.height, frame: video.frame },
                 &video.rfc6381,
             ),
             Parameters::Audio(audio) => (
-                Tracks::Audio,
+                Kind::Audio,
                 "audio",
                 Media::Audio { sample_rate: audio.sample_rate, channels: audio.channels },
                 &audio.rfc6381,
             ),
         };
-        let number = File::Fragments(tracks, 0).to_string().replace("-0.", "-$Number$.");
+        let place = Place { run: start_wall, start: Ticks::ZERO };
+        let segment = File::Track(kind, place).to_string().replace("-0.", "-$Time$.");
         Track {
             id: id.to_owned(),
             media,
             codecs: codecs.clone(),
             bandwidth: bitrate,
-            init: format!("{}{carried}", File::Init(tracks, init.clone())),
-            segments: format!("{number}{carried}"),
-            first_number: run[0].sequence,
+            init: format!("{}{carried}", File::Init(Some(kind), init.clone())),
+            segments: format!("{segment}{carried}"),
             timeline: timeline.clone(),
         }
     };
     Period { id: number.to_string(), start_wall, start, tracks: init.tracks.iter().map(track).collect() }
 }
 
-/// The track that a kind of file is about: the first of its kind.
-pub(super) fn track_of(tracks: Tracks, all: &[(TrackId, Parameters)]) -> Option<TrackId> {
-    let is = |parameters: &Parameters| match tracks {
-        Tracks::All => false,
-        Tracks::Video => matches!(parameters, Parameters::Video(_)),
-        Tracks::Audio => matches!(parameters, Parameters::Audio(_)),
+/// The first track of its kind.
+pub(super) fn track_of(kind: Kind, all: &[(TrackId, Parameters)]) -> Option<TrackId> {
+    let is = |parameters: &Parameters| match kind {
+        Kind::Video => matches!(parameters, Parameters::Video(_)),
+        Kind::Audio => matches!(parameters, Parameters::Audio(_)),
     };
     all.iter().find(|(_, parameters)| is(parameters)).map(|(track, _)| *track)
 }
@@ -146,7 +145,7 @@ mod tests {
         let later = of(&lines[3..], 5);
         let pick = |period: &Period| (period.id.clone(), period.start, period.start_wall);
         assert_eq!(pick(&later.periods[0]), pick(&all.periods[1]));
-        assert_eq!(later.periods[0].tracks[0].first_number, 4);
-        assert_eq!(later.periods[0].tracks[0].segments, "audio-$Number$.m4s?token=t");
+        assert_eq!(later.periods[0].tracks[0].timeline, [(Ticks(720_000), Ticks(180_000))]);
+        assert_eq!(later.periods[0].tracks[0].segments, "audio-2000000-$Time$.m4s?token=t");
     }
 }

@@ -37,14 +37,14 @@ pub(crate) use self::token::Viewers;
 use self::{
     manifest::Described,
     master::Offer,
-    name::{File, Init, Tracks},
+    name::{File, Init, Kind},
     playlist::{PLAYLIST_CACHE, Reload, SEGMENT_CACHE},
     query::Query,
 };
 use super::{Api, extract, problem::Error};
 use crate::{
     live::{
-        output::{Format, Output, ReadEnd, Window},
+        output::{Format, Output, ReadEnd, SegmentLine, Window},
         service::{Accept, Error as NotWatched, Watch},
     },
     serve::Connection,
@@ -211,7 +211,9 @@ fn cache(file: &File) -> &'static str {
     match file {
         File::Stream => "no-store",
         File::Playlist | File::Manifest | File::Master => PLAYLIST_CACHE,
-        File::Packets(_) | File::Fragments(..) | File::Part(..) | File::Init(..) => SEGMENT_CACHE,
+        File::Packets(_) | File::Fragments(_) | File::Track(..) | File::Part(..) | File::Init(..) => {
+            SEGMENT_CACHE
+        }
     }
 }
 
@@ -332,12 +334,12 @@ async fn dash_manifest(watch: &Watch, query: &Query) -> Result<String, Error> {
     let window = playable(output, Format::Fmp4).await?;
     let described = |(number, bytes): (u32, bytes::Bytes)| {
         let tracks = output.init_tracks(number).unwrap_or_default();
-        let of = |kind: Tracks| {
+        let of = |kind: Kind| {
             let track = manifest::track_of(kind, &tracks)?;
             let (_, parameters) = tracks.iter().find(|(id, _)| *id == track)?;
             Some((parameters.clone(), Init::of(number, &fmp4::select(&bytes, track)?)))
         };
-        (number, Described { tracks: [Tracks::Video, Tracks::Audio].into_iter().filter_map(of).collect() })
+        (number, Described { tracks: [Kind::Video, Kind::Audio].into_iter().filter_map(of).collect() })
     };
     let inits = inits(output, &window).into_iter().map(described).collect();
     let now = Timestamp::now().as_millisecond();
@@ -348,15 +350,17 @@ async fn dash_manifest(watch: &Watch, query: &Query) -> Result<String, Error> {
 async fn piece(output: &Output, file: &File) -> Option<Vec<bytes::Bytes>> {
     match file {
         File::Packets(sequence) => Some(output.segment(Format::MpegTs, *sequence)?.pieces),
-        File::Fragments(tracks, sequence) => {
-            // Whoever asks for segments keeps them being made.
+        // Whoever asks for fragments keeps them being made: the window is asked for in any case.
+        File::Fragments(sequence) => {
+            output.window(Format::Fmp4);
+            Some(output.segment(Format::Fmp4, *sequence)?.pieces)
+        }
+        File::Track(kind, place) => {
             let window = output.window(Format::Fmp4);
-            let line = window.segments.iter().find(|line| line.sequence == *sequence);
-            let all = output.segment(Format::Fmp4, *sequence)?.pieces;
-            if *tracks == Tracks::All {
-                return Some(all);
-            }
-            let track = manifest::track_of(*tracks, &output.init_tracks(line?.init)?)?;
+            let is = |line: &&SegmentLine| line.run.1 == place.run && line.start == place.start;
+            let line = window.segments.iter().find(is)?;
+            let track = manifest::track_of(*kind, &output.init_tracks(line.init)?)?;
+            let all = output.segment(Format::Fmp4, line.sequence)?.pieces;
             Some(all.iter().filter_map(|part| fmp4::select(part, track)).collect())
         }
         File::Part(sequence, part) => {
@@ -365,12 +369,12 @@ async fn piece(output: &Output, file: &File) -> Option<Vec<bytes::Bytes>> {
             _ = timeout(patience, output.reached(Format::Fmp4, *sequence, Some(*part))).await;
             Some(output.part(*sequence, *part)?.pieces)
         }
-        File::Init(tracks, init) => {
-            let bytes = output.init(init.number)?;
-            let bytes = match tracks {
-                Tracks::All => bytes,
-                _ => fmp4::select(&bytes, manifest::track_of(*tracks, &output.init_tracks(init.number)?)?)?,
-            };
+        File::Init(kind, init) => {
+            let mut bytes = output.init(init.number)?;
+            if let Some(kind) = kind {
+                let track = manifest::track_of(*kind, &output.init_tracks(init.number)?)?;
+                bytes = fmp4::select(&bytes, track)?;
+            }
             (Init::of(init.number, &bytes) == *init).then(|| vec![bytes])
         }
         File::Stream | File::Playlist | File::Master | File::Manifest => None,

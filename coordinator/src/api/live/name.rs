@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mux::Ticks;
 use sha2::{Digest as _, Sha256};
 
 /// What a viewer asks for.
@@ -17,20 +18,46 @@ pub(super) enum File {
     Manifest,
     /// `seg-7.ts`
     Packets(u64),
-    /// `seg-7.m4s`, `video-7.m4s`, `audio-7.m4s`
-    Fragments(Tracks, u64),
+    /// `seg-7.m4s`
+    Fragments(u64),
+    /// `video-1795283538766-1620000.m4s`, `audio-1795283538766-1620000.m4s`
+    Track(Kind, Place),
     /// `part-7.0.m4s`
     Part(u64, u32),
-    /// `init-0-1a2b3c4d.mp4`, `video-init-0-1a2b3c4d.mp4`
-    Init(Tracks, Init),
+    /// `init-0-1a2b3c4d.mp4`; of one track `video-init-0-1a2b3c4d.mp4`, `audio-init-0-1a2b3c4d.mp4`
+    Init(Option<Kind>, Init),
 }
 
-/// Which tracks of the variant.
+/// Which track of the variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tracks {
-    All,
+pub(super) enum Kind {
     Video,
     Audio,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+        }
+    }
+}
+
+/// A segment by its time, as DASH has it: ffmpeg finds its way in a manifest that grows by nothing else. After a restart of the
+/// variant the same time may mean another one, so the beginning of the run goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// When the first segment since the last discontinuity began, in milliseconds since the Unix epoch.
+    pub(super) run: i64,
+    pub(super) start: Ticks,
+}
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        let (run, start) = text.split_once('-')?;
+        Some(Self { run: integer(run)?, start: Ticks(integer(start)?) })
+    }
 }
 
 /// An init segment by its number and its content: after a restart of the variant the same number may mean another one, and
@@ -60,9 +87,9 @@ impl File {
         let (stem, extension) = name.rsplit_once('.')?;
         if extension == "mp4" {
             let (tracks, init) = match stem.split_once("init-")? {
-                ("", init) => (Tracks::All, init),
-                ("video-", init) => (Tracks::Video, init),
-                ("audio-", init) => (Tracks::Audio, init),
+                ("", init) => (None, init),
+                ("video-", init) => (Some(Kind::Video), init),
+                ("audio-", init) => (Some(Kind::Audio), init),
                 _ => return None,
             };
             let (number, digest) = init.split_once('-')?;
@@ -73,9 +100,9 @@ impl File {
         let (kind, number) = stem.split_once('-')?;
         match (kind, extension) {
             ("seg", "ts") => Some(Self::Packets(integer(number)?)),
-            ("seg", "m4s") => Some(Self::Fragments(Tracks::All, integer(number)?)),
-            ("video", "m4s") => Some(Self::Fragments(Tracks::Video, integer(number)?)),
-            ("audio", "m4s") => Some(Self::Fragments(Tracks::Audio, integer(number)?)),
+            ("seg", "m4s") => Some(Self::Fragments(integer(number)?)),
+            ("video", "m4s") => Some(Self::Track(Kind::Video, Place::parse(number)?)),
+            ("audio", "m4s") => Some(Self::Track(Kind::Audio, Place::parse(number)?)),
             ("part", "m4s") => {
                 let (sequence, part) = number.split_once('.')?;
                 Some(Self::Part(integer(sequence)?, integer(part)?))
@@ -89,8 +116,8 @@ impl File {
             Self::Stream | Self::Packets(_) => "video/mp2t",
             Self::Playlist | Self::Master => "application/vnd.apple.mpegurl",
             Self::Manifest => "application/dash+xml",
-            Self::Fragments(Tracks::Audio, _) | Self::Init(Tracks::Audio, _) => "audio/mp4",
-            Self::Fragments(..) | Self::Part(..) => "video/iso.segment",
+            Self::Track(Kind::Audio, _) | Self::Init(Some(Kind::Audio), _) => "audio/mp4",
+            Self::Fragments(_) | Self::Track(..) | Self::Part(..) => "video/iso.segment",
             Self::Init(..) => "video/mp4",
         }
     }
@@ -110,22 +137,14 @@ impl fmt::Display for File {
             Self::Master => f.write_str("master.m3u8"),
             Self::Manifest => f.write_str("manifest.mpd"),
             Self::Packets(sequence) => write!(f, "seg-{sequence}.ts"),
-            Self::Fragments(tracks, sequence) => {
-                let kind = match tracks {
-                    Tracks::All => "seg",
-                    Tracks::Video => "video",
-                    Tracks::Audio => "audio",
-                };
-                write!(f, "{kind}-{sequence}.m4s")
-            }
+            Self::Fragments(sequence) => write!(f, "seg-{sequence}.m4s"),
+            Self::Track(kind, Place { run, start }) => write!(f, "{}-{run}-{}.m4s", kind.name(), start.0),
             Self::Part(sequence, part) => write!(f, "part-{sequence}.{part}.m4s"),
-            Self::Init(tracks, Init { number, digest }) => {
-                let kind = match tracks {
-                    Tracks::All => "",
-                    Tracks::Video => "video-",
-                    Tracks::Audio => "audio-",
-                };
-                write!(f, "{kind}init-{number}-{digest:08x}.mp4")
+            Self::Init(kind, Init { number, digest }) => {
+                if let Some(kind) = kind {
+                    write!(f, "{}-", kind.name())?;
+                }
+                write!(f, "init-{number}-{digest:08x}.mp4")
             }
         }
     }
@@ -145,13 +164,13 @@ mod tests {
             File::Manifest,
             File::Packets(0),
             File::Packets(u64::MAX),
-            File::Fragments(Tracks::All, 7),
-            File::Fragments(Tracks::Video, 7),
-            File::Fragments(Tracks::Audio, 7),
+            File::Fragments(7),
+            File::Track(Kind::Video, Place { run: 1_795_283_538_766, start: Ticks(1_620_000) }),
+            File::Track(Kind::Audio, Place { run: 0, start: Ticks(-1) }),
             File::Part(7, 0),
-            File::Init(Tracks::All, init.clone()),
-            File::Init(Tracks::Video, init.clone()),
-            File::Init(Tracks::Audio, init),
+            File::Init(None, init.clone()),
+            File::Init(Some(Kind::Video), init.clone()),
+            File::Init(Some(Kind::Audio), init),
         ] {
             assert_eq!(File::parse(&file.to_string()), Some(file.clone()), "{file}");
         }
@@ -169,6 +188,8 @@ mod tests {
             "seg-7",
             "seg-18446744073709551616.ts",
             "part-7.m4s",
+            "video-7.m4s",
+            "video-7-07.m4s",
             "part-7.0.0.m4s",
             "init-0.mp4",
             "init-0-1A2B3C4D.mp4",

@@ -9,7 +9,7 @@ use mux::{
     hls::{LowLatency, Media, Part, Segment},
 };
 
-use super::name::{File, Init, Tracks};
+use super::name::{File, Init};
 use crate::live::output::{Format, Window};
 
 /// Which segments HLS has: fragmented MP4 where MPEG-TS will not do, for codecs and for low latency; MPEG-TS, which every
@@ -31,7 +31,7 @@ pub(super) fn media(window: &Window, format: Format, inits: &BTreeMap<u32, Init>
     let segments = window.segments.iter().map(|line| Segment {
         uri: uri(match format {
             Format::MpegTs => File::Packets(line.sequence),
-            Format::Fmp4 => File::Fragments(Tracks::All, line.sequence),
+            Format::Fmp4 => File::Fragments(line.sequence),
         }),
         duration: line.duration,
         program_date_time: line.program_date_time,
@@ -39,7 +39,7 @@ pub(super) fn media(window: &Window, format: Format, inits: &BTreeMap<u32, Init>
         independent: line.independent,
         map: match format {
             Format::MpegTs => None,
-            Format::Fmp4 => inits.get(&line.init).map(|init| uri(File::Init(Tracks::All, init.clone()))),
+            Format::Fmp4 => inits.get(&line.init).map(|init| uri(File::Init(None, init.clone()))),
         },
         parts: (0..)
             .zip(&line.parts)

@@ -223,7 +223,7 @@ async fn hls_of_hevc_and_dash_are_fragmented_mp4() {
     assert!(manifest.contains("codecs=\"hvc1.") && manifest.contains("codecs=\"mp4a.40.2\""), "{manifest}");
     let (status, mut file) = bench.get(&format!("/live/news/copy/{}", value("initialization="))).await;
     assert_eq!(status, 200);
-    let segment = value("media=").replace("$Number$", value("startNumber="));
+    let segment = value("media=").replace("$Time$", value("<S t="));
     file.extend(bench.get(&format!("/live/news/copy/{segment}")).await.1);
     assert!(frames(&file) >= 25, "{}", frames(&file));
     assert_eq!(bench.get("/live/news/copy/init-0-00000000.mp4").await.0, 404);
