@@ -2,7 +2,7 @@
 # Installs what building, testing and the demo need and this machine lacks. Fast and silent about what is there.
 #
 #   scripts/setup.sh          to build and to run the demo
-#   scripts/setup.sh --tests  what the tests need besides (npm for one clip and hls.js, Chromium for what a
+#   scripts/setup.sh --tests  what the tests need besides (npm for one clip and hls.js, Chromium and VLC for what a
 #                             viewer sees, GStreamer's RTSP server, libfaketime, cargo-nextest)
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root); elsewhere it says what to install.
@@ -34,6 +34,8 @@ if $tests; then
     need npm npm
     need faketime faketime
     need chromium chromium
+    need ffplay ffmpeg
+    need vlc vlc-bin vlc-plugin-base
     # Debian's own Python, whichever is first on the PATH.
     /usr/bin/python3 tests/src/live/rtsp_server.py --check 2>/dev/null ||
         packages+=(python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad)

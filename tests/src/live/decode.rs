@@ -297,8 +297,8 @@ fn wrapped(angle: f64) -> f64 {
     angle - turn * (angle / turn).round()
 }
 
-/// The number in a picture.
-fn number(grid: &[u8]) -> Option<u32> {
+/// The number in a picture, of which the boxes are given line by line.
+pub(super) fn number(grid: &[u8]) -> Option<u32> {
     let lit = |index: usize| grid[index] > 127;
     (0..16)
         .try_fold(0, |number, bit| (lit(bit) != lit(bit + 16)).then_some(number | u32::from(lit(bit)) << bit))

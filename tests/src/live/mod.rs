@@ -8,6 +8,7 @@ pub mod browser;
 pub mod decode;
 pub mod farm;
 pub mod hls;
+pub mod player;
 pub mod playlist;
 pub mod pusher;
 pub mod recording;
@@ -21,6 +22,7 @@ pub use self::{
     broadcast::Broadcast,
     decode::Decoded,
     hls::{HlsPlayer, Played},
+    player::{Player, Watched},
     recording::Recording,
     viewer::{Received, Viewer},
 };

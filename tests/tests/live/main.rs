@@ -11,6 +11,7 @@ mod hostile;
 mod ingest;
 mod moving;
 mod packaging;
+mod players;
 mod sources;
 mod tokens;
 mod watching;
