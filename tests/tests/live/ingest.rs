@@ -50,7 +50,7 @@ async fn two_variants_of_one_pull(channel: &Channel, sender: &Sender) -> (Receiv
     let view = channel.farm.api.stream(CHANNEL).await.unwrap();
     assert_eq!(view.source_state.state, SourceState::Live, "{:?}", view.source_state);
     assert_eq!(view.source_state.worker.map(|worker| worker.name).as_deref(), Some("alone"));
-    assert_eq!((view.source_state.generations, view.variants.len()), (1, 2));
+    assert_eq!(view.variants.len(), 2);
     assert_eq!(pulls(&channel.farm, &sender.url()), 1, "{:?}", channel.farm.ffmpegs());
     // The pull and two encodes.
     assert_eq!(channel.farm.ffmpegs().len(), 3, "{:?}", channel.farm.ffmpegs());
@@ -60,6 +60,7 @@ async fn two_variants_of_one_pull(channel: &Channel, sender: &Sender) -> (Receiv
 async fn is_watched(protocol: Protocol) {
     let (channel, sender) = channel(protocol, Recording::default()).await;
     let (picture, sound) = two_variants_of_one_pull(&channel, &sender).await;
+    assert_eq!(channel.farm.api.stream(CHANNEL).await.unwrap().source_state.generations, 1);
     channel.saw_all(&picture, "picture");
     saw_all(&channel.farm.folder("sound"), &sound, &channel.recording.clone().audio_only());
     channel.stop().await;
@@ -80,8 +81,8 @@ async fn rtmp_is_taken_in_once_for_all_variants() {
     is_watched(Protocol::Rtmp).await;
 }
 
-/// RTP has a clock of its own, which follows the server's: frames are not as far apart as in the recording, but they are all
-/// there.
+/// RTP has a clock of its own, which follows the server's: frames are not as far apart as in the recording, and a server that
+/// is held up jumps, but they are all there.
 fn saw_all_frames(decoded: &Decoded, recording: &Recording) {
     assert_eq!(decoded.complaints, "");
     assert_eq!(decoded.lost_and_doubled(recording), (0, 0), "{:?}", decoded.runs(recording));
