@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::Ticks;
 
 /// Milliseconds. VLC asks for a manifest every five seconds at most: nearer to the newest segment it runs dry.
-const RENEWAL: i64 = 6000;
+const RENEWAL: i64 = 8000;
 
 /// A manifest of a stream that is going on.
 ///

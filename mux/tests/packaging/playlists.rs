@@ -141,7 +141,7 @@ fn dash_plays_every_frame_once() {
     assert!(text.contains("<S t=\"990000\" d=\"45000\" r=\"3\"/>"), "{text}");
     // A player that reads a manifest each five seconds has a segment in hand then.
     let live = Manifest { ended: false, ..manifest }.text();
-    assert!(live.contains(" suggestedPresentationDelay=\"PT6.500S\""), "{live}");
+    assert!(live.contains(" suggestedPresentationDelay=\"PT8.500S\""), "{live}");
     // As it is when it has ended, ffmpeg reads it without waiting for more.
     let text =
         text.replace("type=\"dynamic\" availabilityStartTime=\"1970-01-01T00:00:00Z\"", "type=\"static\"");

@@ -24,7 +24,11 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{decode::number, recording::Recording, runtime};
+use super::{
+    decode::{RAGGED, number},
+    recording::Recording,
+    runtime,
+};
 use crate::{
     binaries,
     wait::{self, seconds},
@@ -237,12 +241,16 @@ impl Watched {
         let dry = complaints.lines().position(|line| line.contains("PCR  is called too late"));
         let before: Vec<_> = complaints.lines().take(dry.unwrap_or(usize::MAX)).collect();
         assert!(before.is_empty(), "{name} says {before:?}");
-        let readable = shown.iter().filter(|one| one.is_some()).copied().collect();
-        let (numbers, most) =
-            if dry.is_some() { (readable, recording.frames() / 2) } else { (shown.clone(), most) };
-        let follows = |pair: &&[Option<u32>]| match (pair[0], pair[1]) {
-            (Some(one), Some(next)) => (1..=most).contains(&ahead(one, next, recording)),
-            _ => false,
+        let (numbers, most, back) = if dry.is_some() {
+            // It shows a picture again, or one that is late, where it finds its way.
+            let readable = shown.iter().filter(|one| one.is_some()).copied().collect();
+            (readable, recording.frames() / 2, RAGGED as u32)
+        } else {
+            (shown.clone(), most, 0)
+        };
+        let follows = |pair: &&[Option<u32>]| {
+            let (Some(one), Some(next)) = (pair[0], pair[1]) else { return false };
+            (1..=most).contains(&ahead(one, next, recording)) || ahead(next, one, recording) <= back
         };
         let breaks: Vec<_> = numbers.windows(2).filter(|pair| !follows(pair)).collect();
         assert!(breaks.is_empty(), "{name} shows {breaks:?} among {} pictures", numbers.len());

@@ -49,7 +49,7 @@ async fn reaches_back(channel: &Channel, profile: &str) {
             let value = text.split(&format!(" {name}=\"PT")).nth(1)?;
             value.split_once('S')?.0.parse().ok()
         };
-        (seconds("timeShiftBufferDepth")? >= seconds("suggestedPresentationDelay")?).then_some(())
+        (seconds("timeShiftBufferDepth")? >= seconds("suggestedPresentationDelay")? + 4.0).then_some(())
     })
     .await;
 }
