@@ -22,6 +22,7 @@ demo: ## Start a coordinator and two workers here and put a real clip through th
 test: ## Run every test: in-file, property and end-to-end
 	@scripts/setup.sh --tests
 	@scripts/footage.sh
+	@scripts/stores.sh
 	cargo build --locked --workspace --all-targets
 	TVARR_TEST_FFMPEG_NEXT="$(FFMPEG_NEXT)" cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
@@ -34,6 +35,7 @@ soak: ## Break a farm at random under load, then look for what is lost, wrong or
 bench: ## Measure, beside plain ffmpeg, Celery, BullMQ and PostgreSQL (sets up what it needs)
 	@scripts/setup.sh --tests
 	@scripts/footage.sh
+	@scripts/stores.sh
 	@scripts/bench.sh
 
 lint: ## Formatting, clippy without a warning, licences and advisories if cargo-deny is here

@@ -19,6 +19,11 @@ impl Digest {
         hasher.update(bytes);
         hasher.finish()
     }
+
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; LENGTH] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Digest {

@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use common::{
-    id::{AttemptId, JobId},
     preset::{self, Presets},
     profile::{self, Profiles},
 };
@@ -23,9 +22,9 @@ use crate::{
     ready,
     serve::{Stop, serve},
     session::{self, Sessions, Uploads},
-    storage::{Storage, shared::SharedRoots, sign::Signer},
+    storage::{Storage, address::Address, shared::SharedRoots, sign::Signer},
     store::{self, JobStore, SqliteStore},
-    sweep::{self, Sweeper},
+    sweep::{self, Found, Sweeper},
 };
 
 /// How long requests that are under way may take after shutdown began.
@@ -43,6 +42,8 @@ pub enum Error {
     DataDir(#[from] lock::Error),
     #[error("cannot open the object storage in {}: {source}", path.display())]
     Storage { path: PathBuf, source: io::Error },
+    #[error("TVARR_STORAGE_URL={url}: {source}")]
+    StorageUrl { url: Address, source: io::Error },
     #[error("cannot read or make the key for signed URLs in {}: {source}", path.display())]
     SigningKey { path: PathBuf, source: io::Error },
     #[error("TVARR_SHARED_ROOTS: {}: {source}; mount it, or take it out of the list", path.display())]
@@ -111,8 +112,7 @@ impl Coordinator {
         let shared = SharedRoots::new(&config.shared_roots)
             .map_err(|(path, source)| Error::SharedRoot { path, source })?;
         let lock = DataLock::acquire(&config.data_dir)?;
-        let objects = config.data_dir.join("objects");
-        let (storage, found) = open_storage(objects).await?;
+        let (storage, found) = open_storage(&config).await?;
         let key = config.data_dir.join("signing.key");
         let signer = ready::signing_key(&key).map_err(|source| Error::SigningKey { path: key, source })?;
         let http = bind(config.http, "TVARR_HTTP_PORT").await?;
@@ -309,17 +309,27 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// The storage, and the attempts that have objects in it: listed before anything new can begin.
-async fn open_storage(path: PathBuf) -> Result<(Storage, Vec<(JobId, AttemptId)>), Error> {
-    let folder = path.clone();
-    let opening = move || {
-        let storage = Storage::open_local(&folder)?;
-        let found = storage.attempts()?;
-        Ok((storage, found))
+/// The storage, and the attempts that have objects in it.
+async fn open_storage(config: &Config) -> Result<(Storage, Found), Error> {
+    let path = config.data_dir.join("objects");
+    let (folder, storage) = (path.clone(), config.storage.clone());
+    let opening = move || match &storage.url {
+        Some(url) => Storage::open(&folder, url, &storage.environment),
+        None => Storage::open_local(&folder),
     };
     let opened = tokio::task::spawn_blocking(opening).await;
     let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
-    opened.map_err(|source| Error::Storage { path, source })
+    let failed = |source| match &config.storage.url {
+        Some(url) => Error::StorageUrl { url: url.clone(), source },
+        None => Error::Storage { path: path.clone(), source },
+    };
+    let storage = opened.map_err(failed)?;
+    storage.tidy().await;
+    if storage.is_remote() {
+        return Ok((storage.clone(), Found::Beside(storage)));
+    }
+    let found = storage.attempts().await.map_err(|error| failed(io::Error::other(error)))?;
+    Ok((storage, Found::Before(found)))
 }
 
 async fn bind(address: SocketAddr, port: &'static str) -> Result<(TcpListener, SocketAddr), Error> {

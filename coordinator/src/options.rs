@@ -17,6 +17,7 @@ use common::{
 use crate::{
     fleet::{EncoderRule, RuleError, parse_rules},
     live::streams::{self, ConfiguredError},
+    storage::{address::Address, credentials::Environment},
 };
 
 /// Three segments of usual profiles, and some.
@@ -66,6 +67,16 @@ pub struct Options {
     /// Folder for jobs and objects. Default: /var/lib/tvarr for root, else $XDG_DATA_HOME/tvarr (~/.local/share/tvarr).
     #[arg(long, env = "TVARR_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// Where results are kept: file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix. Default: the
+    /// data folder. Keys to the cloud come from its usual environment variables, files and instance roles.
+    #[arg(long, env = "TVARR_STORAGE_URL")]
+    pub storage_url: Option<Address>,
+
+    /// Whether workers read from and write to the bucket themselves, with URLs that expire. Turn it off where they cannot
+    /// reach it.
+    #[arg(long, env = "TVARR_STORAGE_DIRECT", default_value_t = true, action = ArgAction::Set)]
+    pub storage_direct: bool,
 
     /// Folders whose files may be inputs without an upload (NFS, mounted disks), separated by commas.
     #[arg(long, env = "TVARR_SHARED_ROOTS", value_delimiter = ',')]
@@ -144,6 +155,7 @@ pub struct Config {
     /// `None`: workers are not listened for.
     pub grpc: Option<Grpc>,
     pub data_dir: PathBuf,
+    pub storage: StorageConfig,
     pub shared_roots: Vec<PathBuf>,
     pub presets_dir: Option<PathBuf>,
     pub profiles_dir: Option<PathBuf>,
@@ -163,6 +175,17 @@ pub struct Config {
     /// Live streams that the API cannot remove.
     pub streams: Vec<StreamSpec>,
     pub ready_file: Option<PathBuf>,
+}
+
+/// Where objects are.
+#[derive(Debug, Clone, Default)]
+pub struct StorageConfig {
+    /// `None`: below the data folder.
+    pub url: Option<Address>,
+    /// Workers may be given signed URLs of the store.
+    pub direct: bool,
+    /// What the store's keys are taken from.
+    pub environment: Environment,
 }
 
 /// The worker port.
@@ -271,6 +294,11 @@ impl Config {
             http: SocketAddr::new(options.http_bind, options.http_port),
             grpc,
             data_dir: options.data_dir.or_else(default_data_dir).ok_or(Error::NoDataDir)?,
+            storage: StorageConfig {
+                url: options.storage_url,
+                direct: options.storage_direct,
+                environment: Environment::of_process(),
+            },
             shared_roots,
             presets_dir: options.presets_dir,
             profiles_dir: options.profiles_dir,
@@ -304,6 +332,7 @@ impl Config {
             http: any,
             grpc: Some(Grpc { address: any, token: Some(token) }),
             data_dir,
+            storage: StorageConfig::default(),
             shared_roots: Vec::new(),
             presets_dir: None,
             profiles_dir: None,

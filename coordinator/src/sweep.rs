@@ -43,13 +43,52 @@ fn is_lost(stored: &StoredJob, attempt: AttemptId) -> bool {
     })
 }
 
-/// Names the attempts of earlier runs whose objects can go. `found` was listed before anything new could begin.
+/// Whether an attempt may be so young that it is not durable yet: its assignment leaves before its commit. A later start
+/// finds what it may leave.
+fn may_have_begun(stored: &StoredJob, attempt: AttemptId) -> bool {
+    let task = stored.tasks.iter().map(|(task, _)| task).find(|task| task.id == attempt.task);
+    task.is_some_and(|task| {
+        attempt.epoch > task.epoch && matches!(task.state, TaskState::Queued | TaskState::Running)
+    })
+}
+
+/// The attempts that have objects.
+pub(crate) enum Found {
+    /// Listed before anything new could begin.
+    Before(Vec<(JobId, AttemptId)>),
+    /// To be listed beside what goes on: a bucket takes its time, and may not answer.
+    Beside(Storage),
+}
+
+impl Found {
+    async fn list(self) -> Vec<(JobId, AttemptId)> {
+        let storage = match self {
+            Self::Before(found) => return found,
+            Self::Beside(storage) => storage,
+        };
+        let mut tries = 0;
+        loop {
+            match storage.attempts().await {
+                Ok(found) => return found,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot tell which attempts have objects; will try again");
+                    sleep(AGAIN.delay(tries, rand::random())).await;
+                    tries += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Names the attempts of earlier runs whose objects can go.
 pub(crate) async fn left_behind(
     store: Arc<dyn JobStore>,
-    found: Vec<(JobId, AttemptId)>,
+    found: Found,
     sweeps: mpsc::UnboundedSender<Sweep>,
     stop: CancellationToken,
 ) {
+    let listed_before = matches!(found, Found::Before(_));
+    let Some(found) = stop.run_until_cancelled(found.list()).await else { return };
     let mut jobs: BTreeMap<JobId, Vec<AttemptId>> = BTreeMap::new();
     for (job, attempt) in found {
         jobs.entry(job).or_default().push(attempt);
@@ -62,7 +101,10 @@ pub(crate) async fn left_behind(
             unknown.insert(job);
             continue;
         };
-        for attempt in attempts.into_iter().filter(|attempt| is_lost(&stored, *attempt)) {
+        let is_lost = |attempt: &AttemptId| {
+            is_lost(&stored, *attempt) && (listed_before || !may_have_begun(&stored, *attempt))
+        };
+        for attempt in attempts.into_iter().filter(is_lost) {
             lost += 1;
             // An error means that the coordinator is shutting down.
             let _ = sweeps.send(Sweep { job, attempt });

@@ -65,6 +65,9 @@ fn only_what_is_neither_published_nor_running_is_lost() {
     // Epoch 4 was assigned and never durable, 3 was given up.
     assert_eq!(lost(&stored(TaskState::Queued, 3, None)), [1, 2, 3, 4]);
     assert_eq!(lost(&stored(TaskState::Cancelled, 3, None)), [1, 2, 3, 4]);
+    let young = |stored: &StoredJob| may_have_begun(stored, attempt(stored, 4));
+    assert!(young(&stored(TaskState::Queued, 3, None)) && young(&stored(TaskState::Running, 3, None)));
+    assert!(!young(&stored(TaskState::Queued, 4, None)) && !young(&stored(TaskState::Succeeded, 3, Some(3))));
     let other = AttemptId { task: TaskId::new(), epoch: Epoch(1) };
     assert!(!is_lost(&stored(TaskState::Queued, 3, None), other));
 }
@@ -104,9 +107,9 @@ async fn a_start_sweeps_what_lost_and_touches_nothing_else() {
 
     let (lost, left) = mpsc::unbounded_channel();
     let (queue, swept) = mpsc::unbounded_channel();
-    let found = storage.attempts().unwrap();
+    let found = storage.attempts().await.unwrap();
     let store: Arc<dyn JobStore> = Arc::new(store);
-    left_behind(store, found, lost, CancellationToken::new()).await;
+    left_behind(store, Found::Before(found), lost, CancellationToken::new()).await;
     let sweeper = Sweeper::new(storage.clone(), Uploads::default());
     let sweeping = sweeper.run(swept, left, CancellationToken::new());
     let kept = sorted(vec![
@@ -115,7 +118,7 @@ async fn a_start_sweeps_what_lost_and_touches_nothing_else() {
         (unknown.job.id, attempt(&unknown, 1)),
     ]);
     let swept = async {
-        while sorted(storage.attempts().unwrap()) != kept {
+        while sorted(storage.attempts().await.unwrap()) != kept {
             tokio::task::yield_now().await;
         }
         drop(queue);
@@ -141,5 +144,5 @@ async fn a_sweep_that_fails_is_tried_again_later() {
     std::fs::remove_file(&odd).unwrap();
     sweeper.sweep(again, tries).await;
     assert!(sweeper.again.is_empty());
-    assert_eq!(storage.attempts().unwrap(), []);
+    assert_eq!(storage.attempts().await.unwrap(), []);
 }

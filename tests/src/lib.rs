@@ -24,6 +24,7 @@ pub mod live;
 pub mod media;
 pub mod proxy;
 pub mod soak;
+pub mod stores;
 pub mod system;
 pub mod wait;
 pub mod web;

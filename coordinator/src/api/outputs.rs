@@ -45,7 +45,7 @@ pub(super) async fn get(
     let none = || Error::NotFound { what: format!("job {job} has no output {path:?}") };
     let file = files.into_iter().find(|file| file.path == path).ok_or_else(none)?;
     let key = Key::output(job, attempt, &RelPath::parse(&file.path).map_err(|_| none())?);
-    let object = api.storage.open(&key).await?;
+    let object = api.storage.object(&key).await?;
     let presentation = Presentation {
         name: key.name(),
         content_type: &file.content_type,

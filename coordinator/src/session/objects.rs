@@ -165,7 +165,7 @@ async fn read(
 ) -> Result<Response, Problem> {
     objects.may_read(Action::Read, &target, params).await?;
     let key = key(&target)?;
-    let object = objects.storage.open(&key).await?;
+    let object = objects.storage.object(&key).await?;
     send(&method, &headers, Source::Object(Box::new(object)), key.name()).await
 }
 

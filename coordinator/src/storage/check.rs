@@ -29,12 +29,11 @@ impl Storage {
     ) -> Result<Option<String>, Error> {
         let prefix = Prefix::attempt(job, attempt);
         let stored: HashMap<_, _> = self
-            .store
-            .list(Some(&prefix.location()))
+            .results
+            .list(&prefix.location(), &prefix.to_string())
             .map_ok(|meta| (meta.location, meta.size))
             .try_collect()
-            .await
-            .map_err(|error| Error::store(format!("listing {prefix}"), &error))?;
+            .await?;
         let mut reported = HashSet::with_capacity(files.len());
         for file in files {
             let path = match RelPath::parse(&file.path) {
@@ -76,7 +75,7 @@ impl Storage {
 
     /// Reads an object and hashes it.
     async fn digest(&self, key: &Key) -> Result<Digest, Error> {
-        let object = self.open(key).await?;
+        let object = self.object(key).await?;
         let size = object.size();
         let failed = |error: std::io::Error| Error::Store {
             doing: format!("reading {key}"),
@@ -91,7 +90,7 @@ impl Storage {
     }
 
     async fn sync(&self, prefix: &Prefix) -> Result<(), Error> {
-        let Some(place) = self.place_of(&prefix.location()) else { return Ok(()) };
+        let Some(place) = self.results.place(&prefix.location()) else { return Ok(()) };
         let doing = format!("syncing {prefix}");
         let synced = tokio::task::spawn_blocking(move || local::sync_folders(&place.root, &place.file)).await;
         synced

@@ -1,14 +1,19 @@
-//! Objects: uploaded inputs and finished outputs, on local disk under the data folder.
+//! Objects: uploaded inputs and finished outputs.
 //!
-//! Promises: an object is there whole or not at all; when a `put` returns, the object is on disk (file and folder
+//! Promises: an object is there whole or not at all; when a `put` returns, the object is durable (on a disk: file and folder
 //! synced); what a broken-off `put` left is removed at once, or at the next start if the process died.
 //!
-//! | key | what |
-//! |---|---|
-//! | `uploads/{upload}/{name}` | an input |
-//! | `jobs/{job}/{task}/{epoch}/{path}` | a file of an attempt |
+//! | key | what | where |
+//! |---|---|---|
+//! | `uploads/{upload}/{name}` | an input | the coordinator's own disk, always |
+//! | `jobs/{job}/{task}/{epoch}/{path}` | a file of an attempt | `TVARR_STORAGE_URL`: a folder or a bucket |
 
+pub mod address;
+mod backend;
 mod check;
+mod cloud;
+pub mod credentials;
+pub mod direct;
 mod local;
 mod object;
 pub mod path;
@@ -19,9 +24,11 @@ pub mod sign;
 mod write;
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use common::{
@@ -29,31 +36,36 @@ use common::{
     id::{AttemptId, JobId, UploadId},
 };
 use futures::TryStreamExt as _;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem};
+use object_store::{ObjectStoreExt as _, PutPayload};
 
-use self::local::Place;
+use self::{
+    address::{Address, Scheme},
+    backend::Backend,
+    credentials::Environment,
+    local::Place,
+};
 pub use self::{
     object::Object,
     path::{BadPath, Key, Prefix, RelPath},
     write::{Expect, Written},
 };
 
-/// Deletions at the same time.
-const DELETES_IN_FLIGHT: usize = 16;
+/// How long a start waits for a bucket to say what a crash left in it.
+const TIDY: Duration = Duration::from_secs(30);
 
 /// Why an object could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there is no object {0}")]
-    NotFound(Key),
+    NotFound(String),
     #[error("{key} is larger than the {limit} bytes that are allowed")]
-    TooLarge { key: Key, limit: u64 },
+    TooLarge { key: String, limit: u64 },
     #[error("{key} ended after {got} bytes, {expected} were announced")]
-    Size { key: Key, expected: u64, got: u64 },
+    Size { key: String, expected: u64, got: u64 },
     #[error("{key} has the SHA-256 {got}, {expected} was announced: it was changed on its way")]
-    Digest { key: Key, expected: Digest, got: Digest },
+    Digest { key: String, expected: Digest, got: Digest },
     #[error("the body for {key} broke off: {reason}")]
-    BrokenOff { key: Key, reason: String },
+    BrokenOff { key: String, reason: String },
     #[error("no space left in the object storage while {doing}; free some space or use a larger disk")]
     Full { doing: String },
     #[error("{doing} failed: {reason}")]
@@ -95,73 +107,109 @@ pub struct StoredUpload {
 /// The object storage; cheap to clone.
 #[derive(Clone)]
 pub struct Storage {
-    store: Arc<dyn ObjectStore>,
-    local: Option<Arc<Local>>,
+    /// Uploads.
+    spool: Backend,
+    /// Everything else.
+    results: Backend,
     /// The last put met a full disk.
     full: Arc<AtomicBool>,
 }
 
-/// The folder behind a storage that is one.
-struct Local {
-    store: LocalFileSystem,
-    root: PathBuf,
-}
-
 impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Storage({})", self.store)
+        write!(f, "Storage({:?})", self.results)
     }
 }
 
 impl Storage {
-    /// Opens the storage in `folder`, which is created, and removes what broken-off uploads left there.
+    /// Opens the storage in `folder`, which is created, and removes what broken-off uploads left there. Blocks on the file
+    /// system.
     ///
     /// # Errors
     /// The folder cannot be created, read or written.
     pub fn open_local(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
-        let removed = local::remove_staged(folder)?;
-        if removed > 0 {
-            tracing::info!(removed, "removed what broken-off uploads had left");
-        }
-        let root = folder.canonicalize()?;
-        let store = LocalFileSystem::new_with_prefix(&root)
-            .map_err(io::Error::other)?
-            .with_fsync(true)
-            .with_automatic_cleanup(true);
-        let local = Local { store: store.clone(), root };
-        Ok(Self { store: Arc::new(store), local: Some(Arc::new(local)), full: Arc::default() })
+        let both = Backend::open_folder(folder)?;
+        Ok(Self { spool: both.clone(), results: both, full: Arc::default() })
+    }
+
+    /// Opens a storage that keeps uploads in `folder` and everything else at `results`. Blocks on the file system.
+    ///
+    /// # Errors
+    /// As [`Storage::open_local`], or `results` cannot be used: in words.
+    pub fn open(folder: &Path, results: &Address, environment: &Environment) -> io::Result<Self> {
+        let spool = Backend::open_folder(folder)?;
+        let results = match (results.scheme, results.file()) {
+            (Scheme::File, Some(folder)) => Backend::open_folder(&folder)?,
+            _ => Backend::bucket(results, environment).map_err(io::Error::other)?,
+        };
+        Ok(Self { spool, results, full: Arc::default() })
+    }
+
+    /// Aborts the uploads in parts that a crash left in a bucket: for the start, when nothing is under way.
+    pub async fn tidy(&self) {
+        let Some(cloud) = &self.results.cloud else { return };
+        let jobs = self.results.at(&Prefix::jobs().location());
+        let problem = match tokio::time::timeout(TIDY, cloud.abort_all(&jobs)).await {
+            Ok(Ok(0)) => return,
+            Ok(Ok(aborted)) => {
+                tracing::info!(aborted, "aborted uploads in parts that an earlier run had left");
+                return;
+            }
+            Ok(Err(problem)) => problem,
+            Err(_) => "it took too long".to_owned(),
+        };
+        tracing::warn!(
+            problem,
+            "cannot tell which uploads in parts an earlier run left in the bucket; a lifecycle rule of the bucket can abort them"
+        );
+    }
+
+    fn backend(&self, key: &Key) -> &Backend {
+        if key.is_upload() { &self.spool } else { &self.results }
     }
 
     /// Where an object is, if on local disk.
-    fn place(&self, key: &Key) -> Option<Place> {
-        self.place_of(&key.location())
-    }
-
+    #[cfg(test)]
     fn place_of(&self, location: &object_store::path::Path) -> Option<Place> {
-        let local = self.local.as_ref()?;
-        let file = local.store.path_to_filesystem(location).ok()?;
-        Some(Place { root: local.root.clone(), file })
+        self.results.place(location)
     }
 
-    /// The attempts that have, or had, objects. Blocks on the file system.
+    /// Whether attempts' objects are in a bucket, which takes its time to list them.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.results.cloud.is_some()
+    }
+
+    /// The attempts that have, or had, objects.
     ///
     /// # Errors
-    /// The folders cannot be listed.
-    pub fn attempts(&self) -> io::Result<Vec<(JobId, AttemptId)>> {
-        self.local.as_ref().map_or_else(|| Ok(Vec::new()), |local| local::attempts(&local.root))
+    /// They cannot be listed.
+    pub async fn attempts(&self) -> Result<Vec<(JobId, AttemptId)>, Error> {
+        let prefix = Prefix::jobs();
+        if let Some(root) = self.results.root() {
+            let root = root.to_owned();
+            let listed = tokio::task::spawn_blocking(move || local::attempts(&root)).await;
+            return listed.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| {
+                Error::Store { doing: format!("listing {prefix}"), reason: error.to_string() }
+            });
+        }
+        let found = self
+            .results
+            .list(&prefix.location(), "the attempts")
+            .try_fold(BTreeSet::new(), |mut found, meta| async move {
+                found.extend(path::attempt_of(&cloud::plain(&meta.location)));
+                Ok(found)
+            })
+            .await?;
+        Ok(found.into_iter().collect())
     }
 
     /// Opens an object for reading.
     ///
     /// # Errors
     /// It is not there, or cannot be read.
-    pub async fn open(&self, key: &Key) -> Result<Object, Error> {
-        match self.store.get(&key.location()).await {
-            Ok(got) => Ok(Object::new(Arc::clone(&self.store), key.location(), got)),
-            Err(object_store::Error::NotFound { .. }) => Err(Error::NotFound(key.clone())),
-            Err(error) => Err(Error::store(format!("opening {key}"), &error)),
-        }
+    pub async fn object(&self, key: &Key) -> Result<Object, Error> {
+        self.backend(key).open(&key.location(), key.as_str()).await
     }
 
     /// The size of an object; `None` when it is not there.
@@ -169,11 +217,7 @@ impl Storage {
     /// # Errors
     /// The store does not answer.
     pub async fn size(&self, key: &Key) -> Result<Option<u64>, Error> {
-        match self.store.head(&key.location()).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(Error::store(format!("looking for {key}"), &error)),
-        }
+        Ok(self.backend(key).head(&key.location(), key.as_str()).await?.map(|meta| meta.size))
     }
 
     /// Whether the object that a job names as its input is still there.
@@ -192,20 +236,8 @@ impl Storage {
     /// # Errors
     /// The store cannot list or delete. What was deleted stays deleted; calling again goes on.
     pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<usize, Error> {
-        let failed = |error: object_store::Error| Error::store(format!("removing {prefix}"), &error);
-        let store = &self.store;
-        self.store
-            .list(Some(&prefix.location()))
-            .map_err(failed)
-            .map_ok(|meta| async move {
-                match store.delete(&meta.location).await {
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(1),
-                    Err(error) => Err(failed(error)),
-                }
-            })
-            .try_buffer_unordered(DELETES_IN_FLIGHT)
-            .try_fold(0, |sum, one: usize| async move { Ok(sum + one) })
-            .await
+        let backend = if prefix.is_upload() { &self.spool } else { &self.results };
+        backend.delete_below(&prefix.location(), &prefix.to_string()).await
     }
 
     /// Removes one object. That it is not there is no error.
@@ -213,10 +245,7 @@ impl Storage {
     /// # Errors
     /// The store cannot delete.
     pub async fn delete(&self, key: &Key) -> Result<(), Error> {
-        match self.store.delete(&key.location()).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(Error::store(format!("removing {key}"), &error)),
-        }
+        self.backend(key).delete(&key.location(), key.as_str()).await
     }
 
     /// Removes what a superseded attempt wrote, and the folders that are empty then.
@@ -226,7 +255,7 @@ impl Storage {
     pub async fn delete_attempt(&self, job: JobId, attempt: AttemptId) -> Result<usize, Error> {
         let prefix = Prefix::attempt(job, attempt);
         let removed = self.delete_prefix(&prefix).await?;
-        if let Some(Place { root, file }) = self.place_of(&prefix.location()) {
+        if let Some(Place { root, file }) = self.results.place(&prefix.location()) {
             let pruned = tokio::task::spawn_blocking(move || local::prune_tree(&root, &file)).await;
             pruned.map_err(|error| Error::Store {
                 doing: format!("removing the folders of {prefix}"),
@@ -253,13 +282,11 @@ impl Storage {
     }
 
     async fn uploads_below(&self, prefix: &Prefix) -> Result<Vec<StoredUpload>, Error> {
-        self.store
-            .list(Some(&prefix.location()))
+        self.spool
+            .list(&prefix.location(), &prefix.to_string())
             .try_filter_map(|meta| async move {
-                let parts = meta.location.parts().map(|part| object::decode_part(part.as_ref()));
-                let text = parts.collect::<Vec<_>>().join("/");
                 let modified = jiff::Timestamp::from_millisecond(meta.last_modified.timestamp_millis());
-                Ok(Key::parse(&text).ok().map(|key| StoredUpload {
+                Ok(Key::parse(&cloud::plain(&meta.location)).ok().map(|key| StoredUpload {
                     key,
                     size: meta.size,
                     modified: modified.unwrap_or(jiff::Timestamp::MAX),
@@ -267,7 +294,6 @@ impl Storage {
             })
             .try_collect()
             .await
-            .map_err(|error| Error::store(format!("listing {prefix}"), &error))
     }
 
     /// Writes and removes a small object, to see that the storage works.
@@ -276,12 +302,15 @@ impl Storage {
     /// It does not.
     pub async fn probe(&self) -> Result<(), Error> {
         let failed = |error: object_store::Error| Error::store("writing a probe object", &error);
-        let location = object_store::path::Path::from("probe");
-        self.store.put(&location, PutPayload::from_static(b"ok")).await.map_err(failed)?;
-        self.store.delete(&location).await.or_else(|error| match error {
-            object_store::Error::NotFound { .. } => Ok(()),
-            other => Err(failed(other)),
-        })
+        for backend in [&self.spool, &self.results] {
+            let location = backend.at(&object_store::path::Path::from("probe"));
+            backend.store.put(&location, PutPayload::from_static(b"ok")).await.map_err(failed)?;
+            backend.store.delete(&location).await.or_else(|error| match error {
+                object_store::Error::NotFound { .. } => Ok(()),
+                other => Err(failed(other)),
+            })?;
+        }
+        Ok(())
     }
 }
 

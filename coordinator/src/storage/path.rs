@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use common::id::{AttemptId, JobId, UploadId};
+use common::id::{AttemptId, Epoch, JobId, UploadId};
 use object_store::path::{Path, PathPart};
 
 use crate::text::prefix;
@@ -105,6 +105,11 @@ impl Key {
         self.0.as_str()
     }
 
+    /// Whether it is below [`Prefix::uploads`].
+    pub(super) fn is_upload(&self) -> bool {
+        self.as_str().starts_with("uploads/")
+    }
+
     /// The part after the last `/`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -139,9 +144,20 @@ impl Prefix {
         Self(format!("jobs/{job}"))
     }
 
+    /// Everything of every job.
+    #[must_use]
+    pub fn jobs() -> Self {
+        Self("jobs".to_owned())
+    }
+
     #[must_use]
     pub fn upload(id: UploadId) -> Self {
         Self(format!("uploads/{id}"))
+    }
+
+    /// Whether it is [`Prefix::uploads`], or below it.
+    pub(super) fn is_upload(&self) -> bool {
+        self.0 == "uploads" || self.0.starts_with("uploads/")
     }
 
     #[must_use]
@@ -158,6 +174,17 @@ impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whose file a key names: `jobs/{job}/{task}/{epoch}/...`. What has another name is nothing that was made here.
+pub(super) fn attempt_of(key: &str) -> Option<(JobId, AttemptId)> {
+    let mut parts = key.split('/');
+    if parts.next() != Some("jobs") {
+        return None;
+    }
+    let job = parts.next()?.parse().ok()?;
+    let attempt = AttemptId { task: parts.next()?.parse().ok()?, epoch: Epoch(parts.next()?.parse().ok()?) };
+    parts.next().map(|_| (job, attempt))
 }
 
 /// What the store may call a file that a user calls `filename`: the last part of a path, without what has a meaning to

@@ -26,7 +26,7 @@ fn storage() -> (tempfile::TempDir, Storage) {
 }
 
 async fn read(storage: &Storage, key: &Key, range: Option<std::ops::Range<u64>>) -> Vec<u8> {
-    let object = storage.open(key).await.unwrap();
+    let object = storage.object(key).await.unwrap();
     let range = range.unwrap_or(0..object.size());
     let chunks: Vec<Bytes> = object.read(range).await.unwrap().try_collect().await.unwrap();
     chunks.concat()
@@ -102,7 +102,7 @@ async fn who_hangs_up_leaves_nothing() {
         if local::count_entries(folder.path()) == 0 {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("something stays");
 }
@@ -168,15 +168,15 @@ async fn outputs_are_checked_by_name_size_and_digest() {
 async fn attempts_are_removed_apart_with_their_folders() {
     let attempts = attempts().await;
     let Attempts { storage, job, first, second, .. } = &attempts;
-    let found = || {
-        let mut found = storage.attempts().unwrap();
+    let found = async || {
+        let mut found = storage.attempts().await.unwrap();
         found.sort();
         found
     };
-    assert_eq!(found(), [(*job, *first), (*job, *second)]);
+    assert_eq!(found().await, [(*job, *first), (*job, *second)]);
     assert_eq!(storage.delete_attempt(*job, *first).await.unwrap(), 1);
     assert_eq!(storage.delete_attempt(*job, *first).await.unwrap(), 0);
-    assert_eq!(found(), [(*job, *second)]);
+    assert_eq!(found().await, [(*job, *second)]);
     assert!(attempts.check(*second, file("720p/a#1.m4s", 2, "")).await.is_ok());
     // What a killed coordinator left: folders, and nothing in them.
     let Place { root, file: folder } = storage.place_of(&Prefix::attempt(*job, *first).location()).unwrap();

@@ -1,6 +1,10 @@
-//! Writing an object: staged beside its place, in parts, hashed on its way; there whole or not at all.
+//! Writing an object: staged, in parts, hashed on its way; there whole or not at all. On a disk it is staged beside its place,
+//! in a bucket where nobody sees it.
 
-use std::{fmt, sync::atomic::Ordering};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use common::{
@@ -8,15 +12,25 @@ use common::{
     failpoint,
 };
 use futures::{Stream, StreamExt as _};
-use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload};
+use object_store::{
+    MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload,
+    path::Path,
+};
 use tokio::task::JoinSet;
 
-use super::{Error, Key, Storage, local::Place};
+use super::{
+    Error, Key, Storage,
+    backend::Backend,
+    cloud::{attributes, part_size},
+    local::Place,
+    respond::content_type_of,
+};
 
-/// Bytes of a part of a streamed put. With [`PARTS_IN_FLIGHT`] it bounds the memory of an upload.
+/// Bytes of a part on a disk. With [`PARTS_IN_FLIGHT`] it bounds the memory of a put.
 pub(super) const PART: usize = 4 * 1024 * 1024;
-/// Parts on their way to the store while the next one is filled.
+/// Parts on their way to the store while the next one is filled: a disk is near, a bucket is not.
 const PARTS_IN_FLIGHT: usize = 1;
+const PARTS_IN_FLIGHT_FAR: usize = 3;
 
 /// What is known about a body before it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +71,7 @@ impl Storage {
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
         E: fmt::Display,
     {
-        let written = self.write(key, expect, body).await;
+        let written = self.backend(key).write(&key.location(), key.as_str(), expect, body).await;
         match &written {
             Ok(_) if self.full.swap(false, Ordering::Relaxed) => {
                 tracing::info!("the object storage has room again");
@@ -69,27 +83,36 @@ impl Storage {
         }
         written
     }
+}
 
-    async fn write<S, E>(&self, key: &Key, expect: Expect, body: &mut S) -> Result<Written, Error>
+impl Backend {
+    /// As [`Storage::put`]. `name` is for people.
+    pub(super) async fn write<S, E>(
+        &self,
+        location: &Path,
+        name: &str,
+        expect: Expect,
+        body: &mut S,
+    ) -> Result<Written, Error>
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
         E: fmt::Display,
     {
         failpoint::hit("object.write.before");
-        let place = self.place(key);
-        let upload = match self.store.put_multipart(&key.location()).await {
-            Ok(upload) => upload,
-            Err(error) => {
-                if let Some(place) = place {
+        let at = self.at(location);
+        let mut staged = match self.place(location) {
+            Some(place) => match self.store.put_multipart(&at).await {
+                Ok(upload) => Staged::near(Arc::clone(&self.store), at, upload, place),
+                Err(error) => {
                     place.prune().await;
+                    return Err(Error::store(format!("writing {name}"), &error));
                 }
-                return Err(Error::store(format!("writing {key}"), &error));
-            }
+            },
+            None => Staged::far(Arc::clone(&self.store), at, expect),
         };
         failpoint::hit("object.staged");
-        let mut staged = Staged::new(upload, place);
-        let written = match staged.take(key, expect, body).await {
-            Ok(written) => staged.finish(key).await.map(|()| written),
+        let written = match staged.take(name, expect, body).await {
+            Ok(written) => staged.finish(name).await.map(|()| written),
             Err(error) => Err(error),
         };
         if written.is_err() {
@@ -101,21 +124,58 @@ impl Storage {
 
 /// A put that is under way. What it wrote so far is removed when it is dropped, unless it was finished.
 struct Staged {
-    /// `None` once it is finished or aborted.
+    store: Arc<dyn ObjectStore>,
+    at: Path,
+    content_type: &'static str,
+    /// `None` once it is finished or aborted, and in a bucket until there is more than one part.
     upload: Option<Box<dyn MultipartUpload>>,
     place: Option<Place>,
+    part: usize,
+    parts_in_flight: usize,
     buffered: Vec<Bytes>,
     length: usize,
     in_flight: JoinSet<object_store::Result<()>>,
 }
 
 impl Staged {
-    fn new(upload: Box<dyn MultipartUpload>, place: Option<Place>) -> Self {
-        Self { upload: Some(upload), place, buffered: Vec::new(), length: 0, in_flight: JoinSet::new() }
+    fn near(store: Arc<dyn ObjectStore>, at: Path, upload: Box<dyn MultipartUpload>, place: Place) -> Self {
+        Self {
+            store,
+            at,
+            content_type: "",
+            upload: Some(upload),
+            place: Some(place),
+            part: PART,
+            parts_in_flight: PARTS_IN_FLIGHT,
+            buffered: Vec::new(),
+            length: 0,
+            in_flight: JoinSet::new(),
+        }
+    }
+
+    fn far(store: Arc<dyn ObjectStore>, at: Path, expect: Expect) -> Self {
+        let content_type = content_type_of(at.filename().unwrap_or_default());
+        let part = match expect {
+            // An upload of unknown length: as large as it may become, within reason.
+            Expect::AtMost(size) => part_size(size.min(1 << 40)),
+            Expect::Exactly(size) | Expect::File { size, .. } => part_size(size),
+        };
+        Self {
+            store,
+            at,
+            content_type,
+            upload: None,
+            place: None,
+            part: usize::try_from(part).unwrap_or(usize::MAX),
+            parts_in_flight: PARTS_IN_FLIGHT_FAR,
+            buffered: Vec::new(),
+            length: 0,
+            in_flight: JoinSet::new(),
+        }
     }
 
     /// Reads the body to its end and hands it to the store.
-    async fn take<S, E>(&mut self, key: &Key, expect: Expect, body: &mut S) -> Result<Written, Error>
+    async fn take<S, E>(&mut self, key: &str, expect: Expect, body: &mut S) -> Result<Written, Error>
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
         E: fmt::Display,
@@ -126,22 +186,22 @@ impl Staged {
         let mut size = 0_u64;
         while let Some(chunk) = body.next().await {
             let mut chunk =
-                chunk.map_err(|error| Error::BrokenOff { key: key.clone(), reason: error.to_string() })?;
+                chunk.map_err(|error| Error::BrokenOff { key: key.to_owned(), reason: error.to_string() })?;
             size += chunk.len() as u64;
             if size > limit {
-                return Err(Error::TooLarge { key: key.clone(), limit });
+                return Err(Error::TooLarge { key: key.to_owned(), limit });
             }
             if let Some(hasher) = &mut hasher {
                 hasher.update(&chunk);
             }
-            while self.length + chunk.len() >= PART {
-                let head = chunk.split_to(PART - self.length);
+            while self.length + chunk.len() >= self.part {
+                let head = chunk.split_to(self.part - self.length);
                 self.buffer(head);
                 self.send().await.map_err(failed)?;
             }
             self.buffer(chunk);
         }
-        if self.length > 0 {
+        if self.length > 0 && self.upload.is_some() {
             self.send().await.map_err(failed)?;
         }
         let (expected, wanted) = match expect {
@@ -150,12 +210,12 @@ impl Staged {
             Expect::File { size, sha256 } => (size, sha256),
         };
         if size != expected {
-            return Err(Error::Size { key: key.clone(), expected, got: size });
+            return Err(Error::Size { key: key.to_owned(), expected, got: size });
         }
         let sha256 = hasher.map(Hasher::finish);
         match (wanted, sha256) {
             (Some(expected), Some(got)) if expected != got => {
-                Err(Error::Digest { key: key.clone(), expected, got })
+                Err(Error::Digest { key: key.to_owned(), expected, got })
             }
             _ => Ok(Written { size, sha256 }),
         }
@@ -170,13 +230,22 @@ impl Staged {
 
     /// Sends what is buffered on its way, once there is room for a part.
     async fn send(&mut self) -> object_store::Result<()> {
-        self.landed(PARTS_IN_FLIGHT - 1).await?;
-        self.length = 0;
-        let part = PutPayload::from_iter(self.buffered.drain(..));
+        self.landed(self.parts_in_flight - 1).await?;
+        if self.upload.is_none() {
+            let attributes = attributes(self.content_type);
+            let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
+            self.upload = Some(self.store.put_multipart_opts(&self.at, options).await?);
+        }
+        let part = self.payload();
         if let Some(upload) = &mut self.upload {
             self.in_flight.spawn(upload.put_part(part));
         }
         Ok(())
+    }
+
+    fn payload(&mut self) -> PutPayload {
+        self.length = 0;
+        PutPayload::from_iter(self.buffered.drain(..))
     }
 
     /// Waits until at most `left` parts are on their way.
@@ -189,17 +258,27 @@ impl Staged {
         Ok(())
     }
 
-    async fn finish(&mut self, key: &Key) -> Result<(), Error> {
+    async fn finish(&mut self, key: &str) -> Result<(), Error> {
         let failed = |error: object_store::Error| Error::store(format!("writing {key}"), &error);
         self.landed(0).await.map_err(failed)?;
-        let Some(upload) = &mut self.upload else { return Ok(()) };
         failpoint::hit("object.finish.before");
-        if let Err(error) = upload.complete().await {
-            // The store has let go of the staged file by then, wherever it failed.
-            if let Some(place) = &self.place {
-                place.remove_staged().await;
+        let payload = self.payload();
+        match &mut self.upload {
+            Some(upload) => {
+                if let Err(error) = upload.complete().await {
+                    // On a disk the store has let go of the staged file by then, wherever it failed.
+                    if let Some(place) = &self.place {
+                        place.remove_staged().await;
+                    }
+                    return Err(failed(error));
+                }
             }
-            return Err(failed(error));
+            // A bucket takes what is small at once.
+            None => {
+                let attributes = attributes(self.content_type);
+                let options = PutOptions { attributes, ..PutOptions::default() };
+                self.store.put_opts(&self.at, payload, options).await.map_err(failed)?;
+            }
         }
         self.upload = None;
         failpoint::hit("object.finish.after");

@@ -1,0 +1,7 @@
+//! Object storage against real servers.
+
+// What a test's own steps stumble over fails the test.
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
+mod faults;
