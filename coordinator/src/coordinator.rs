@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     api::{self, Api, EventHub, live::Viewers},
     fleet::Policy,
+    incoming::{self, Incoming},
     live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
     lock::{self, DataLock},
     options::Config,
@@ -58,6 +59,8 @@ pub enum Error {
     Bind { address: SocketAddr, port: &'static str, source: io::Error },
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error("cannot take up the uploads that have not ended: {0}")]
+    Incoming(String),
     #[error("cannot write the ready file {}: {source}", path.display())]
     ReadyFile { path: PathBuf, source: io::Error },
 }
@@ -84,6 +87,7 @@ struct Offer {
     profiles: Arc<Profiles>,
     live: Live,
     viewers: Viewers,
+    incoming: Incoming,
 }
 
 /// What workers reach by signed URLs.
@@ -122,6 +126,16 @@ impl Coordinator {
         };
         let sqlite = Arc::new(SqliteStore::open(&config.data_dir.join("jobs.sqlite")).await?);
         let store: Arc<dyn JobStore> = Arc::clone(&sqlite) as _;
+        let (stop, tracker) = (Stop::default(), TaskTracker::new());
+        let uploads = incoming::Settings {
+            folder: config.data_dir.join("uploads"),
+            limits: upload_limits(&config),
+            stop: stop.graceful.clone(),
+            tracker: tracker.clone(),
+        };
+        let incoming = Incoming::open(uploads, Arc::clone(&sqlite) as _, storage.clone())
+            .await
+            .map_err(|error| Error::Incoming(error.to_string()))?;
         let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
         let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
         let live_events = service.live_events();
@@ -129,8 +143,8 @@ impl Coordinator {
         let mut this = Self {
             http: http.1,
             workers: grpc.as_ref().map(|(_, address)| *address),
-            stop: Stop::default(),
-            tracker: TaskTracker::new(),
+            stop,
+            tracker,
             queue_tracker: TaskTracker::new(),
             queue_stop: CancellationToken::new(),
             store,
@@ -158,9 +172,10 @@ impl Coordinator {
             this.stop.graceful.clone(),
         ));
         let viewers = Viewers::new(&signer, config.live_tokens);
-        let offer = Offer { presets, profiles, live: live.clone(), viewers };
+        let offer = Offer { presets, profiles, live: live.clone(), viewers, incoming };
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
-        this.tracker.spawn(api::sweep::run(api, config.upload_ttl, this.stop.graceful.clone()));
+        let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
+        this.tracker.spawn(api::sweep::run(api, patience, this.stop.graceful.clone()));
         if let Some((listener, _)) = grpc {
             let media = Media { live, storage, shared, signer, uploads };
             this.serve_workers(&config, listener, queue, media);
@@ -181,7 +196,7 @@ impl Coordinator {
         listener: TcpListener,
         queue: Handle,
         storage: &Storage,
-        Offer { presets, profiles, live, viewers }: Offer,
+        Offer { presets, profiles, live, viewers, incoming }: Offer,
         shared: &SharedRoots,
     ) -> Api {
         if !self.http.ip().is_loopback() {
@@ -198,6 +213,7 @@ impl Coordinator {
             presets: Arc::new(presets),
             shared: shared.clone(),
             max_upload: config.max_upload_bytes,
+            incoming,
             uploads: Arc::new(RwLock::new(())),
             events,
             live,
@@ -293,6 +309,13 @@ fn live_settings(config: &Config) -> LiveSettings {
         source: Limits { max_bytes, max_length: SOURCE_BUFFER },
         max_bytes,
         max_length: config.live_buffer,
+    }
+}
+
+fn upload_limits(config: &Config) -> incoming::Limits {
+    incoming::Limits {
+        max_bytes: config.max_upload_bytes,
+        expiry_ms: i64::try_from(config.upload_expiry.as_millis()).unwrap_or(i64::MAX),
     }
 }
 

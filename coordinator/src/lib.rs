@@ -1,9 +1,10 @@
 //! The coordinator: takes jobs, knows the fleet, places work, publishes results. Runs no ffmpeg.
 //!
-//! `fleet`, `plan` and `queue` decide; `store` and `storage` keep; `session` talks to workers and `api` to users.
+//! `fleet`, `plan` and `queue` decide; `store` and `storage` keep, `incoming` takes uploads in pieces; `session` talks to workers and `api` to users.
 
 mod api;
 pub mod fleet;
+mod incoming;
 pub mod live;
 mod lock;
 pub mod options;

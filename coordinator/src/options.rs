@@ -134,6 +134,10 @@ pub struct Options {
     #[arg(long, env = "TVARR_UPLOAD_TTL", default_value = "24h", value_parser = parse_duration)]
     pub upload_ttl: Duration,
 
+    /// How long an upload that has not ended is kept without a byte coming.
+    #[arg(long, env = "TVARR_UPLOAD_EXPIRY", default_value = "24h", value_parser = parse_duration)]
+    pub upload_expiry: Duration,
+
     /// What is logged, in the syntax of RUST_LOG: info, coordinator=debug,info.
     #[arg(long, env = "TVARR_LOG", default_value = "info")]
     pub log: String,
@@ -171,6 +175,7 @@ pub struct Config {
     pub time_limit: Duration,
     pub max_upload_bytes: u64,
     pub upload_ttl: Duration,
+    pub upload_expiry: Duration,
     pub encoder_rules: Vec<EncoderRule>,
     /// Live streams that the API cannot remove.
     pub streams: Vec<StreamSpec>,
@@ -263,6 +268,7 @@ impl Config {
             ("TVARR_HEARTBEAT_INTERVAL", options.heartbeat_interval),
             ("TVARR_STALL_TIMEOUT", options.stall_timeout),
             ("TVARR_UPLOAD_TTL", options.upload_ttl),
+            ("TVARR_UPLOAD_EXPIRY", options.upload_expiry),
         ] {
             if value.is_zero() {
                 return Err(Error::Zero { name });
@@ -313,6 +319,7 @@ impl Config {
             time_limit: options.time_limit,
             max_upload_bytes: options.max_upload_bytes,
             upload_ttl: options.upload_ttl,
+            upload_expiry: options.upload_expiry,
             encoder_rules,
             streams,
             ready_file: options.ready_file,
@@ -347,6 +354,7 @@ impl Config {
             time_limit: Duration::ZERO,
             max_upload_bytes: 256 << 30,
             upload_ttl: Duration::from_secs(24 * 3600),
+            upload_expiry: Duration::from_secs(24 * 3600),
             encoder_rules: Vec::new(),
             streams: Vec::new(),
             ready_file: None,

@@ -67,7 +67,10 @@ fn require_json(headers: &HeaderMap) -> Result<(), Error> {
         return Ok(());
     }
     let given = if given.is_empty() { "none".to_owned() } else { format!("{given:?}") };
-    Err(Error::MediaType { problem: format!("this takes application/json; the content type is {given}") })
+    Err(Error::MediaType {
+        problem: format!("this takes application/json; the content type is {given}"),
+        remedy: "send JSON with the header Content-Type: application/json".to_owned(),
+    })
 }
 
 fn syntax(error: &serde_json::Error) -> Error {

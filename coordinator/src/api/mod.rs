@@ -15,6 +15,7 @@ mod streams;
 mod submission;
 mod suggest;
 pub(crate) mod sweep;
+mod tus;
 mod uploads;
 mod workers;
 
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::events::EventHub;
 use self::guard::Guard;
 use crate::{
+    incoming::Incoming,
     live::service::Live,
     queue,
     storage::{Storage, shared::SharedRoots},
@@ -46,6 +48,7 @@ pub(crate) struct Api {
     pub(crate) presets: Arc<Presets>,
     pub(crate) shared: SharedRoots,
     pub(crate) max_upload: u64,
+    pub(crate) incoming: Incoming,
     /// Read while a job claims an upload, written while uploads are removed.
     pub(crate) uploads: Arc<RwLock<()>>,
     pub(crate) events: EventHub,
@@ -72,8 +75,16 @@ pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
         .route("/v1/jobs/{id}/logs", get(jobs::logs))
         .route("/v1/jobs/{id}/outputs", get(outputs::list))
         .route("/v1/jobs/{id}/outputs/{*path}", get(outputs::get))
-        .route("/v1/uploads", post(uploads::post))
-        .route("/v1/uploads/{path}", put(uploads::put).delete(uploads::delete))
+        .route("/v1/uploads", post(uploads::post).options(tus::options))
+        .route(
+            "/v1/uploads/{path}",
+            put(uploads::put)
+                .delete(uploads::delete)
+                .head(tus::head)
+                .patch(tus::patch)
+                .post(tus::override_method)
+                .options(tus::options),
+        )
         .route("/v1/events", get(events::events))
         .route("/v1/workers", get(workers::list))
         .route("/v1/workers/{id}", get(workers::show))

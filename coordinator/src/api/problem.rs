@@ -10,6 +10,9 @@ use hyper::{StatusCode, header, header::HeaderValue};
 
 use crate::{live::service as live, queue, storage};
 
+/// Of tus 1.0.
+const CHECKSUM_MISMATCH: u16 = 460;
+
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Error {
@@ -36,6 +39,16 @@ pub(crate) enum Error {
         limit: u64,
     },
     MediaType {
+        problem: String,
+        remedy: String,
+    },
+    /// A version of a protocol that is not spoken here.
+    Version {
+        problem: String,
+        remedy: String,
+    },
+    /// A body that is not what its checksum says.
+    Checksum {
         problem: String,
     },
     /// The request comes from where none is taken from.
@@ -79,7 +92,7 @@ impl Error {
         Self::NotFound { what: format!("there is no {what} {id}") }
     }
 
-    const fn status(&self) -> StatusCode {
+    fn status(&self) -> StatusCode {
         match self {
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Malformed { .. } => StatusCode::BAD_REQUEST,
@@ -88,6 +101,8 @@ impl Error {
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Version { .. } => StatusCode::PRECONDITION_FAILED,
+            Self::Checksum { .. } => StatusCode::from_u16(CHECKSUM_MISMATCH).expect("it has three digits"),
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Token { .. } => StatusCode::FORBIDDEN,
@@ -119,6 +134,8 @@ impl Error {
             Self::Conflict { .. } => ("conflict", "Not possible in this state"),
             Self::TooLarge { .. } => ("too-large", "Too large"),
             Self::MediaType { .. } => ("media-type", "Media type not taken"),
+            Self::Version { .. } => ("version", "Version not spoken"),
+            Self::Checksum { .. } => ("checksum", "Changed on its way"),
             Self::Forbidden { .. } => ("forbidden", "Not allowed from there"),
             Self::NotAcceptable { .. } => ("not-acceptable", "Not in that format"),
             Self::Token { .. } => ("token", "No leave to watch"),
@@ -132,6 +149,8 @@ impl Error {
             Self::Malformed { problem, remedy }
             | Self::Forbidden { problem, remedy }
             | Self::NotAcceptable { problem, remedy }
+            | Self::MediaType { problem, remedy }
+            | Self::Version { problem, remedy }
             | Self::Gone { problem, remedy } => (problem, None, Some(remedy)),
             Self::Token { problem } => (
                 problem,
@@ -155,9 +174,7 @@ impl Error {
                         .to_owned(),
                 ),
             ),
-            Self::MediaType { problem } => {
-                (problem, None, Some("send JSON with the header Content-Type: application/json".to_owned()))
-            }
+            Self::Checksum { problem } => (problem, None, Some("send the same bytes again".to_owned())),
             Self::StorageFull => (
                 "the coordinator's disk has no space left".to_owned(),
                 None,

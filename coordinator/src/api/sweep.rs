@@ -12,9 +12,18 @@ use crate::storage::StoredUpload;
 /// Time between two looks, if uploads live long.
 const EVERY: Duration = Duration::from_secs(600);
 
+/// How long uploads are kept that nobody seems to want.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Whole, and no input of a job that has not ended.
+    pub(crate) unused: Duration,
+    /// Not whole, and without a byte coming.
+    pub(crate) unfinished: Duration,
+}
+
 /// Looks for old uploads until `stop`.
-pub(crate) async fn run(api: Api, ttl: Duration, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(EVERY.min(ttl));
+pub(crate) async fn run(api: Api, patience: Patience, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(EVERY.min(patience.unused).min(patience.unfinished));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -22,13 +31,16 @@ pub(crate) async fn run(api: Api, ttl: Duration, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match sweep(&api, ttl).await {
+        match sweep(&api, patience.unused).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed uploads that no job uses"),
             Err(error) => {
                 let problem = error.into_problem();
                 tracing::warn!(%problem, "could not look for old uploads; will try again");
             }
+        }
+        if let Err(error) = api.incoming.expire().await {
+            tracing::warn!(%error, "could not remove uploads that expired; will try again");
         }
     }
 }
@@ -44,6 +56,9 @@ async fn sweep(api: &Api, ttl: Duration) -> Result<usize, Error> {
         failpoint::hit("upload.sweep.before");
         api.storage.delete(&upload.key).await?;
         failpoint::hit("upload.sweep.after");
+        if let Some(id) = upload.id() {
+            api.incoming.forget(id).await?;
+        }
         removed += 1;
     }
     Ok(removed)

@@ -1,4 +1,5 @@
-//! `/v1/uploads`: inputs that come from the user's machine. Streamed to the storage, never held in memory.
+//! `/v1/uploads`: inputs that come from the user's machine in one request. Streamed to the storage, never held in memory.
+//! What says `Tus-Resumable` comes in pieces: that is [`super::tus`].
 
 use axum::{
     Json,
@@ -14,6 +15,7 @@ use super::{
     Api,
     extract::{Query, Rest},
     problem::{self, Error},
+    tus,
 };
 use crate::storage::{Expect, Key, Prefix, path::safe_name};
 
@@ -24,12 +26,15 @@ pub(super) struct UploadQuery {
     filename: String,
 }
 
-/// `POST /v1/uploads?filename=NAME`.
+/// `POST /v1/uploads?filename=NAME`; the creation of tus.
 pub(super) async fn post(
     State(api): State<Api>,
     Query(query): Query<UploadQuery>,
     request: Request,
 ) -> Result<Response, Error> {
+    if tus::speaks(request.headers()) {
+        return Ok(tus::create(&api, &query.filename, request).await);
+    }
     receive(&api, &query.filename, request).await
 }
 
@@ -80,9 +85,24 @@ fn check_headers(headers: &HeaderMap, limit: u64) -> Result<Option<u64>, Error> 
     }
 }
 
-/// `DELETE /v1/uploads/ID`.
-pub(super) async fn delete(State(api): State<Api>, Rest(id): Rest) -> Result<Response, Error> {
-    let id: UploadId = id.parse().map_err(|_| Error::no("upload", &id))?;
+/// `DELETE /v1/uploads/ID`; the termination of tus.
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Rest(id): Rest,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    if tus::speaks(&headers) {
+        return Ok(tus::terminate(&api, &id, &headers).await);
+    }
+    remove(&api, &id).await
+}
+
+/// Removes an upload, whole or not.
+pub(super) async fn remove(api: &Api, id: &str) -> Result<Response, Error> {
+    let id: UploadId = id.parse().map_err(|_| Error::no("upload", id))?;
+    if api.incoming.terminate(id, "its sender asked for it").await? {
+        return Ok(problem::no_content());
+    }
     let _uploads = api.uploads.write().await;
     let Some(upload) = api.storage.upload(id).await? else { return Err(Error::no("upload", id)) };
     if api.queue.objects_in_use().await?.contains(upload.key.as_str()) {
@@ -93,6 +113,7 @@ pub(super) async fn delete(State(api): State<Api>, Rest(id): Rest) -> Result<Res
     failpoint::hit("upload.delete.before");
     api.storage.delete_prefix(&Prefix::upload(id)).await?;
     failpoint::hit("upload.delete.after");
+    api.incoming.forget(id).await?;
     Ok(problem::no_content())
 }
 

@@ -9,6 +9,7 @@
 //! | `jobs/{job}/{task}/{epoch}/{path}` | a file of an attempt | `TVARR_STORAGE_URL`: a folder or a bucket |
 
 pub mod address;
+mod adopt;
 mod backend;
 mod check;
 mod cloud;
@@ -83,6 +84,17 @@ impl Error {
     }
 }
 
+impl Error {
+    pub(crate) fn io(doing: impl Into<String>, source: &io::Error) -> Self {
+        let doing = doing.into();
+        if is_storage_full(source) {
+            Self::Full { doing }
+        } else {
+            Self::Store { doing, reason: source.to_string() }
+        }
+    }
+}
+
 fn is_storage_full(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -102,6 +114,14 @@ pub struct StoredUpload {
     pub key: Key,
     pub size: u64,
     pub modified: jiff::Timestamp,
+}
+
+impl StoredUpload {
+    /// The upload that it is the file of.
+    #[must_use]
+    pub fn id(&self) -> Option<UploadId> {
+        self.key.as_str().split('/').nth(1)?.parse().ok()
+    }
 }
 
 /// The object storage; cheap to clone.

@@ -11,12 +11,12 @@ use std::{
     path::PathBuf,
 };
 
-use common::id::{JobId, StreamId};
+use common::id::{JobId, StreamId, UploadId};
 use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use record::{
-    AttemptDetails, AttemptRecord, JobDetails, JobRecord, JobResult, LogRecord, Mishap, StoredStream,
-    TaskHistory, TaskRecord,
+    AttemptDetails, AttemptRecord, Concat, JobDetails, JobRecord, JobResult, LogRecord, Mishap, StoredStream,
+    TaskHistory, TaskRecord, UploadDetails, UploadRecord,
 };
 pub use sqlite::{Reason, Refusal, SqliteStore};
 
@@ -92,4 +92,14 @@ pub trait StreamStore: Send + Sync + 'static {
     fn sequence_floors(&self) -> BoxFuture<'_, Result<BTreeMap<String, u64>, Error>>;
     /// Durable once it returns. Those that are higher already stay.
     fn raise_sequence_floors<'a>(&'a self, floors: &'a [(String, u64)]) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// Durable state of uploads that come in pieces.
+pub trait UploadStore: Send + Sync + 'static {
+    /// Oldest first.
+    fn uploads(&self) -> BoxFuture<'_, Result<Vec<UploadRecord>, Error>>;
+    /// Durable once it returns: the whole row, or what of it may change.
+    fn put_upload<'a>(&'a self, upload: &'a UploadRecord) -> BoxFuture<'a, Result<(), Error>>;
+    /// That there is none is no error.
+    fn remove_upload(&self, id: UploadId) -> BoxFuture<'_, Result<(), Error>>;
 }

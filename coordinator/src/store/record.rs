@@ -6,7 +6,7 @@ use std::sync::Arc;
 use common::{
     api::{AttemptState, JobState, OnDamagedInput, TaskState, WorkerRef},
     failure::{Failure, FailureKind},
-    id::{AttemptId, Epoch, JobId, StreamId, TaskId, WorkerId},
+    id::{AttemptId, Epoch, JobId, StreamId, TaskId, UploadId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
     stream::StreamSpec,
@@ -155,4 +155,42 @@ pub struct StoredStream {
     pub id: StreamId,
     pub spec: StreamSpec,
     pub created_at: i64,
+}
+
+/// An upload that comes in pieces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadRecord {
+    pub id: UploadId,
+    pub details: UploadDetails,
+    /// Bytes of the whole; `None` while nobody has said.
+    pub length: Option<u64>,
+    /// Bytes that are on disk, without a hole.
+    pub received: u64,
+    /// It is whole, and an object.
+    pub placed: bool,
+    pub created_at: i64,
+    /// When it is removed unless more comes; of no meaning once it is placed.
+    pub expires_at: i64,
+}
+
+/// What an upload was created with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadDetails {
+    /// As the storage may call it.
+    pub filename: String,
+    /// `Upload-Metadata`, as it came.
+    pub metadata: String,
+    pub concat: Concat,
+}
+
+/// The part of an upload in a concatenation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Concat {
+    /// None: it is a file by itself.
+    Alone,
+    /// A piece of a file.
+    Partial,
+    /// Made of pieces: `Upload-Concat`, as it came.
+    Final(String),
 }

@@ -10,6 +10,7 @@ mod inspect;
 mod rows;
 mod select;
 mod streams;
+mod uploads;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -17,5 +17,6 @@ mod problems;
 mod recorded;
 mod sessions;
 mod streams;
+mod tus;
 mod uploads;
 mod versions;

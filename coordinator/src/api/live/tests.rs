@@ -22,6 +22,7 @@ use super::Viewers;
 use crate::{
     api::{Api, EventHub, router},
     fleet::Policy,
+    incoming::{self, Incoming},
     live::{
         runtime::Settings,
         service::{Live, start},
@@ -57,6 +58,7 @@ impl Bench {
         let streams = Streams::open(Arc::clone(&store) as _, Vec::new(), &profiles).await.unwrap();
         let policy = Policy { stale_after: LONG, ..Policy::default() };
         let settings = QueueSettings { lease: LONG, grace: LONG, time_limit: None, policy };
+        let uploads = Arc::clone(&store) as _;
         let (mut service, queue, _) = Service::open(settings, store).await.unwrap();
         let events = service.live_events().unwrap();
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -67,9 +69,17 @@ impl Bench {
             max_length: LONG,
         };
         let live = start(kept, queue.clone(), events, Arc::clone(&profiles), streams, &tracker, stop.clone());
+        let storage = Storage::open_local(&folder.path().join("objects")).unwrap();
+        let incoming = incoming::Settings {
+            folder: folder.path().join("uploads"),
+            limits: incoming::Limits { max_bytes: 0, expiry_ms: 0 },
+            stop: stop.clone(),
+            tracker: tracker.clone(),
+        };
         let api = Api {
+            incoming: Incoming::open(incoming, uploads, storage.clone()).await.unwrap(),
             queue,
-            storage: Storage::open_local(&folder.path().join("objects")).unwrap(),
+            storage,
             presets: Arc::new(Presets::builtin()),
             shared: SharedRoots::new(&[]).unwrap(),
             max_upload: 0,

@@ -33,7 +33,7 @@ impl SqliteStore {
     }
 
     /// One statement is one transaction.
-    async fn change(
+    pub(super) async fn change(
         &self,
         doing: &'static str,
         statement: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
