@@ -23,6 +23,7 @@ test: ## Run every test: in-file, property and end-to-end
 	@scripts/setup.sh --tests
 	@scripts/footage.sh
 	@scripts/stores.sh
+	@scripts/clients.sh
 	cargo build --locked --workspace --all-targets
 	TVARR_TEST_FFMPEG_NEXT="$(FFMPEG_NEXT)" cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 

@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod soak;
 pub mod stores;
 pub mod system;
+pub mod tus;
 pub mod wait;
 pub mod web;
 

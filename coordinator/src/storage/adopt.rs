@@ -19,9 +19,10 @@ impl Storage {
     pub async fn adopt(&self, file: &Path, key: &Key) -> Result<(), Error> {
         let doing = format!("moving an upload to {key}");
         let failed = |error: &io::Error| Error::io(doing.clone(), error);
-        let place =
-            self.spool
-            .place(&key.location()).ok_or_else(|| failed(&io::Error::other("uploads are kept on local disk")))?;
+        let place = self
+            .spool
+            .place(&key.location())
+            .ok_or_else(|| failed(&io::Error::other("uploads are kept on local disk")))?;
         let from = file.to_owned();
         let moved = tokio::task::spawn_blocking(move || adopt(&from, &place)).await;
         moved.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| failed(&error))

@@ -1,6 +1,7 @@
 //! Killed at every failpoint in turn, before and after each durable write, while jobs run, and started again: nothing that
 //! was accepted is lost, nothing is published twice, nothing is left over.
 
+mod incoming;
 mod streams;
 
 use std::{
@@ -118,7 +119,7 @@ fn every_failpoint_is_tried() {
         &WORKER_WORKING,
     ];
     let name = |point: &'static str| point.split(':').next().unwrap_or_default();
-    let points = groups.into_iter().flatten().copied().chain(streams::points());
+    let points = groups.into_iter().flatten().copied().chain(streams::points()).chain(incoming::points());
     let tried: BTreeSet<&str> = points.map(name).collect();
     assert_eq!(tried, NAMES.iter().copied().collect());
 }

@@ -25,4 +25,5 @@ mod presets;
 mod slots;
 mod stopped;
 mod trust;
+mod uploads;
 mod versions;
