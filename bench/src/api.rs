@@ -24,17 +24,7 @@ pub(crate) struct Api {
 /// A job of that preset with everything else left at its default; never on a GPU, so that all runs do the same work.
 #[must_use]
 pub(crate) fn request(input: InputRef, preset: &str) -> JobRequest {
-    JobRequest {
-        input,
-        preset: Some(preset.to_owned()),
-        spec: None,
-        hardware: HardwarePolicy::Never,
-        priority: 0,
-        labels: Default::default(),
-        owner: None,
-        on_damaged_input: Default::default(),
-        time_limit_seconds: None,
-    }
+    JobRequest { preset: Some(preset.to_owned()), hardware: HardwarePolicy::Never, ..JobRequest::new(input) }
 }
 
 impl Api {

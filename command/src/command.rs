@@ -1,7 +1,7 @@
 //! A command that was read: what it needs, what it makes, how ffmpeg gets it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     fmt,
     path::Path,
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Error,
     graph::Graph,
-    map::Specifier,
+    map::{Map, Specifier},
     name::Name,
     parse,
     table::{Layout, TABLES},
@@ -113,11 +113,19 @@ pub enum Kind {
     Dash,
 }
 
+impl Produced {
+    /// Whether ffprobe finds streams in its files: in all but bare samples, which do not say what they are.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.muxer != "rawvideo"
+    }
+}
+
 /// What a worker must have, by ffmpeg's names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// `copy` is none.
-    pub encoders: BTreeSet<&'static str>,
+    /// With how many streams each encodes, as far as the command says it. `copy` is none.
+    pub encoders: BTreeMap<&'static str, usize>,
     /// Only those that the command names.
     pub decoders: BTreeSet<&'static str>,
     pub filters: BTreeSet<&'static str>,
@@ -134,6 +142,8 @@ pub struct Argv<'a> {
     pub guard: &'a [&'a str],
     /// An absolute path without `%`, which several containers read as a counter.
     pub output_dir: &'a Path,
+    /// Which GPU the encoders of NVENC take, by its index; ffmpeg's own choice when absent.
+    pub gpu: Option<&'a str>,
 }
 
 /// Why a command cannot be written for a worker. Both are the caller's mistakes.
@@ -209,7 +219,7 @@ impl Command {
             for setting in &output.settings {
                 match (&setting.value, setting.option) {
                     (Value::Word(encoder), "c") if *encoder != "copy" => {
-                        needs.encoders.insert(encoder);
+                        *needs.encoders.entry(encoder).or_default() += output.streams(setting.target);
                     }
                     (Value::List(_, names), "bsf") => {
                         needs.bitstream_filters.extend(names.iter().filter_map(Value::word));
@@ -258,7 +268,7 @@ impl Command {
             return Err(Setup::Folder);
         }
         let mut argv = Vec::new();
-        self.write(
+        self.placed_on(with.gpu).write(
             &mut argv,
             OsString::from,
             |input| {
@@ -269,6 +279,53 @@ impl Command {
             |name, _| with.output_dir.join(name.as_str()).into_os_string(),
         );
         Ok(argv)
+    }
+
+    /// With the GPU said to every encoder of NVENC.
+    fn placed_on(&self, gpu: Option<&str>) -> Self {
+        let mut command = self.clone();
+        let Some(gpu) = gpu else { return command };
+        for output in &mut command.outputs {
+            let on_gpu = |setting: &Setting| match (&setting.value, setting.option) {
+                (Value::Word(encoder), "c") => encoder.ends_with("_nvenc"),
+                _ => false,
+            };
+            let targets: Vec<_> = output
+                .settings
+                .iter()
+                .filter(|setting| on_gpu(setting))
+                .map(|setting| setting.target)
+                .collect();
+            output.settings.extend(targets.into_iter().map(|target| Setting {
+                option: "gpu",
+                target,
+                value: Value::Text(gpu.to_owned()),
+            }));
+        }
+        command
+    }
+
+    /// Media seconds that come out at most, when `input` come in by `{{in}}`; `None` where the command changes how time
+    /// goes. For progress: nothing depends on it.
+    #[must_use]
+    pub fn seconds(&self, input: Option<f64>) -> Option<f64> {
+        const CHANGE_TIME: [&str; 14] = [
+            "adelay", "aloop", "apad", "areverse", "asetpts", "atempo", "atrim", "concat", "loop", "reverse",
+            "setpts", "tpad", "trim", "xfade",
+        ];
+        let changes = |settings: &[Setting]| {
+            settings
+                .iter()
+                .any(|setting| matches!(setting.option, "stream_loop" | "itsscale" | "loop" | "sseof"))
+        };
+        let filters = self.needs().filters;
+        let first = self.inputs.first()?;
+        if CHANGE_TIME.iter().any(|name| filters.contains(name)) || changes(&first.settings) {
+            return None;
+        }
+        let read = span(&first.settings, input);
+        let longest = self.outputs.iter().map(|output| span(&output.settings, read));
+        longest.collect::<Option<Vec<_>>>()?.into_iter().reduce(f64::max)
     }
 
     /// Writes all arguments in the order that ffmpeg wants: what is global, inputs, outputs.
@@ -302,6 +359,23 @@ impl Command {
             args.extend(["-f", output.muxer].map(|arg| plain(arg.to_owned())));
             args.push(file(&output.name, Place::File));
         }
+    }
+}
+
+/// What `-ss`, `-t` and `-to` leave of that many seconds.
+fn span(settings: &[Setting], seconds: Option<f64>) -> Option<f64> {
+    let value = |option: &str| {
+        settings.iter().find(|setting| setting.option == option).and_then(|setting| match setting.value {
+            Value::Duration(micros) => Some(micros as f64 / 1e6),
+            _ => None,
+        })
+    };
+    let start = value("ss").unwrap_or_default();
+    let left = seconds.map(|seconds| (seconds - start).max(0.0));
+    // As in ffmpeg, -t comes before -to.
+    match (value("t").or_else(|| value("to").map(|end| (end - start).max(0.0))), left) {
+        (Some(length), Some(left)) => Some(length.min(left)),
+        (length, left) => length.or(left),
     }
 }
 
@@ -353,6 +427,17 @@ impl Output {
 
     pub(crate) fn value(&self, option: &str) -> Option<&Value> {
         self.settings.iter().find(|setting| setting.option == option).map(|setting| &setting.value)
+    }
+
+    /// How many of its streams an encoder is for: those that are mapped by a medium or a label, or one.
+    fn streams(&self, target: Target) -> usize {
+        let Target::Streams(Specifier { media, index: None }) = target else { return 1 };
+        let mapped = self.settings.iter().filter(|setting| match &setting.value {
+            Value::Map(Map::Label(_)) => true,
+            Value::Map(Map::Streams { without: false, streams, .. }) => streams.specifier.media == media,
+            _ => false,
+        });
+        mapped.count().max(1)
     }
 
     /// The container of the segments.

@@ -106,6 +106,27 @@ impl Name {
         &self.0
     }
 
+    /// Whether it is the name of that file, or its pattern. `%v` is a number or a name of a variant.
+    #[must_use]
+    pub fn is_of(&self, file: &str) -> bool {
+        Self::matches(&self.0, self.pattern(), file)
+    }
+
+    fn matches(own: &str, pattern: Option<&str>, file: &str) -> bool {
+        if let Some((before, after)) = own.split_once("%v") {
+            let Some(rest) = file.strip_prefix(before) else { return false };
+            let ends = rest.char_indices().map(|(at, _)| at).skip(1).chain([rest.len()]);
+            return ends.into_iter().any(|at| Self::matches(after, pattern, &rest[at..]));
+        }
+        match pattern.and_then(|pattern| own.split_once(pattern)) {
+            Some((before, after)) => file
+                .strip_prefix(before)
+                .and_then(|rest| rest.strip_suffix(after))
+                .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())),
+            None => own == file,
+        }
+    }
+
     pub(crate) fn extension(&self) -> &str {
         self.0.rsplit_once('.').map_or("", |(_, extension)| extension)
     }
@@ -258,6 +279,30 @@ mod tests {
         assert!(Name::read("s_%v_%05d.m4s", Role::Segment).is_ok());
         for name in ["seg.ts", "a/seg_%d.ts", "seg_%03d.mp3"] {
             assert!(Name::read(name, Role::Segment).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn files_are_known_by_their_pattern() {
+        let is_of = |name: &str, file: &str| Name(name.to_owned()).is_of(file);
+        for (name, file) in [
+            ("a.mp4", "a.mp4"),
+            ("seg_%03d.ts", "seg_017.ts"),
+            ("seg_%d.ts", "seg_0.ts"),
+            ("s_%v_%05d.m4s", "s_720p_00001.m4s"),
+            ("%v.m3u8", "low_2.m3u8"),
+        ] {
+            assert!(is_of(name, file), "{name} {file}");
+        }
+        for (name, file) in [
+            ("a.mp4", "b.mp4"),
+            ("seg_%03d.ts", "seg_.ts"),
+            ("seg_%03d.ts", "seg_1.ts.tmp"),
+            ("seg_%03d.ts", "seg_x.ts"),
+            ("s_%v_%05d.m4s", "s_00001.m4s"),
+            ("%v.m3u8", ".m3u8"),
+        ] {
+            assert!(!is_of(name, file), "{name} {file}");
         }
     }
 

@@ -13,15 +13,26 @@ use crate::{
     worker::{Capabilities, Capacity, Damage, GpuLoad, Labels, Load, OutputFile, Progress},
 };
 
-/// `POST /v1/jobs`. Exactly one of `preset` and `spec`.
+/// `POST /v1/jobs` and `POST /v1/run`. Exactly one of `preset`, `spec` and `command`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
+    #[serde(alias = "input_url")]
     pub input: InputRef,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Spec>,
+    /// An ffmpeg command, of which everything must be allowed (docs/commands.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandLine>,
+    /// As an extension such as `mp4` or a container such as `hls`: what a command makes that names no output, or the container
+    /// of a preset's file, where it takes the preset's codecs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_format: Option<String>,
+    /// With a command: what `{{in_2}}` and the following stand for.
+    #[serde(default, alias = "more_input_urls", skip_serializing_if = "Vec::is_empty")]
+    pub more_inputs: Vec<InputRef>,
     #[serde(default)]
     pub hardware: HardwarePolicy,
     /// Higher runs first; -100 to 100.
@@ -39,6 +50,35 @@ pub struct JobRequest {
     pub time_limit_seconds: Option<u64>,
 }
 
+impl JobRequest {
+    /// With everything left to its default. It asks for nothing yet.
+    #[must_use]
+    pub fn new(input: InputRef) -> Self {
+        Self {
+            input,
+            preset: None,
+            spec: None,
+            command: None,
+            output_format: None,
+            more_inputs: Vec::new(),
+            hardware: HardwarePolicy::default(),
+            priority: 0,
+            labels: Labels::new(),
+            owner: None,
+            on_damaged_input: OnDamagedInput::default(),
+            time_limit_seconds: None,
+        }
+    }
+}
+
+/// A command as text, split as a shell does it, or as a list of arguments, taken as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CommandLine {
+    Text(String),
+    Arguments(Vec<String>),
+}
+
 /// What becomes of a job whose input decodes with errors or ends early.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,9 +90,10 @@ pub enum OnDamagedInput {
     Fail,
 }
 
-/// Where the input is. As JSON: `{"url": "https://..."}`, `{"upload": "<id>"}` or `{"path": "/mnt/media/a.mp4"}`.
+/// Where the input is. As JSON: `{"url": "https://..."}` or the URL alone, `{"upload": "<id>"}` or
+/// `{"path": "/mnt/media/a.mp4"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", from = "InputForm")]
 pub enum InputRef {
     /// http or https.
     Url(String),
@@ -60,6 +101,71 @@ pub enum InputRef {
     Upload(UploadId),
     /// Absolute, below one of the coordinator's shared roots.
     Path(String),
+}
+
+/// The ways to write an input.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "an input is a URL, {\"url\": \"https://...\"}, {\"upload\": \"ID\"} or {\"path\": \"/...\"}"
+)]
+enum InputForm {
+    Text(String),
+    Named(NamedInput),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NamedInput {
+    Url(String),
+    Upload(UploadId),
+    Path(String),
+}
+
+impl From<InputForm> for InputRef {
+    fn from(form: InputForm) -> Self {
+        match form {
+            InputForm::Text(url) | InputForm::Named(NamedInput::Url(url)) => Self::Url(url),
+            InputForm::Named(NamedInput::Upload(id)) => Self::Upload(id),
+            InputForm::Named(NamedInput::Path(path)) => Self::Path(path),
+        }
+    }
+}
+
+/// The answer to `POST /v1/run`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunAnswer {
+    pub job_id: JobId,
+    pub status: JobState,
+    /// Leads to the result, or to the most important of several, for whoever has it: it is signed and works until it expires.
+    /// Before the job has succeeded it answers 409.
+    pub output_url: String,
+    /// Seconds that such a job took on this farm, from its start to its end; absent when it is not known.
+    pub estimated_duration_seconds: Option<f64>,
+    /// What the estimate comes from, or why there is none, in words.
+    pub estimate_basis: String,
+    /// Why it did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// `POST /v1/probe`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRequest {
+    #[serde(alias = "input_url")]
+    pub input: InputRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+/// The answer to a `POST /v1/probe` that was not done in time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProbePending {
+    pub job_id: JobId,
+    pub status: JobState,
+    /// What it waits for, in words.
+    pub waiting_for: Option<String>,
 }
 
 /// `POST /v1/uploads?filename=NAME`, the body being the file.
@@ -175,6 +281,9 @@ pub struct JobView {
     pub input_info: Option<MediaInfo>,
     pub tasks: Vec<TaskView>,
     pub outputs: Vec<OutputFile>,
+    /// Leads to the result, or to the most important of several, for whoever has it, until it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_url: Option<String>,
     pub warnings: Vec<String>,
     /// What was wrong with the input, if it gave a result nevertheless.
     pub damage: Option<Damage>,
@@ -396,4 +505,18 @@ pub struct Problem {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Where in the command, when that is at fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandPlace>,
+}
+
+/// A place in a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandPlace {
+    /// With its dash; for a filter its name, `FILTER OPTION` for an option of one.
+    pub option: String,
+    /// Counted from 0.
+    pub argument: usize,
+    /// Bytes before it: from the beginning of a command's text, or of its argument in a list.
+    pub offset: usize,
 }

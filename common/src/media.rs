@@ -144,6 +144,12 @@ impl VideoCodec {
             Self::DnxHr => &["dnxhd"],
         }
     }
+
+    /// The codec of a hardware encoder, by ffmpeg's naming convention (`<codec>_<family>`); `None` when it is none of these.
+    #[must_use]
+    pub fn of_hardware_encoder(name: &str) -> Option<Self> {
+        name.rsplit_once('_').and_then(|(codec, _)| codec.parse().ok())
+    }
 }
 
 impl AudioCodec {

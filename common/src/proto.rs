@@ -7,13 +7,16 @@ tonic::include_proto!("ffmpegd.v1");
 /// Oldest protocol version that this build speaks.
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol version that this build speaks.
-pub const PROTOCOL_MAX: u32 = 3;
+pub const PROTOCOL_MAX: u32 = 4;
 
 /// The first protocol version in which a worker says the digests of its files.
 pub const DIGESTS_SINCE: u32 = 2;
 
 /// The first protocol version in which a worker takes live work.
 pub const LIVE_SINCE: u32 = 3;
+
+/// The first protocol version in which a worker takes users' commands and probes, and several inputs.
+pub const COMMANDS_SINCE: u32 = 4;
 
 /// Metadata key of the worker token: `authorization: Bearer <token>`.
 pub const AUTHORIZATION: &str = "authorization";

@@ -5,14 +5,16 @@
 
 mod validate;
 
+use command::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    media::{AudioCodec, VideoCodec},
+    media::{AudioCodec, EncoderFamily, VideoCodec},
+    proto::COMMANDS_SINCE,
     worker::{Need, VideoNeed},
 };
 
-/// A typed output description. JSON and TOML: an object with `kind` = `file`, `hls` or `thumbnails`.
+/// A typed output description. JSON and TOML: an object with `kind` = `file`, `hls`, `thumbnails`, `command` or `probe`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Spec {
@@ -22,7 +24,14 @@ pub enum Spec {
     Hls(HlsSpec),
     /// A poster picture, sprite sheets and a WebVTT track that points into them.
     Thumbnails(ThumbnailsSpec),
+    /// What a user's own ffmpeg command makes.
+    Command(CommandSpec),
+    /// What ffprobe says about the input, as [`PROBE_ANSWER`].
+    Probe,
 }
+
+/// The file that a [`Spec::Probe`] makes: JSON as `ffprobe -show_format -show_streams -show_chapters` prints it.
+pub const PROBE_ANSWER: &str = "probe.json";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +219,13 @@ pub struct ThumbnailsSpec {
     pub max_tiles: u32,
 }
 
+/// A command that was read through the allow-list of the crate `command`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandSpec {
+    pub command: Command,
+}
+
 /// A spec that makes no sense, by field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}; {remedy}")]
@@ -345,6 +361,17 @@ impl Spec {
                 ..Need::default()
             },
             Self::Thumbnails(_) => Need { any_of: vec![vec!["mjpeg".to_owned()]], ..Need::default() },
+            Self::Command(spec) => spec.need(),
+            Self::Probe => Need { wire_since: COMMANDS_SINCE, ..Need::default() },
+        }
+    }
+
+    /// How many inputs it takes.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        match self {
+            Self::File(_) | Self::Hls(_) | Self::Thumbnails(_) | Self::Probe => 1,
+            Self::Command(spec) => spec.command.inputs(),
         }
     }
 
@@ -354,5 +381,34 @@ impl Spec {
     /// The first field that makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
         validate::spec(self)
+    }
+}
+
+impl CommandSpec {
+    /// The hardware encoders that the command names, each with how many streams it encodes.
+    pub(crate) fn hardware(&self) -> Vec<(&'static str, usize)> {
+        let encoders = self.command.needs().encoders.into_iter();
+        encoders.filter(|(name, _)| EncoderFamily::of_encoder(name).is_hardware()).collect()
+    }
+
+    /// The encoders are those that the command names, in hardware or not: another gives another file.
+    fn need(&self) -> Need {
+        let needs = self.command.needs();
+        let video = self.hardware().into_iter().find_map(|(name, streams)| {
+            Some(VideoNeed {
+                codec: VideoCodec::of_hardware_encoder(name)?,
+                encoder: Some(name.to_owned()),
+                bit_depth: 8,
+                sessions: u32::try_from(streams).unwrap_or(u32::MAX),
+            })
+        });
+        let software = needs.encoders.keys().filter(|name| !EncoderFamily::of_encoder(name).is_hardware());
+        Need {
+            video,
+            any_of: software.map(|name| vec![(*name).to_owned()]).collect(),
+            filters: needs.filters.into_iter().map(str::to_owned).collect(),
+            wire_since: COMMANDS_SINCE,
+            ..Need::default()
+        }
     }
 }

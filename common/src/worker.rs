@@ -29,6 +29,14 @@ pub struct Need {
     /// An absolute path that must be below a folder which the worker shares with the coordinator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_path: Option<String>,
+    /// The wire protocol that the worker must speak, or a newer one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wire_since: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde passes it
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

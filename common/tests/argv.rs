@@ -92,7 +92,7 @@ fn argv(spec: &Spec, input: &MediaInfo, encoder: Option<&EncoderChoice>) -> Vec<
     let lowered = lower(&Context {
         spec,
         input,
-        input_url: "http://127.0.0.1:4000/input",
+        inputs: &["http://127.0.0.1:4000/input".to_owned()],
         stem: "film",
         encoder,
         capabilities: &Capabilities::default(),
@@ -372,7 +372,7 @@ proptest! {
         let lowered = lower(&Context {
             spec: &spec,
             input: &input,
-            input_url: &url,
+            inputs: std::slice::from_ref(&url),
             stem: &name,
             encoder: chosen.as_ref(),
             capabilities: &Capabilities::default(),

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{self, Api, EventHub, live::Viewers},
+    api::{self, Api, Estimates, EventHub, Links, live::Viewers},
     fleet::Policy,
     incoming::{self, Incoming},
     live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
@@ -88,6 +88,7 @@ struct Offer {
     live: Live,
     viewers: Viewers,
     incoming: Incoming,
+    links: Links,
 }
 
 /// What workers reach by signed URLs.
@@ -172,7 +173,8 @@ impl Coordinator {
             this.stop.graceful.clone(),
         ));
         let viewers = Viewers::new(&signer, config.live_tokens);
-        let offer = Offer { presets, profiles, live: live.clone(), viewers, incoming };
+        let links = Links::new(&signer, config.output_url_ttl, config.public_url.clone());
+        let offer = Offer { presets, profiles, live: live.clone(), viewers, incoming, links };
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
         this.tracker.spawn(api::sweep::run(api, patience, this.stop.graceful.clone()));
@@ -196,7 +198,7 @@ impl Coordinator {
         listener: TcpListener,
         queue: Handle,
         storage: &Storage,
-        Offer { presets, profiles, live, viewers, incoming }: Offer,
+        Offer { presets, profiles, live, viewers, incoming, links }: Offer,
         shared: &SharedRoots,
     ) -> Api {
         if !self.http.ip().is_loopback() {
@@ -219,6 +221,8 @@ impl Coordinator {
             live,
             profiles,
             viewers,
+            links,
+            estimates: Estimates::default(),
             stop: self.stop.graceful.clone(),
         };
         let router = api::router(api.clone(), self.http.ip());

@@ -13,6 +13,7 @@ use common::{
     stream::StreamSpec,
     telemetry::LogFormat,
 };
+use url::Url;
 
 use crate::{
     fleet::{EncoderRule, RuleError, parse_rules},
@@ -137,6 +138,14 @@ pub struct Options {
     /// How long an upload that has not ended is kept without a byte coming.
     #[arg(long, env = "TVARR_UPLOAD_EXPIRY", default_value = "24h", value_parser = parse_duration)]
     pub upload_expiry: Duration,
+    /// Where the HTTP API is reached from outside, for the URLs of results: https://farm.example. Default: what the client
+    /// called this host.
+    #[arg(long, env = "TVARR_PUBLIC_URL")]
+    pub public_url: Option<Url>,
+
+    /// How long a signed URL of a result works.
+    #[arg(long, env = "TVARR_OUTPUT_URL_TTL", default_value = "24h", value_parser = parse_duration)]
+    pub output_url_ttl: Duration,
 
     /// What is logged, in the syntax of RUST_LOG: info, coordinator=debug,info.
     #[arg(long, env = "TVARR_LOG", default_value = "info")]
@@ -176,6 +185,8 @@ pub struct Config {
     pub max_upload_bytes: u64,
     pub upload_ttl: Duration,
     pub upload_expiry: Duration,
+    pub public_url: Option<Url>,
+    pub output_url_ttl: Duration,
     pub encoder_rules: Vec<EncoderRule>,
     /// Live streams that the API cannot remove.
     pub streams: Vec<StreamSpec>,
@@ -221,6 +232,8 @@ pub enum Error {
         "TVARR_LEASE ({lease:?}) must be at least twice TVARR_HEARTBEAT_INTERVAL ({heartbeat:?}): one lost heartbeat would cost a worker its tasks"
     )]
     ShortLease { lease: Duration, heartbeat: Duration },
+    #[error("TVARR_PUBLIC_URL={0} is no address of a website; write https://host or https://host/path")]
+    PublicUrl(Url),
     #[error("{name} must not be 0")]
     Zero { name: &'static str },
     #[error(
@@ -269,6 +282,7 @@ impl Config {
             ("TVARR_STALL_TIMEOUT", options.stall_timeout),
             ("TVARR_UPLOAD_TTL", options.upload_ttl),
             ("TVARR_UPLOAD_EXPIRY", options.upload_expiry),
+            ("TVARR_OUTPUT_URL_TTL", options.output_url_ttl),
         ] {
             if value.is_zero() {
                 return Err(Error::Zero { name });
@@ -320,6 +334,8 @@ impl Config {
             max_upload_bytes: options.max_upload_bytes,
             upload_ttl: options.upload_ttl,
             upload_expiry: options.upload_expiry,
+            public_url: public_url(options.public_url)?,
+            output_url_ttl: options.output_url_ttl,
             encoder_rules,
             streams,
             ready_file: options.ready_file,
@@ -355,10 +371,25 @@ impl Config {
             max_upload_bytes: 256 << 30,
             upload_ttl: Duration::from_secs(24 * 3600),
             upload_expiry: Duration::from_secs(24 * 3600),
+            public_url: None,
+            output_url_ttl: Duration::from_secs(24 * 3600),
             encoder_rules: Vec::new(),
             streams: Vec::new(),
             ready_file: None,
         }
+    }
+}
+
+fn public_url(url: Option<Url>) -> Result<Option<Url>, Error> {
+    match url {
+        Some(url)
+            if !matches!(url.scheme(), "http" | "https")
+                || url.query().is_some()
+                || url.fragment().is_some() =>
+        {
+            Err(Error::PublicUrl(url))
+        }
+        url => Ok(url),
     }
 }
 
@@ -448,6 +479,8 @@ mod tests {
             (vec!["--grpc-auth-token", "a b"], "TVARR_GRPC_AUTH_TOKEN"),
             (vec!["--max-upload-bytes", "0"], "TVARR_MAX_UPLOAD_BYTES"),
             (vec!["--live-buffer", "5s"], "TVARR_LIVE_BUFFER"),
+            (vec!["--public-url", "ftp://a/"], "TVARR_PUBLIC_URL"),
+            (vec!["--output-url-ttl", "0"], "TVARR_OUTPUT_URL_TTL"),
         ] {
             let error = config(&args).unwrap_err().to_string();
             assert!(error.contains(name), "{args:?}: {error}");

@@ -21,6 +21,7 @@ fn stored(state: TaskState, epoch: u64, published: Option<u64>) -> StoredJob {
         state: JobState::Running,
         request: Arc::new(JobDetails {
             input: JobInput::new(InputLocation::Url("http://x/a".to_owned()), "a".to_owned()),
+            more_inputs: Vec::new(),
             preset: "h264".to_owned(),
             spec: serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),
             hardware: common::media::HardwarePolicy::Prefer,

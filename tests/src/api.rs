@@ -1,14 +1,13 @@
 //! The HTTP API as a client sees it.
 
-use std::{collections::BTreeMap, path::Path, pin::Pin, time::Duration};
+use std::{path::Path, pin::Pin, time::Duration};
 
 use common::{
     api::{
-        AttemptLog, AttemptView, Event, InputRef, JobRequest, JobSummary, JobView, OnDamagedInput, Page,
-        PresetView, Problem, Upload, WorkerView,
+        AttemptLog, AttemptView, Event, InputRef, JobRequest, JobSummary, JobView, Page, PresetView, Problem,
+        Upload, WorkerView,
     },
     id::{JobId, WorkerId},
-    media::HardwarePolicy,
 };
 use futures::{Stream, StreamExt};
 use reqwest::{Client, Response, StatusCode, header};
@@ -206,17 +205,7 @@ async fn answer<T: DeserializeOwned>(response: Response) -> Result<T, Refused> {
 /// A job for a preset with everything else left at its default.
 #[must_use]
 pub fn request(input: InputRef, preset: &str) -> JobRequest {
-    JobRequest {
-        input,
-        preset: Some(preset.to_owned()),
-        spec: None,
-        hardware: HardwarePolicy::default(),
-        priority: 0,
-        labels: BTreeMap::new(),
-        owner: None,
-        on_damaged_input: OnDamagedInput::default(),
-        time_limit_seconds: None,
-    }
+    JobRequest { preset: Some(preset.to_owned()), ..JobRequest::new(input) }
 }
 
 /// A listener at `GET /v1/events`.

@@ -1,6 +1,10 @@
 //! What a command comes to: arguments, inputs, outputs, needs.
 
-use std::{collections::BTreeSet, ffi::OsString, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::Path,
+};
 
 use command::{Argv, Command, Kind, Setup};
 
@@ -98,11 +102,50 @@ fn what_a_worker_must_have_is_told() {
     )
     .unwrap();
     let needs = command.needs();
-    assert_eq!(needs.encoders, BTreeSet::from(["libx265", "libmp3lame"]));
+    assert_eq!(needs.encoders, BTreeMap::from([("libx265", 1), ("libmp3lame", 1)]));
     assert_eq!(needs.decoders, BTreeSet::from(["libvpx-vp9"]));
     assert_eq!(needs.filters, BTreeSet::from(["overlay", "format"]));
     assert_eq!(needs.muxers, BTreeSet::from(["mp4", "mp3", "segment", "mpegts"]));
     assert_eq!(needs.bitstream_filters, BTreeSet::from(["h264_mp4toannexb"]));
+}
+
+#[test]
+fn encode_sessions_are_counted() {
+    let encoders = |command: &str| Command::parse(command).unwrap().needs().encoders;
+    let ladder = "-filter_complex [0:v]split=2[a][b] -map [a] -map [b] -map 0:a -c:v h264_nvenc -c:a aac {{out:o.mp4}}";
+    assert_eq!(encoders(ladder), BTreeMap::from([("h264_nvenc", 2), ("aac", 1)]));
+    let twice = "-c:v h264_nvenc {{out:a.mp4}} -c:v h264_nvenc -an {{out:b.mp4}}";
+    assert_eq!(encoders(twice)["h264_nvenc"], 2);
+    assert_eq!(encoders("-map 0:v -map 0:v -c:v libx264 -c:v:1 h264_nvenc {{out:a.mp4}}")["h264_nvenc"], 1);
+}
+
+#[test]
+fn encoders_of_nvenc_are_told_their_gpu() {
+    let command =
+        Command::parse("-c:v h264_nvenc -c:a aac {{out:a.mp4}} -c:v libx264 {{out:b.mp4}}").unwrap();
+    let with = Argv { inputs: &["a".into()], guard: &[], output_dir: Path::new("/o"), gpu: Some("1") };
+    let argv = command.argv(with).unwrap();
+    let told: Vec<_> = argv.windows(2).filter(|pair| pair[0].to_string_lossy().starts_with("-gpu")).collect();
+    assert_eq!(told, [["-gpu:v", "1"]]);
+    assert!(!command.to_string().contains("gpu"));
+}
+
+#[test]
+fn the_length_of_what_comes_out_is_known_where_time_is_not_changed() {
+    for (command, input, seconds) in [
+        ("{{out:a.mp4}}", Some(60.0), Some(60.0)),
+        ("{{out:a.mp4}}", None, None),
+        ("-t 10 {{out:a.mp4}}", None, Some(10.0)),
+        ("-t 90 {{out:a.mp4}}", Some(60.0), Some(60.0)),
+        ("-ss 10 -i {{in}} -to 30 {{out:a.mp4}}", Some(60.0), Some(30.0)),
+        ("-ss 10 -to 30 -i {{in}} {{out:a.mp4}}", Some(60.0), Some(20.0)),
+        ("-ss 10 -i {{in}} {{out:a.mp4}}", Some(60.0), Some(50.0)),
+        ("-t 5 {{out:a.mp4}} -t 7 {{out:b.mp4}}", Some(60.0), Some(7.0)),
+        ("-vf setpts=PTS/2 {{out:a.mp4}}", Some(60.0), None),
+        ("-stream_loop 2 -i {{in}} {{out:a.mp4}}", Some(60.0), None),
+    ] {
+        assert_eq!(Command::parse(command).unwrap().seconds(input), seconds, "{command}");
+    }
 }
 
 #[test]
@@ -113,6 +156,7 @@ fn files_are_in_the_folder_of_the_worker() {
         inputs: &inputs,
         guard: &["-protocol_whitelist", "file"],
         output_dir: Path::new("/scratch/1"),
+        gpu: None,
     };
     let argv: Vec<OsString> = command.argv(with).unwrap();
     let expected = [

@@ -62,7 +62,7 @@ fn run(case: &Case, program: &OsString) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder for results");
     let inputs: Vec<OsString> = case.inputs.iter().map(|name| ffmpeg::input(name).into_os_string()).collect();
     let argv = command
-        .argv(Argv { inputs: &inputs, guard: &ffmpeg::GUARD, output_dir: folder.path() })
+        .argv(Argv { inputs: &inputs, guard: &ffmpeg::GUARD, output_dir: folder.path(), gpu: None })
         .map_err(|error| error.to_string())?;
     let argv: Vec<String> =
         argv.into_iter().map(|arg| arg.into_string().expect("all of it is UTF-8")).collect();
@@ -271,7 +271,8 @@ fn text_in_a_picture_is_what_was_written() {
             Command::parse_args(&["-i", "{{in}}", "-vf", &graph, "-frames:v", "1", "{{out:o.png}}"]).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let inputs = [ffmpeg::input("clip").into_os_string()];
-        let argv = command.argv(Argv { inputs: &inputs, guard: &[], output_dir: folder.path() }).unwrap();
+        let argv =
+            command.argv(Argv { inputs: &inputs, guard: &[], output_dir: folder.path(), gpu: None }).unwrap();
         std::fs::write(folder.path().join("text"), text).unwrap();
         let plain = "drawtext=textfile=text:expansion=none:x=5:y=5:fontsize=20";
         let plain: Vec<OsString> = ["-i".into(), inputs[0].clone()]
@@ -309,7 +310,8 @@ fn tags_are_stored_as_they_were_written() {
         Command::parse_args(&["-i", "{{in}}", "-c", "copy", "-metadata", &title, "{{out:o.mp4}}"]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let inputs = [ffmpeg::input("clip").into_os_string()];
-    let argv = command.argv(Argv { inputs: &inputs, guard: &[], output_dir: folder.path() }).unwrap();
+    let argv =
+        command.argv(Argv { inputs: &inputs, guard: &[], output_dir: folder.path(), gpu: None }).unwrap();
     assert!(
         ffmpeg::run("ffmpeg".as_ref(), ["-nostdin".into()].iter().chain(&argv), folder.path())
             .status

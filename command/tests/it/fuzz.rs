@@ -18,7 +18,7 @@ fn judge(args: &[String]) -> bool {
     assert_eq!(again, command, "{args:?}");
     let inputs: Vec<OsString> =
         (0..command.inputs()).map(|number| format!("http://127.0.0.1:1/{number}").into()).collect();
-    let with = Argv { inputs: &inputs, guard: &ffmpeg::GUARD, output_dir: Path::new(FOLDER) };
+    let with = Argv { inputs: &inputs, guard: &ffmpeg::GUARD, output_dir: Path::new(FOLDER), gpu: None };
     let argv: Vec<String> = command
         .argv(with)
         .expect("it fits")

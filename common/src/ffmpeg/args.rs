@@ -17,6 +17,29 @@ caf,au,aac,ac3,eac3,dts,dtshd,truehd,flac,ape,wv,tta,amr,amrnb,amrwb,mxf,gxf,lxf
 nut,yuv4mpegpipe,gif,apng,swf,wtv,nsv,nuv,bink,smk,roq,voc,oma,mpc,mpc8,dsf,shn,tak,avs,cavsvideo,evc,vvc,\
 dirac,ingenient,mjpeg,r3d,mtv,film_cpk,ea,4xm,idcin,flic,3dostr,thp,vivo,xwma,qcp,gsm,sox,pva,ty,rpl,webp_anim";
 
+/// What a user's own command may open besides: single pictures, subtitles and tags, which are one file as well.
+pub(super) const MORE_FOR_COMMANDS: &str =
+    "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,srt,ass,webvtt,ffmetadata";
+
+/// How every run reports.
+pub(super) const REPORTS: [&str; 10] = [
+    "-hide_banner",
+    "-nostdin",
+    "-y",
+    "-loglevel",
+    "level+info",
+    "-nostats",
+    "-progress",
+    "pipe:1",
+    "-stats_period",
+    "0.5",
+];
+
+/// What stands in front of an input: nothing but the one file is opened.
+pub(super) fn guard(demuxers: &str) -> [&str; 4] {
+    ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", demuxers]
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Args(Vec<OsString>);
 
@@ -24,11 +47,8 @@ impl Args {
     /// What every run has, up to and with the input.
     pub(super) fn with_input(context: &Context<'_>, device: &[String]) -> Self {
         let mut args = Self::default();
-        args.all(["-hide_banner", "-nostdin", "-y", "-loglevel", "level+info", "-nostats"]);
-        args.all(["-progress", "pipe:1", "-stats_period", "0.5"]);
-        args.all(device);
-        args.all(["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS]);
-        args.pair("-i", input_address(context.input_url));
+        args.all(REPORTS).all(device).all(guard(DEMUXERS));
+        args.pair("-i", input_address(context.inputs.first().map_or("", String::as_str)));
         args
     }
 
@@ -104,7 +124,8 @@ mod tests {
             "mlv",
             "avisynth",
         ] {
-            assert!(!DEMUXERS.split(',').any(|known| known == name), "{name}");
+            let all = DEMUXERS.split(',').chain(MORE_FOR_COMMANDS.split(','));
+            assert!(all.into_iter().all(|known| known != name), "{name}");
         }
     }
 }

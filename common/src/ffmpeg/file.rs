@@ -98,6 +98,7 @@ pub(super) fn lower(context: &Context<'_>, spec: &FileSpec) -> Result<Lowered, F
             audio: audio.iter().map(audio::expected).collect(),
             subtitles: subtitles.len(),
         }],
+        produced: Vec::new(),
         finish: Finish::Nothing,
         warnings,
     })

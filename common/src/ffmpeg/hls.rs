@@ -164,6 +164,7 @@ pub(super) fn lower(context: &Context<'_>, spec: &HlsSpec) -> Result<Lowered, Fa
         argv: args.into_vec(),
         duration,
         expected,
+        produced: Vec::new(),
         finish: Finish::HlsMaster(HlsMaster { variants, audio: groups }),
         warnings,
     })

@@ -11,6 +11,7 @@
 mod args;
 mod audio;
 mod boxes;
+mod command;
 mod encoder;
 mod file;
 mod finish;
@@ -20,6 +21,7 @@ mod name;
 mod picture;
 mod playlist;
 mod probe;
+mod produced;
 mod subtitles;
 mod survey;
 mod thumbnails;
@@ -28,11 +30,13 @@ pub mod verify;
 
 use std::{ffi::OsString, path::PathBuf};
 
+use ::command::Produced;
+
 pub use self::{
     encoder::trial_args,
     finish::{AudioGroup, Finish, HlsMaster, HlsVariant, SpriteTrack, finish},
     name::{content_type, safe_stem},
-    probe::{ffprobe_args, ffprobe_output_args, parse_ffprobe},
+    probe::{Allowed, ffprobe_args, ffprobe_output_args, parse_ffprobe},
     survey::{Packets, Survey, survey_args, survey_output_args},
 };
 use crate::{
@@ -67,8 +71,8 @@ impl EncoderChoice {
 pub struct Context<'a> {
     pub spec: &'a Spec,
     pub input: &'a MediaInfo,
-    /// What ffmpeg opens: a path or a loopback URL.
-    pub input_url: &'a str,
+    /// What ffmpeg opens, each a path or a loopback URL: as many as the spec takes. `input` describes the first.
+    pub inputs: &'a [String],
     /// For the names of results: the user's file name without folder and extension, made safe for a file name.
     pub stem: &'a str,
     /// `None` when the spec has no video to encode.
@@ -87,6 +91,8 @@ pub struct Lowered {
     pub duration: Option<f64>,
     /// Files that must be there, relative to the output folder, with what they must hold.
     pub expected: Vec<Expected>,
+    /// What a user's command writes, of which only the names are known.
+    pub produced: Vec<Produced>,
     /// Files that ffmpeg does not write well itself and that are made from what it wrote.
     pub finish: Finish,
     /// What could not be kept, in words.
@@ -188,6 +194,8 @@ pub fn lower(context: &Context<'_>) -> Result<Lowered, Failure> {
         Spec::File(spec) => file::lower(context, spec),
         Spec::Hls(spec) => hls::lower(context, spec),
         Spec::Thumbnails(spec) => thumbnails::lower(context, spec),
+        Spec::Command(spec) => command::lower(context, spec),
+        Spec::Probe => Err(Failure::new(FailureKind::InvalidSpec, "a probe runs no ffmpeg")),
     }
 }
 
@@ -201,6 +209,8 @@ pub fn missing_filters(context: &Context<'_>) -> Vec<String> {
             None => return Vec::new(),
         },
         Spec::Hls(_) | Spec::Thumbnails(_) => 8,
+        // The filters of a command are needs of its spec.
+        Spec::Command(_) | Spec::Probe => return Vec::new(),
     };
     let Some((_, video)) = context.input.video().next() else { return Vec::new() };
     picture::missing_filters(video, bit_depth, &context.capabilities.filters)

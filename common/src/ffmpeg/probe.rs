@@ -4,10 +4,11 @@ use std::ffi::OsString;
 
 use serde::Deserialize;
 
-use super::args::{DEMUXERS, PROTOCOLS, input_address};
+use super::args::{DEMUXERS, MORE_FOR_COMMANDS, guard, input_address};
 use crate::{
     failure::{Failure, FailureKind},
     media::{AudioInfo, MediaInfo, StreamInfo, StreamKind, VideoInfo},
+    spec::Spec,
 };
 
 const ASK: [&str; 8] = [
@@ -21,16 +22,39 @@ const ASK: [&str; 8] = [
     "-show_chapters",
 ];
 
-/// ffprobe's arguments for an input: a path or a loopback URL. Nothing but that one file is opened.
-#[must_use]
-pub fn ffprobe_args(url: &str) -> Vec<OsString> {
-    ASK.iter().map(OsString::from).chain(input_args(url)).collect()
+/// Which formats an input may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    /// Sound and moving pictures.
+    Media,
+    /// Pictures and subtitles too.
+    AnyFile,
 }
 
-pub(super) fn input_args(url: &str) -> Vec<OsString> {
-    let mut args =
-        ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS, "-i"].map(OsString::from).to_vec();
-    args.push(input_address(url).into());
+impl Allowed {
+    /// For an input of a job with this spec.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        match spec {
+            Spec::File(_) | Spec::Hls(_) | Spec::Thumbnails(_) => Self::Media,
+            Spec::Command(_) | Spec::Probe => Self::AnyFile,
+        }
+    }
+}
+
+/// ffprobe's arguments for an input: a path or a loopback URL. Nothing but that one file is opened.
+#[must_use]
+pub fn ffprobe_args(url: &str, allowed: Allowed) -> Vec<OsString> {
+    ASK.iter().map(OsString::from).chain(input_args(url, allowed)).collect()
+}
+
+pub(super) fn input_args(url: &str, allowed: Allowed) -> Vec<OsString> {
+    let demuxers = match allowed {
+        Allowed::Media => DEMUXERS.to_owned(),
+        Allowed::AnyFile => format!("{DEMUXERS},{MORE_FOR_COMMANDS}"),
+    };
+    let mut args: Vec<_> = guard(&demuxers).map(OsString::from).into();
+    args.extend(["-i".into(), input_address(url).into()]);
     args
 }
 

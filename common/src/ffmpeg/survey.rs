@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString};
 
-use super::probe::{input_args, output_args};
+use super::probe::{Allowed, input_args, output_args};
 
 /// Above, ffmpeg takes a step between two timestamps for a discontinuity (`-dts_delta_threshold`) and closes it. Seconds.
 const DISCONTINUITY: f64 = 10.0;
@@ -22,8 +22,8 @@ const CSV: &str = "csv=p=0";
 
 /// ffprobe's arguments for the packets of an input.
 #[must_use]
-pub fn survey_args(url: &str) -> Vec<OsString> {
-    PACKETS.iter().chain([&CSV]).map(OsString::from).chain(input_args(url)).collect()
+pub fn survey_args(url: &str, allowed: Allowed) -> Vec<OsString> {
+    PACKETS.iter().chain([&CSV]).map(OsString::from).chain(input_args(url, allowed)).collect()
 }
 
 /// ffprobe's arguments for the packets of something that we made.

@@ -93,6 +93,7 @@ pub(super) fn lower(context: &Context<'_>, spec: &ThumbnailsSpec) -> Result<Lowe
             picture("sprite_001.jpg", tile.width * spec.columns, tile.height * spec.rows),
             Expected { path: TRACK.to_owned(), video: None, audio: Vec::new(), subtitles: 1 },
         ],
+        produced: Vec::new(),
         finish: Finish::Sprites(SpriteTrack {
             tile: (tile.width, tile.height),
             columns: spec.columns,

@@ -14,6 +14,7 @@ use super::{
     Expected, Finish, Lowered,
     finish::MASTER,
     playlist::{aligned, master},
+    produced,
 };
 use crate::{
     failure::{Failure, FailureKind},
@@ -122,12 +123,15 @@ fn subtitles(expected: &Expected, found: &MediaInfo) -> Result<(), String> {
 }
 
 /// Checks that every expected file is there and not empty, that playlists are whole and list what is there, that all
-/// renditions are cut at the same times, and that nothing is left over. Returns the playlist of each expected file that
-/// is one.
+/// renditions are cut at the same times, and that nothing is left over.
 ///
 /// # Errors
 /// [`FailureKind::OutputWrong`], naming the file.
-pub fn files(lowered: &Lowered, output_dir: &Path) -> Result<Vec<Option<Playlist>>, Failure> {
+pub fn files(lowered: &Lowered, output_dir: &Path) -> Result<Files, Failure> {
+    if !lowered.produced.is_empty() {
+        let produced = produced::files(&lowered.produced, output_dir)?;
+        return Ok(Files { lists: Vec::new(), produced });
+    }
     let mut known: BTreeSet<PathBuf> = BTreeSet::new();
     let mut lists = Vec::with_capacity(lowered.expected.len());
     for expected in &lowered.expected {
@@ -168,7 +172,16 @@ pub fn files(lowered: &Lowered, output_dir: &Path) -> Result<Vec<Option<Playlist
         }
     }
     nothing_else(output_dir, &known)?;
-    Ok(lists)
+    Ok(Files { lists, produced: Vec::new() })
+}
+
+/// What is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Files {
+    /// The playlist of each expected file that is one.
+    pub lists: Vec<Option<Playlist>>,
+    /// Files of a user's command in which ffprobe must find streams.
+    pub produced: Vec<PathBuf>,
 }
 
 /// The sprite sheets that a WebVTT track points into.
@@ -309,6 +322,7 @@ mod tests {
             argv: Vec::new(),
             duration: None,
             expected: vec![film().0],
+            produced: Vec::new(),
             finish: Finish::Nothing,
             warnings: Vec::new(),
         };
@@ -316,7 +330,7 @@ mod tests {
         std::fs::write(folder.path().join("a.mp4"), "").unwrap();
         assert!(files(&lowered, folder.path()).unwrap_err().message.contains("empty"));
         std::fs::write(folder.path().join("a.mp4"), "x").unwrap();
-        assert_eq!(files(&lowered, folder.path()), Ok(vec![None]));
+        assert_eq!(files(&lowered, folder.path()).unwrap().lists, vec![None]);
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         std::fs::write(folder.path().join("sub/b.tmp"), "x").unwrap();
         let left = files(&lowered, folder.path()).unwrap_err().message;

@@ -1,8 +1,8 @@
 //! What makes a spec wrong by itself, field by field.
 
 use super::{
-    AudioSpec, Chroma, Error, FileSpec, HlsSpec, RateControl, Rendition, Size, Spec, ThumbnailsSpec,
-    VideoSpec,
+    AudioSpec, Chroma, CommandSpec, Error, FileSpec, HlsSpec, RateControl, Rendition, Size, Spec,
+    ThumbnailsSpec, VideoSpec,
 };
 use crate::media::{AudioCodec, EncoderFamily, VideoCodec};
 
@@ -36,7 +36,26 @@ pub(super) fn spec(spec: &Spec) -> Result<(), Error> {
         Spec::File(spec) => file(spec),
         Spec::Hls(spec) => hls(spec),
         Spec::Thumbnails(spec) => thumbnails(spec),
+        Spec::Command(spec) => command(spec),
+        Spec::Probe => Ok(()),
     }
+}
+
+/// Everything else about a command was checked when it was read.
+fn command(spec: &CommandSpec) -> Result<(), Error> {
+    let hardware = spec.hardware();
+    ensure(
+        hardware.len() < 2,
+        "command",
+        || {
+            let names: Vec<_> = hardware.iter().map(|(name, _)| *name).collect();
+            format!("it names several hardware encoders: {}", list(&names))
+        },
+        || {
+            "use one hardware encoder in a command, or several jobs: a task is placed on one device"
+                .to_owned()
+        },
+    )
 }
 
 fn file(spec: &FileSpec) -> Result<(), Error> {

@@ -50,7 +50,7 @@ fn hurry(spec: &mut Spec) {
     match spec {
         Spec::File(file) => file.video.iter_mut().for_each(|video| video.speed = Speed::Fastest),
         Spec::Hls(hls) => hls.speed = Speed::Fastest,
-        Spec::Thumbnails(_) => {}
+        Spec::Thumbnails(_) | Spec::Command(_) | Spec::Probe => {}
     }
 }
 
@@ -58,7 +58,9 @@ fn hurry(spec: &mut Spec) {
 fn may_refuse(spec: &Spec, input: Input) -> bool {
     match spec {
         Spec::File(file) if file.video.is_none() => !input.has_audio(),
-        Spec::File(_) | Spec::Hls(_) | Spec::Thumbnails(_) => !input.has_video(),
+        Spec::File(_) | Spec::Hls(_) | Spec::Thumbnails(_) | Spec::Command(_) | Spec::Probe => {
+            !input.has_video()
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use common::{
     failure::{Failure, FailureKind},
     ffmpeg::{
-        Context, EncoderChoice, Lowered, Survey, ffprobe_args, ffprobe_output_args, finish, lower,
+        Allowed, Context, EncoderChoice, Lowered, Survey, ffprobe_args, ffprobe_output_args, finish, lower,
         parse_ffprobe, survey_args, survey_output_args,
         timing::{self, Extents},
         verify::{self, Playlist},
@@ -75,7 +75,7 @@ pub(crate) fn transcode(
     let lowered = lower(&Context {
         spec,
         input: &info,
-        input_url: source.to_str().unwrap(),
+        inputs: &[source.to_str().unwrap().to_owned()],
         stem: "a result",
         encoder: (!encoder.is_empty()).then_some(&choice),
         capabilities: &Capabilities::default(),
@@ -90,7 +90,7 @@ pub(crate) fn transcode(
         return Err(failed(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr))));
     }
     finish(&lowered.finish, folder.path())?;
-    let lists = verify::files(&lowered, folder.path())?;
+    let lists = verify::files(&lowered, folder.path())?.lists;
     let mut probes = Vec::new();
     let last = |key: &str| -> Option<u64> {
         let progress = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -128,7 +128,7 @@ fn probe_once(path: &Path) -> MediaInfo {
 /// Looks at the packets of each input once.
 fn survey_once(path: &Path) -> Survey {
     static KNOWN: Mutex<BTreeMap<PathBuf, Survey>> = Mutex::new(BTreeMap::new());
-    let args = survey_args(path.to_str().unwrap());
+    let args = survey_args(path.to_str().unwrap(), Allowed::Media);
     KNOWN.lock().unwrap().entry(path.to_owned()).or_insert_with(|| survey(&args)).clone()
 }
 
@@ -140,7 +140,7 @@ fn survey(arguments: &[std::ffi::OsString]) -> Survey {
 }
 
 pub(crate) fn probe(path: &Path) -> MediaInfo {
-    ask(&ffprobe_args(path.to_str().unwrap()))
+    ask(&ffprobe_args(path.to_str().unwrap(), Allowed::Media))
 }
 
 fn ask(arguments: &[std::ffi::OsString]) -> MediaInfo {

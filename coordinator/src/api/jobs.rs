@@ -11,6 +11,7 @@ use common::{
     id::JobId,
 };
 use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
@@ -18,6 +19,7 @@ use super::{
     extract::{Id, Json, Query},
     problem::Error,
     submission,
+    wait::{self, Wait},
 };
 use crate::queue::{InputLocation, JobFilter};
 
@@ -122,8 +124,19 @@ fn state(word: &str) -> Result<JobState, Error> {
     })
 }
 
-pub(super) async fn show(State(api): State<Api>, Id(job): Id<JobId>) -> Result<JsonBody<JobView>, Error> {
-    Ok(JsonBody(api.queue.job(job).await?))
+/// With `Prefer: wait=SECONDS` the answer comes when the job has ended, if that is sooner.
+pub(super) async fn show(
+    State(api): State<Api>,
+    Id(job): Id<JobId>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let wait = Wait::of(&headers);
+    let mut view = wait::ended(&api, job, wait).await?;
+    view.output_url =
+        (view.summary.state == JobState::Succeeded).then(|| api.links.url(job, &headers, Timestamp::now()));
+    let mut response = JsonBody(view).into_response();
+    wait.applied(response.headers_mut());
+    Ok(response)
 }
 
 pub(super) async fn cancel(State(api): State<Api>, Id(job): Id<JobId>) -> Result<JsonBody<JobView>, Error> {
@@ -137,18 +150,20 @@ pub(super) async fn retry(State(api): State<Api>, Id(job): Id<JobId>) -> Result<
 
 /// Queues a job again that is over. The caller holds `api.uploads`.
 pub(super) async fn queue_again(api: &Api, job: JobId) -> Result<JobView, Error> {
-    let (state, input) = api.queue.input(job).await?;
-    // Of what may not be queued again anyway, the queue says why.
-    if matches!(state, JobState::Failed | JobState::Cancelled | JobState::Dead)
-        && let InputLocation::Object(key) = input.location()
-        && !api.storage.holds(key).await?
-    {
-        return Err(Error::Conflict {
-            problem: format!(
-                "the input of job {job}, the upload {:?}, was removed: upload the file again and submit a new job",
-                input.name()
-            ),
-        });
+    let (state, inputs) = api.queue.inputs(job).await?;
+    for input in inputs {
+        // Of what may not be queued again anyway, the queue says why.
+        if matches!(state, JobState::Failed | JobState::Cancelled | JobState::Dead)
+            && let InputLocation::Object(key) = input.location()
+            && !api.storage.holds(key).await?
+        {
+            return Err(Error::Conflict {
+                problem: format!(
+                    "the input of job {job}, the upload {:?}, was removed: upload the file again and submit a new job",
+                    input.name()
+                ),
+            });
+        }
     }
     Ok(api.queue.retry(job).await?)
 }

@@ -1,5 +1,6 @@
 //! The HTTP API for users: JSON as in `common::api`, errors as RFC 9457 problem documents.
 
+mod estimate;
 mod events;
 mod extract;
 mod guard;
@@ -8,15 +9,19 @@ mod jobs;
 pub(crate) mod live;
 mod outputs;
 mod presets;
+mod probe;
 pub(crate) mod problem;
 mod profiles;
 mod redrive;
+mod run;
+mod signed;
 mod streams;
 mod submission;
 mod suggest;
 pub(crate) mod sweep;
 mod tus;
 mod uploads;
+mod wait;
 mod workers;
 
 use std::{net::IpAddr, sync::Arc};
@@ -31,8 +36,8 @@ use common::{preset::Presets, profile::Profiles};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::events::EventHub;
 use self::guard::Guard;
+pub(crate) use self::{estimate::Estimates, events::EventHub, signed::Links};
 use crate::{
     incoming::Incoming,
     live::service::Live,
@@ -56,6 +61,8 @@ pub(crate) struct Api {
     pub(crate) profiles: Arc<Profiles>,
     /// Who may watch.
     pub(crate) viewers: live::Viewers,
+    pub(crate) links: Links,
+    pub(crate) estimates: Estimates,
     /// Ends event streams and live streams.
     pub(crate) stop: CancellationToken,
 }
@@ -85,6 +92,10 @@ pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
                 .post(tus::override_method)
                 .options(tus::options),
         )
+        .route("/v1/run", post(run::run))
+        .route("/v1/probe", post(probe::probe))
+        .route("/signed/{id}/{leave}", get(signed::main))
+        .route("/signed/{id}/{leave}/{*path}", get(signed::file))
         .route("/v1/events", get(events::events))
         .route("/v1/workers", get(workers::list))
         .route("/v1/workers/{id}", get(workers::show))

@@ -5,7 +5,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use common::api::Problem;
+use common::api::{CommandPlace, Problem};
 use hyper::{StatusCode, header, header::HeaderValue};
 
 use crate::{live::service as live, queue, storage};
@@ -22,6 +22,8 @@ pub(crate) enum Error {
         problem: String,
         remedy: String,
     },
+    /// An ffmpeg command of which something is not allowed.
+    Command(command::Error),
     /// A body or query that cannot be read at all.
     Malformed {
         problem: String,
@@ -34,6 +36,12 @@ pub(crate) enum Error {
     /// The request does not fit the state of what it is about.
     Conflict {
         problem: String,
+    },
+    /// What a job publishes is asked for before it has.
+    NotYet {
+        problem: String,
+        /// It never will.
+        ended: bool,
     },
     TooLarge {
         limit: u64,
@@ -88,17 +96,27 @@ impl Error {
         Self::Invalid { field: field.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// The same, about a part of that field.
+    pub(super) fn within(self, outer: &str) -> Self {
+        match self {
+            Self::Invalid { field, problem, remedy } => {
+                Self::Invalid { field: format!("{outer}.{field}"), problem, remedy }
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn no(what: &str, id: impl std::fmt::Display) -> Self {
         Self::NotFound { what: format!("there is no {what} {id}") }
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid { .. } | Self::Command(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Malformed { .. } => StatusCode::BAD_REQUEST,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::Conflict { .. } | Self::NotYet { .. } => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Version { .. } => StatusCode::PRECONDITION_FAILED,
@@ -117,7 +135,7 @@ impl Error {
     const fn retry_after(&self) -> Option<u64> {
         match self {
             Self::StorageFull => Some(30),
-            Self::Unavailable { .. } => Some(5),
+            Self::Unavailable { .. } | Self::NotYet { ended: false, .. } => Some(5),
             _ => None,
         }
     }
@@ -128,10 +146,11 @@ impl Error {
         let status = self.status();
         let (kind, title) = match &self {
             Self::Invalid { .. } => ("invalid-field", "A field cannot be used"),
+            Self::Command(_) => ("command", "The command is not allowed"),
             Self::Malformed { .. } => ("malformed", "The request cannot be read"),
             Self::NotFound { .. } => ("not-found", "Not found"),
             Self::MethodNotAllowed => ("method-not-allowed", "Method not allowed"),
-            Self::Conflict { .. } => ("conflict", "Not possible in this state"),
+            Self::Conflict { .. } | Self::NotYet { .. } => ("conflict", "Not possible in this state"),
             Self::TooLarge { .. } => ("too-large", "Too large"),
             Self::MediaType { .. } => ("media-type", "Media type not taken"),
             Self::Version { .. } => ("version", "Version not spoken"),
@@ -144,7 +163,20 @@ impl Error {
             Self::Unavailable { .. } => ("unavailable", "Not possible at the moment"),
             Self::Internal { .. } => ("internal", "The coordinator failed"),
         };
+        let place = match &self {
+            Self::Command(error) => Some(CommandPlace {
+                option: error.name.clone(),
+                argument: error.argument,
+                offset: error.offset,
+            }),
+            _ => None,
+        };
         let (detail, field, remedy) = match self {
+            Self::Command(error) => {
+                let command::Error { name, argument, offset, problem, remedy } = error;
+                let detail = format!("{name} (argument {argument}, byte {offset}): {problem}");
+                (detail, Some("command".to_owned()), Some(remedy))
+            }
             Self::Invalid { field, problem, remedy } => (problem, Some(field), Some(remedy)),
             Self::Malformed { problem, remedy }
             | Self::Forbidden { problem, remedy }
@@ -165,7 +197,10 @@ impl Error {
                 None,
                 None,
             ),
-            Self::Conflict { problem } => (problem, None, None),
+            Self::Conflict { problem } | Self::NotYet { problem, ended: true } => (problem, None, None),
+            Self::NotYet { problem, ended: false } => {
+                (problem, None, Some("try again when the job has succeeded".to_owned()))
+            }
             Self::TooLarge { limit } => (
                 format!("the body is larger than the {limit} bytes that are taken"),
                 None,
@@ -192,6 +227,7 @@ impl Error {
             detail,
             field,
             remedy,
+            command: place,
         }
     }
 }

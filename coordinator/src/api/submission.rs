@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use command::Command;
 use common::{
-    api::{InputRef, JobRequest},
+    api::{CommandLine, InputRef, JobRequest},
     id::UploadId,
+    media::HardwarePolicy,
     preset::Presets,
-    spec::Spec,
+    spec::{CommandSpec, Container, FileSpec, Spec},
     worker::Labels,
 };
 use url::Url;
@@ -14,7 +16,7 @@ use url::Url;
 use super::{Api, problem::Error, suggest};
 use crate::{
     queue::{InputLocation, JobInput},
-    storage::shared::Refused,
+    storage::{Key, shared::Refused},
     store::JobDetails,
 };
 
@@ -26,12 +28,23 @@ const MAX_OWNER: usize = 128;
 const MAX_LABELS: usize = 32;
 const MAX_LABEL: usize = 128;
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
-/// What a job with a spec of its own has as preset.
+/// What a job has as preset: with a spec of its own, with a command, with a question to ffprobe.
 const CUSTOM: &str = "custom";
+const COMMAND: &str = "command";
+const PROBE: &str = "probe";
+/// Bytes of a command.
+const MAX_COMMAND: usize = 32 * 1024;
 
 /// The job that `request` asks for.
 pub(super) async fn check(api: &Api, request: JobRequest) -> Result<JobDetails, Error> {
-    let (preset, spec) = output(&api.presets, request.preset, request.spec)?;
+    let wanted = Wanted {
+        preset: request.preset,
+        spec: request.spec,
+        command: request.command,
+        format: request.output_format,
+    };
+    let (preset, spec) = output(&api.presets, wanted)?;
+    hardware(request.hardware, &spec)?;
     if !PRIORITIES.contains(&request.priority) {
         return Err(Error::invalid(
             "priority",
@@ -44,13 +57,23 @@ pub(super) async fn check(api: &Api, request: JobRequest) -> Result<JobDetails, 
     if let Some(owner) = &owner {
         printable("owner", owner, MAX_OWNER)?;
     }
-    let input = match request.input {
-        InputRef::Url(text) => url(&text)?,
-        InputRef::Path(text) => shared(api, text).await?,
-        InputRef::Upload(id) => uploaded(api, id).await?,
-    };
+    let more = request.more_inputs.len();
+    if more + 1 != spec.inputs() {
+        return Err(Error::invalid(
+            "more_inputs",
+            format!("{} inputs are given and {} are taken", more + 1, spec.inputs()),
+            "give `input` for {{in}} and one of `more_inputs` for each of {{in_2}} and the following of a command",
+        ));
+    }
+    let first = input(api, request.input).await.map_err(|error| error.within("input"))?;
+    let mut more_inputs = Vec::with_capacity(more);
+    for (index, given) in request.more_inputs.into_iter().enumerate() {
+        let given = input(api, given).await;
+        more_inputs.push(given.map_err(|error| error.within(&format!("more_inputs[{index}]")))?);
+    }
     Ok(JobDetails {
-        input,
+        input: first,
+        more_inputs,
         preset,
         spec,
         hardware: request.hardware,
@@ -74,28 +97,134 @@ fn time_limit(seconds: Option<u64>) -> Result<Option<u64>, Error> {
     }
 }
 
-fn output(
-    presets: &Presets,
+async fn input(api: &Api, given: InputRef) -> Result<JobInput, Error> {
+    match given {
+        InputRef::Url(text) => url(&text),
+        InputRef::Path(text) => shared(api, text).await,
+        InputRef::Upload(id) => uploaded(api, id).await,
+    }
+}
+
+/// Bytes of the job's first input, where that is known before anybody has read it.
+pub(super) async fn size(api: &Api, job: &JobDetails) -> Result<Option<u64>, Error> {
+    match job.input.location() {
+        InputLocation::Object(key) => match Key::parse(key) {
+            Ok(key) => Ok(api.storage.size(&key).await?),
+            Err(_) => Ok(None),
+        },
+        InputLocation::Url(_) | InputLocation::Path(_) => Ok(None),
+    }
+}
+
+/// What is to be made, in one of three ways.
+#[derive(Debug, Default)]
+struct Wanted {
     preset: Option<String>,
     spec: Option<Spec>,
-) -> Result<(String, Arc<Spec>), Error> {
-    match (preset, spec) {
-        (Some(name), None) => match presets.get(&name) {
-            Some(preset) => Ok((name, Arc::new(preset.spec.clone()))),
+    command: Option<CommandLine>,
+    format: Option<String>,
+}
+
+fn output(presets: &Presets, wanted: Wanted) -> Result<(String, Arc<Spec>), Error> {
+    let Wanted { preset, spec, command, format } = wanted;
+    let format = format.as_deref();
+    match (preset, spec, command) {
+        (Some(name), None, None) => match presets.get(&name) {
+            Some(preset) => Ok((name, Arc::new(in_format(preset.spec.clone(), format)?))),
             None => Err(unknown_preset(presets, &name)),
         },
-        (None, Some(spec)) => match spec.validate() {
-            Ok(()) => Ok((CUSTOM.to_owned(), Arc::new(spec))),
+        (None, Some(_), None) if format.is_some() => Err(Error::invalid(
+            "output_format",
+            "a spec takes no output format",
+            "leave it out: the spec's container says it",
+        )),
+        (None, Some(spec), None) => match spec.validate() {
+            Ok(()) => Ok((own_name(&spec).to_owned(), Arc::new(spec))),
             Err(error) => Err(Error::invalid(format!("spec.{}", error.field), error.problem, error.remedy)),
         },
-        (Some(_), Some(_)) => {
-            Err(Error::invalid("spec", "both preset and spec are given", "give one of the two"))
+        (None, None, Some(command)) => {
+            let spec = Spec::Command(CommandSpec { command: read_command(&command, format)? });
+            match spec.validate() {
+                Ok(()) => Ok((COMMAND.to_owned(), Arc::new(spec))),
+                Err(error) => Err(Error::invalid(error.field, error.problem, error.remedy)),
+            }
         }
-        (None, None) => Err(Error::invalid(
+        (None, None, None) => Err(Error::invalid(
             "preset",
-            "neither preset nor spec is given",
-            "name a preset of GET /v1/presets",
+            "none of preset, spec and command is given",
+            "name a preset of GET /v1/presets, or give an ffmpeg command",
         )),
+        _ => Err(Error::invalid(
+            "preset",
+            "more than one of preset, spec and command is given",
+            "give one of the three",
+        )),
+    }
+}
+
+/// A preset's spec with its file in another container.
+fn in_format(spec: Spec, format: Option<&str>) -> Result<Spec, Error> {
+    let Some(format) = format else { return Ok(spec) };
+    let wrong = |problem: String, remedy: &str| Err(Error::invalid("output_format", problem, remedy));
+    match spec {
+        Spec::File(file) => {
+            let Some(container) = Container::ALL.into_iter().find(|known| known.extension() == format) else {
+                let known: Vec<_> = Container::ALL.iter().map(|known| known.extension()).collect();
+                return wrong(
+                    format!("{format:?} is not known"),
+                    &format!("use one of {}", known.join(", ")),
+                );
+            };
+            let spec = Spec::File(FileSpec { container, ..file });
+            match spec.validate() {
+                Ok(()) => Ok(spec),
+                Err(error) => wrong(error.to_string(), "leave it out for the preset's own"),
+            }
+        }
+        Spec::Hls(_) if matches!(format, "hls" | "m3u8") => Ok(spec),
+        _ => wrong(format!("the preset does not make {format:?}"), "leave it out"),
+    }
+}
+
+const fn own_name(spec: &Spec) -> &'static str {
+    match spec {
+        Spec::File(_) | Spec::Hls(_) | Spec::Thumbnails(_) => CUSTOM,
+        Spec::Command(_) => COMMAND,
+        Spec::Probe => PROBE,
+    }
+}
+
+fn read_command(given: &CommandLine, format: Option<&str>) -> Result<Command, Error> {
+    let bytes = match given {
+        CommandLine::Text(text) => text.len(),
+        CommandLine::Arguments(args) => args.iter().map(String::len).sum(),
+    };
+    if bytes > MAX_COMMAND {
+        let problem = format!("it has {bytes} bytes, more than {MAX_COMMAND}");
+        return Err(Error::invalid("command", problem, "split the work over several jobs"));
+    }
+    let read = match given {
+        CommandLine::Text(text) => Command::parse_for(text, format),
+        CommandLine::Arguments(args) => Command::parse_args_for(args, format),
+    };
+    read.map_err(Error::Command)
+}
+
+/// A command is run with the encoders that it names, wherever those are.
+fn hardware(policy: HardwarePolicy, spec: &Spec) -> Result<(), Error> {
+    let Spec::Command(_) = spec else { return Ok(()) };
+    let in_hardware = spec.need().video.is_some();
+    let wrong = |problem: &str, remedy: &str| Err(Error::invalid("hardware", problem, remedy));
+    match policy {
+        HardwarePolicy::Require if !in_hardware => wrong(
+            "hardware is required and the command names no hardware encoder",
+            "name one, such as h264_nvenc",
+        ),
+        HardwarePolicy::Never if in_hardware => wrong(
+            "hardware is refused and the command names a hardware encoder",
+            "name another, such as libx264",
+        ),
+        HardwarePolicy::Require | HardwarePolicy::Never | HardwarePolicy::Prefer => Ok(()),
     }
 }
 
@@ -135,7 +264,7 @@ fn labels(labels: &Labels) -> Result<(), Error> {
 }
 
 fn url(text: &str) -> Result<JobInput, Error> {
-    let wrong = |problem: String, remedy: &str| Err(Error::invalid("input.url", problem, remedy));
+    let wrong = |problem: String, remedy: &str| Err(Error::invalid("url", problem, remedy));
     if text.len() > MAX_URL {
         return wrong(format!("it is longer than {MAX_URL} bytes"), "use a shorter URL");
     }
@@ -178,7 +307,7 @@ fn url(text: &str) -> Result<JobInput, Error> {
 async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {
     if text.len() > MAX_PATH {
         return Err(Error::invalid(
-            "input.path",
+            "path",
             format!("it is longer than {MAX_PATH} bytes"),
             "use a shorter path",
         ));
@@ -206,7 +335,7 @@ async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {
                 Refused::Empty => "check how it got there: it has no bytes",
                 Refused::Unreadable(_) => "let the coordinator's user read it",
             };
-            Err(Error::invalid("input.path", format!("{name:?} {refused}"), remedy))
+            Err(Error::invalid("path", format!("{name:?} {refused}"), remedy))
         }
     }
 }
@@ -218,7 +347,7 @@ async fn uploaded(api: &Api, id: UploadId) -> Result<JobInput, Error> {
             Ok(JobInput::new(location, upload.key.name().to_owned()))
         }
         None => Err(Error::invalid(
-            "input.upload",
+            "upload",
             format!("there is no upload {id}"),
             "upload the file with POST /v1/uploads; uploads that no job uses are removed after a while",
         )),
@@ -242,7 +371,7 @@ mod tests {
             ["", "clip.mp4", "file:///etc/passwd", "ftp://h/a", "http://", "http://u:p@h/a", "concat:a|b"]
         {
             let problem = url(text).unwrap_err().into_problem();
-            assert_eq!((problem.status, problem.field.as_deref()), (422, Some("input.url")), "{text}");
+            assert_eq!((problem.status, problem.field.as_deref()), (422, Some("url")), "{text}");
         }
         assert!(url(&format!("http://h/{}", "a".repeat(5000))).is_err());
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::{media::HardwarePolicy, proto::LIVE_SINCE};
+use common::media::HardwarePolicy;
 
 use super::{
     Class, Fleet, Requirement, Worker,
@@ -58,7 +58,7 @@ pub fn explain(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Optio
         Unfit::Filter(filter) => Some(format!("no {filter} filter")),
         _ => None,
     }) {
-        return Some(format!("a worker whose ffmpeg has the filters that this input needs: {filters}"));
+        return Some(format!("a worker whose ffmpeg has the filters that it needs: {filters}"));
     }
     if let Some(unreadable) = named(&|unfit| match unfit {
         Unfit::InputProtocol(protocol) => Some(format!("no {protocol}")),
@@ -90,7 +90,8 @@ pub fn explain(requirement: &Requirement, fleet: &Fleet, now: Duration) -> Optio
         _ => None,
     }) {
         return Some(format!(
-            "a worker with {wanted} that speaks protocol {LIVE_SINCE}, as live needs: {old}"
+            "a worker with {wanted} that speaks protocol {}: {old}",
+            requirement.wire_since()
         ));
     }
     Some(format!("a worker with {wanted}; {able} connected, none has it"))

@@ -33,6 +33,17 @@ pub struct Requirement {
     pub avoid: BTreeSet<WorkerId>,
 }
 
+impl Requirement {
+    /// The oldest wire protocol that a worker for it speaks.
+    pub(super) fn wire_since(&self) -> u32 {
+        let class = match self.class {
+            Class::Batch => 0,
+            Class::Live => LIVE_SINCE,
+        };
+        self.need.wire_since.max(class)
+    }
+}
+
 /// Which of a worker's slots an attempt takes, besides the overall one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
@@ -219,7 +230,7 @@ pub(super) fn candidates_without<'w>(
     }
     let identity = &worker.identity;
     let live = requirement.class == Class::Live;
-    if live && identity.protocol < LIVE_SINCE {
+    if identity.protocol < requirement.wire_since() {
         return Err(Unfit::Protocol(identity.protocol));
     }
     // What keeps a worker from taking work is its scratch, of which live needs none.

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     fleet::Identity,
     plan::plan,
-    store::{JobDetails, JobStore, StoredJob},
+    store::{JobDetails, JobRecord, JobStore, StoredJob},
 };
 
 /// Why the queue did not do what it was asked for.
@@ -144,6 +144,7 @@ pub struct Assignment {
     pub preset: String,
     pub spec: Arc<Spec>,
     pub input: JobInput,
+    pub more_inputs: Vec<JobInput>,
     pub encoder: Option<String>,
     pub device: Option<EncoderDevice>,
     pub on_damaged_input: OnDamagedInput,
@@ -368,9 +369,17 @@ impl Handle {
     ///
     /// # Errors
     /// There is no such job, or the store cannot be read.
-    pub async fn input(&self, job: JobId) -> Result<(JobState, JobInput), Error> {
+    pub async fn inputs(&self, job: JobId) -> Result<(JobState, Vec<JobInput>), Error> {
         let stored = self.stored(job).await?.job;
-        Ok((stored.state, stored.request.input.clone()))
+        Ok((stored.state, stored.request.inputs().cloned().collect()))
+    }
+
+    /// Jobs as the store has them, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn records(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, Error> {
+        self.store.jobs(filter).await.map_err(|error| Error::Store(error.to_string()))
     }
 
     /// Keys of the objects that are inputs of jobs which have not ended: they must not be removed.

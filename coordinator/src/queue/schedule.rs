@@ -115,6 +115,7 @@ impl State {
             preset: request.preset.clone(),
             spec: request.spec.clone(),
             input: request.input.clone(),
+            more_inputs: request.more_inputs.clone(),
             encoder: placement.encoder,
             device: placement.device,
             on_damaged_input: request.on_damaged_input,

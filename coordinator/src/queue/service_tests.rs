@@ -81,6 +81,7 @@ impl JobStore for FullDisk {
 fn job() -> JobDetails {
     JobDetails {
         input: JobInput::new(InputLocation::Path("/a.mp4".to_owned()), "a.mp4".to_owned()),
+        more_inputs: Vec::new(),
         preset: "proxy".to_owned(),
         spec: Arc::new(
             serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),

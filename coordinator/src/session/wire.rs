@@ -74,8 +74,18 @@ pub(super) fn to_wire(message: ToWorker, terms: &Terms) -> Result<Message, Strin
 }
 
 fn assign(assignment: Assignment, terms: &Terms) -> proto::Assign {
-    let Assignment { job, attempt, preset, spec, input, encoder, device, on_damaged_input, time_limit } =
-        assignment;
+    let Assignment {
+        job,
+        attempt,
+        preset,
+        spec,
+        input,
+        more_inputs,
+        encoder,
+        device,
+        on_damaged_input,
+        time_limit,
+    } = assignment;
     proto::Assign {
         job_id: job.to_string(),
         task_id: attempt.task.to_string(),
@@ -88,6 +98,7 @@ fn assign(assignment: Assignment, terms: &Terms) -> proto::Assign {
         stall_timeout_ms: terms.stall_timeout_ms,
         time_limit_ms: time_limit.map_or(0, |limit| limit.as_millis().try_into().unwrap_or(u64::MAX).max(1)),
         on_damaged_input: proto::OnDamagedInput::from(on_damaged_input).into(),
+        more_inputs: more_inputs.iter().map(|input| wire_input(job, attempt, input, terms)).collect(),
         ..Default::default()
     }
 }

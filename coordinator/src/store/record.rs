@@ -35,7 +35,10 @@ pub struct JobRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobDetails {
     pub input: JobInput,
-    /// Preset name, or `custom`.
+    /// What `{{in_2}}` and the following of a command stand for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_inputs: Vec<JobInput>,
+    /// Preset name, or `custom`, `command` or `probe`.
     pub preset: String,
     /// Shared by the jobs of a preset that are in memory.
     #[serde(serialize_with = "spec_itself", deserialize_with = "spec_alone")]
@@ -49,6 +52,13 @@ pub struct JobDetails {
     /// Wall-clock milliseconds that all attempts of a task may take together; `None`: the coordinator's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_limit_ms: Option<u64>,
+}
+
+impl JobDetails {
+    /// All of them, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = &JobInput> {
+        std::iter::once(&self.input).chain(&self.more_inputs)
+    }
 }
 
 fn spec_itself<S: Serializer>(spec: &Arc<Spec>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -227,15 +227,14 @@ impl Run<'_> {
 
     async fn work(&self, client: &Client, in_place: bool) -> Numbered<Outcome> {
         let request = |input| JobRequest {
-            input,
             preset: Some(self.args.preset.clone()),
-            spec: None,
             hardware: self.args.hardware.into(),
             priority: self.args.priority,
             labels: self.args.labels.iter().cloned().collect(),
             owner: self.args.owner.clone(),
             on_damaged_input: self.args.on_damaged_input.into(),
             time_limit_seconds: self.args.time_limit,
+            ..JobRequest::new(input)
         };
         let pipeline = Pipeline {
             client,

@@ -129,7 +129,7 @@ fn in_folder(out: &Path, spec: &Spec, stems: &[String]) -> Vec<Target> {
 const fn container(spec: &Spec) -> Option<Container> {
     match spec {
         Spec::File(file) => Some(file.container),
-        Spec::Hls(_) | Spec::Thumbnails(_) => None,
+        Spec::Hls(_) | Spec::Thumbnails(_) | Spec::Command(_) | Spec::Probe => None,
     }
 }
 

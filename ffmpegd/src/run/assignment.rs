@@ -49,11 +49,20 @@ pub(crate) enum Work {
     Live(Box<LiveTask>),
 }
 
-/// A file into files.
+/// A file that ffmpeg reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    pub(crate) location: Location,
+    /// The name that the user knows it by.
+    pub(crate) name: String,
+}
+
+/// Files into files.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Batch {
     pub(crate) spec: Spec,
-    pub(crate) location: Location,
+    /// At least one; only commands have more.
+    pub(crate) inputs: Vec<Input>,
     pub(crate) stall: Option<Duration>,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) on_damaged_input: OnDamagedInput,
@@ -120,26 +129,34 @@ impl TryFrom<proto::Assign> for Assignment {
             device: assign.device.map(|device| device.path),
             nvenc_preset: None,
         });
-        let input = if input.is_empty() { "the input".to_owned() } else { input };
-        Ok(Self { job, attempt, preset: assign.preset, encoder, input, work })
+        Ok(Self { job, attempt, preset: assign.preset, encoder, input: named(&input), work })
     }
 }
 
 fn batch(assign: &proto::Assign) -> Result<Batch, String> {
     let spec = serde_json::from_str(&assign.spec_json).map_err(|error| format!("spec: {error}"))?;
-    let input = assign.input.as_ref().ok_or("it has no input")?;
-    let location = match input.location.as_ref().ok_or("its input has no location")? {
-        proto::input::Location::Url(url) => Location::Url(url.clone()),
-        proto::input::Location::Path(path) => Location::Path(path.clone()),
-    };
+    let first = assign.input.as_ref().ok_or("it has no input")?;
+    let inputs = std::iter::once(first).chain(&assign.more_inputs).map(input).collect::<Result<_, _>>()?;
     let limit = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
     Ok(Batch {
         spec,
-        location,
+        inputs,
         stall: limit(assign.stall_timeout_ms.into()),
         time_limit: limit(assign.time_limit_ms),
         on_damaged_input: assign.on_damaged_input().into(),
     })
+}
+
+fn input(input: &proto::Input) -> Result<Input, String> {
+    let location = match input.location.as_ref().ok_or("an input has no location")? {
+        proto::input::Location::Url(url) => Location::Url(url.clone()),
+        proto::input::Location::Path(path) => Location::Path(path.clone()),
+    };
+    Ok(Input { location, name: named(&input.name) })
+}
+
+fn named(name: &str) -> String {
+    if name.is_empty() { "the input".to_owned() } else { name.to_owned() }
 }
 
 fn live_task(assign: &proto::Assign) -> Result<LiveTask, String> {

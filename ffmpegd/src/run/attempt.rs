@@ -1,17 +1,19 @@
 //! The course of an attempt.
 
-use std::{io, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Instant};
+use std::{io, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use common::{
     api::OnDamagedInput,
     failpoint,
     failure::{Failure, FailureKind},
     ffmpeg::{
-        Context, EncoderChoice, Lowered, ffprobe_args, lower, missing_filters, parse_ffprobe, safe_stem,
+        Allowed, Context, EncoderChoice, Lowered, ffprobe_args, lower, missing_filters, parse_ffprobe,
+        safe_stem,
     },
     id::AttemptId,
     media::MediaInfo,
     proto,
+    spec::{PROBE_ANSWER, Spec},
     worker::Damage,
 };
 use futures::FutureExt;
@@ -19,10 +21,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Assignment, Batch, Ending, Location, Tools, Vitals,
+    Assignment, Batch, Ending, Tools, Vitals,
     check::{Check, MAX_ANSWER, Objection},
     classify::{Evidence, SourceSeen, Verdict, after_check, after_probe, after_success, classify, no_room},
     damage::{self, Complaints},
+    inputs::Inputs,
     machine::OomKills,
     progress::{Encoded, Parser},
     scratch::{Claim, Growth, Scratch, estimate},
@@ -30,7 +33,6 @@ use super::{
     supervise::{Bounds, End, Keep, Stdout, supervise},
     upload,
 };
-use crate::fetch::{self, Mount, Observed, Origin};
 
 /// Runs an attempt to its end. `started` gets one message when ffmpeg runs. When this returns no process of the attempt
 /// is left and its scratch folder is gone.
@@ -64,7 +66,7 @@ async fn run(
     // Side by side: an encode waits for both.
     let (scratch, opened) = tokio::join!(
         Scratch::create(&tools.scratch, assignment.attempt),
-        stop.run_until_cancelled(open(tools, assignment, batch))
+        stop.run_until_cancelled(Inputs::open(tools, &batch.inputs))
     );
     let scratch = match scratch {
         Ok(scratch) => scratch,
@@ -85,10 +87,10 @@ async fn run(
         oom_kills: OomKills::read(),
     };
     let ending = match opened {
-        Some(Ok(opened)) => match course.run(&opened, started).await {
+        Some(Ok(inputs)) => match course.run(&inputs, started).await {
             Ok(ending) => ending,
             // The coordinator gave the input to somebody else: what ffmpeg made of that says nothing.
-            Err(Ending::Failed(_)) if opened.taken_away() => Ending::NotCurrent,
+            Err(Ending::Failed(_)) if inputs.taken_away() => Ending::NotCurrent,
             Err(ending) => ending,
         },
         Some(Err(failure)) => failure.into(),
@@ -114,35 +116,6 @@ fn no_scratch(tools: &Tools, assignment: &Assignment, error: &io::Error) -> Fail
     Failure::new(kind, message)
 }
 
-/// What ffmpeg opens.
-enum Opened {
-    Mount(Mount),
-    Path { path: PathBuf, head: Vec<u8> },
-}
-
-async fn open(tools: &Tools, assignment: &Assignment, batch: &Batch) -> Result<Opened, Failure> {
-    let invalid = |reason: String| {
-        Failure::new(FailureKind::InvalidInput, format!("cannot read {}: {reason}", assignment.input))
-    };
-    match &batch.location {
-        Location::Path(path) => {
-            let file = fetch::open_below(&tools.shared_roots, path.as_ref()).await?;
-            Ok(Opened::Path { path: file.path, head: file.head })
-        }
-        Location::Url(url) => {
-            let origin = if url.contains("://") { Origin::User } else { Origin::Coordinator };
-            let resolved = tools.coordinator.resolve(url).map_err(invalid)?;
-            if !matches!(resolved.scheme(), "http" | "https") {
-                return Err(invalid(format!(
-                    "{} is not supported; give an http or https URL",
-                    resolved.scheme()
-                )));
-            }
-            Ok(Opened::Mount(tools.proxy.mount(resolved, origin, &assignment.input)))
-        }
-    }
-}
-
 struct Course<'a> {
     tools: &'a Tools,
     assignment: &'a Assignment,
@@ -159,16 +132,22 @@ struct Course<'a> {
 impl Course<'_> {
     async fn run(
         &self,
-        opened: &Opened,
+        inputs: &Inputs,
         started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
     ) -> Result<Ending, Ending> {
-        let bounds = self.bounds(opened);
-        let url = opened.url();
-        self.vitals.rename(&url, &self.assignment.input);
+        let bounds = self.bounds(inputs);
+        for (url, name) in inputs.named() {
+            self.vitals.rename(&url, name);
+        }
         self.vitals.rename(&format!("{}/", self.scratch.out().display()), "");
 
-        let info = self.probe(opened, &url, &bounds).await?;
-        let lowered = Arc::new(self.lower(&info, &url)?);
+        let urls = inputs.urls();
+        let url = urls.first().map_or("", String::as_str);
+        let (info, answer) = self.probe(inputs, url, &bounds).await?;
+        if self.batch.spec == Spec::Probe {
+            return self.answer(&info, &answer, started).await;
+        }
+        let lowered = Arc::new(self.lower(&info, &urls)?);
         self.reserve(&info).await?;
 
         self.vitals.phase("encoding");
@@ -177,7 +156,7 @@ impl Course<'_> {
         let process = self.spawn(&program).await?;
         // Nobody listens only when the worker ends, which ends this too.
         let _ = started.send((self.assignment.attempt, self.started(&program, &info))).await;
-        let (encoded, complaints) = self.encode(process, &lowered, opened, &bounds).await?;
+        let (encoded, complaints) = self.encode(process, &lowered, inputs, &bounds).await?;
         failpoint::hit("encode.after");
 
         self.vitals.phase("checking");
@@ -187,14 +166,20 @@ impl Course<'_> {
             out: &self.scratch.out(),
             bounds: &bounds,
             input: &info,
-            input_url: &url,
+            input_url: url,
+            allowed: Allowed::of(&self.batch.spec),
             encoded,
             complaints: &complaints,
         };
-        let damage = self.check(&check, opened).await?;
+        let damage = self.check(&check, inputs).await?;
         let mut warnings = lowered.warnings.clone();
         warnings.extend(damage.iter().flat_map(|damage| damage::words(damage, &complaints)));
 
+        self.upload(warnings, damage).await
+    }
+
+    /// Brings what is in the output folder.
+    async fn upload(&self, warnings: Vec<String>, damage: Option<Damage>) -> Result<Ending, Ending> {
         self.vitals.phase("uploading");
         let out = self.scratch.out();
         let outputs = self.until_stopped(upload::list(&out)).await?.map_err(|error| {
@@ -204,6 +189,24 @@ impl Course<'_> {
         let uploading = upload::upload(self.tools, self.assignment.attempt, &out, &outputs);
         self.until_stopped(uploading).await??;
         Ok(Ending::Succeeded { outputs, warnings, progress: Box::new(self.vitals.progress()), damage })
+    }
+
+    /// What ffprobe said is the result.
+    async fn answer(
+        &self,
+        info: &MediaInfo,
+        answer: &[u8],
+        started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
+    ) -> Result<Ending, Ending> {
+        let program = self.program(&self.tools.ffprobe, Vec::new());
+        let _ = started.send((self.assignment.attempt, self.started(&program, info))).await;
+        let answer = probe_answer(answer, &self.assignment.input).map_err(|error| {
+            let message = format!("probing {}: ffprobe's answer is no JSON: {error}", self.assignment.input);
+            Ending::from(Failure::new(FailureKind::Crashed, message))
+        })?;
+        let written = tokio::fs::write(self.scratch.out().join(PROBE_ANSWER), answer).await;
+        written.map_err(|error| Ending::from(no_scratch(self.tools, self.assignment, &error)))?;
+        self.upload(Vec::new(), None).await
     }
 
     async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Ending> {
@@ -219,25 +222,29 @@ impl Course<'_> {
         })
     }
 
-    fn bounds(&self, opened: &Opened) -> Bounds {
+    fn bounds(&self, inputs: &Inputs) -> Bounds {
         Bounds {
             stop: self.stop.clone(),
             stall: self.batch.stall,
             deadline: self.batch.time_limit.and_then(|limit| self.begun.checked_add(limit)),
-            source: match opened {
-                Opened::Mount(mount) => Some(Arc::clone(&mount.source)),
-                Opened::Path { .. } => None,
-            },
+            sources: inputs.sources(),
             growth: Some(self.growth.clone()),
         }
     }
 
-    async fn probe(&self, opened: &Opened, url: &str, bounds: &Bounds) -> Result<MediaInfo, Ending> {
-        let process = self.spawn(&self.program(&self.tools.ffprobe, ffprobe_args(url))).await?;
+    /// What ffprobe says about the first input: read, and as it was said.
+    async fn probe(
+        &self,
+        inputs: &Inputs,
+        url: &str,
+        bounds: &Bounds,
+    ) -> Result<(MediaInfo, Vec<u8>), Ending> {
+        let args = ffprobe_args(url, Allowed::of(&self.batch.spec));
+        let process = self.spawn(&self.program(&self.tools.ffprobe, args)).await?;
         let mut answer = Keep { bytes: Vec::new(), limit: MAX_ANSWER };
         let end = supervise(process, &mut answer, &self.vitals.log, bounds).await;
-        let exit = self.exited(end, "reading", "ffprobe", opened)?;
-        let doubt = self.with_evidence("reading", "ffprobe", exit, opened, |evidence| match exit {
+        let exit = self.exited(end, "reading", "ffprobe", inputs)?;
+        let doubt = self.with_evidence("reading", "ffprobe", exit, inputs, |evidence| match exit {
             Exit::Code(0) => after_probe(evidence).map(Verdict::from),
             Exit::Code(_) | Exit::Signal(_) => Some(classify(evidence)),
         });
@@ -248,13 +255,11 @@ impl Course<'_> {
             let message = failure.message.replacen("the input", &self.assignment.input, 1);
             Ending::from(Failure { message, ..failure })
         })?;
-        if let Opened::Mount(mount) = opened {
-            info.size = mount.source.observed().size.or(info.size);
-        }
-        Ok(info)
+        info.size = inputs.size().or(info.size);
+        Ok((info, answer.bytes))
     }
 
-    fn lower(&self, info: &MediaInfo, url: &str) -> Result<Lowered, Ending> {
+    fn lower(&self, info: &MediaInfo, urls: &[String]) -> Result<Lowered, Ending> {
         let nvenc_preset = self.tools.nvenc_preset;
         let encoder =
             self.assignment.encoder.as_ref().map(|encoder| EncoderChoice { nvenc_preset, ..encoder.clone() });
@@ -262,7 +267,7 @@ impl Course<'_> {
         let context = Context {
             spec: &self.batch.spec,
             input: info,
-            input_url: url,
+            inputs: urls,
             stem: &safe_stem(&self.assignment.input),
             encoder: encoder.as_ref(),
             capabilities: &capabilities,
@@ -290,7 +295,7 @@ impl Course<'_> {
         &self,
         process: Process,
         lowered: &Lowered,
-        opened: &Opened,
+        inputs: &Inputs,
         bounds: &Bounds,
     ) -> Result<(Encoded, Complaints), Ending> {
         let mut reports = Reports {
@@ -302,8 +307,8 @@ impl Course<'_> {
         self.vitals.start_tally();
         let end = supervise(process, &mut reports, &self.vitals.log, bounds).await;
         let complaints = self.vitals.take_tally().complaints();
-        let exit = self.exited(end, "encoding", "ffmpeg", opened)?;
-        let failed = self.with_evidence("encoding", "ffmpeg", exit, opened, |evidence| match exit {
+        let exit = self.exited(end, "encoding", "ffmpeg", inputs)?;
+        let failed = self.with_evidence("encoding", "ffmpeg", exit, inputs, |evidence| match exit {
             Exit::Code(0) => after_success(evidence).map(Verdict::from),
             Exit::Code(_) | Exit::Signal(_) => Some(classify(evidence)),
         });
@@ -314,12 +319,12 @@ impl Course<'_> {
     }
 
     /// Checks the result, and says what was wrong with the input if anything was.
-    async fn check(&self, check: &Check<'_>, opened: &Opened) -> Result<Option<Damage>, Ending> {
+    async fn check(&self, check: &Check<'_>, inputs: &Inputs) -> Result<Option<Damage>, Ending> {
         let survey = match check.run().await {
             Ok(survey) => survey,
             Err(Objection::Ended(ending)) => return Err(ending),
             Err(Objection::Wrong(wrong)) => {
-                let failure = self.with_evidence("checking", "ffmpeg", Exit::Code(0), opened, |evidence| {
+                let failure = self.with_evidence("checking", "ffmpeg", Exit::Code(0), inputs, |evidence| {
                     after_check(evidence, &wrong, check.encoded, check.complaints)
                 });
                 return Err(failure.into());
@@ -327,7 +332,7 @@ impl Course<'_> {
         };
         // A transfer that broke off while the input was looked at again says nothing about the input.
         if survey.is_some()
-            && let Some(failure) = opened.failure()
+            && let Some(failure) = inputs.failure()
         {
             return Err(failure.into());
         }
@@ -347,13 +352,13 @@ impl Course<'_> {
     }
 
     /// How a process ended, if it ended by itself.
-    fn exited(&self, end: End, doing: &str, program: &str, opened: &Opened) -> Result<Exit, Ending> {
+    fn exited(&self, end: End, doing: &str, program: &str, inputs: &Inputs) -> Result<Exit, Ending> {
         let input = &self.assignment.input;
         let failure = match end {
             End::Exited(exit) => return Ok(exit),
             End::Stopped => return Err(Ending::Stopped),
             End::Stalled(patience) => {
-                if let Some(failure) = opened.failure() {
+                if let Some(failure) = inputs.failure() {
                     return Err(failure.into());
                 }
                 let message = format!("{doing} {input}: {program} did nothing for {} s", patience.as_secs());
@@ -382,37 +387,31 @@ impl Course<'_> {
         doing: &str,
         program: &str,
         exit: Exit,
-        opened: &Opened,
+        inputs: &Inputs,
         judge: impl FnOnce(&Evidence<'_>) -> T,
     ) -> T {
         let stderr = self.vitals.log_tail();
-        let seen: Option<(Observed, &Mount)> = match opened {
-            Opened::Mount(mount) => Some((mount.source.observed(), mount)),
-            Opened::Path { .. } => None,
-        };
-        let source = seen.as_ref().map(|(observed, mount)| SourceSeen {
-            shown: match mount.source.origin {
-                Origin::User => &mount.source.shown,
-                Origin::Coordinator => &self.assignment.input,
-            },
-            origin: mount.source.origin,
-            observed,
-        });
-        let head = match (opened, &seen) {
-            (Opened::Path { head, .. }, _) => head.as_slice(),
-            (Opened::Mount(_), Some((observed, _))) => &observed.head,
-            (Opened::Mount(_), None) => &[],
-        };
+        let seen = inputs.seen();
+        let fetched = seen.as_ref().and_then(|seen| seen.fetched.as_ref());
+        let source = fetched.map(|(observed, origin, shown)| SourceSeen { shown, origin: *origin, observed });
         judge(&Evidence {
-            input: &self.assignment.input,
+            input: seen.as_ref().map_or(&self.assignment.input, |seen| &seen.name),
             doing,
             program,
+            commanded: program == "ffmpeg" && self.is_commanded(),
             exit,
             stderr: &stderr,
             source,
-            head,
+            head: seen.as_ref().map_or(&[], |seen| &seen.head),
             oom_killed: OomKills::read().since(self.oom_kills),
         })
+    }
+
+    /// A command that any worker would run alike.
+    fn is_commanded(&self) -> bool {
+        let in_hardware =
+            || self.assignment.encoder.as_ref().is_some_and(|encoder| encoder.family.is_hardware());
+        matches!(self.batch.spec, Spec::Command(_)) && !in_hardware()
     }
 
     fn program(&self, path: &std::path::Path, args: Vec<std::ffi::OsString>) -> Program {
@@ -455,33 +454,6 @@ impl Course<'_> {
     }
 }
 
-impl Opened {
-    fn url(&self) -> String {
-        match self {
-            Self::Mount(mount) => mount.url.clone(),
-            Self::Path { path, .. } => path.to_string_lossy().into_owned(),
-        }
-    }
-
-    /// Whether the coordinator answered that the attempt is not current any more.
-    fn taken_away(&self) -> bool {
-        match self {
-            Self::Path { .. } => false,
-            Self::Mount(mount) => mount.source.taken_away(),
-        }
-    }
-
-    fn failure(&self) -> Option<Failure> {
-        match self {
-            Self::Path { .. } => None,
-            Self::Mount(mount) => {
-                let failure = mount.source.observed().failure?;
-                Some(failure.failure(&mount.source.shown, mount.source.origin))
-            }
-        }
-    }
-}
-
 /// `ffmpeg -progress` on stdout.
 struct Reports<'a> {
     vitals: &'a Vitals,
@@ -503,5 +475,27 @@ impl Stdout for Reports<'_> {
 
     fn signs(&self) -> (u64, u64) {
         self.last
+    }
+}
+
+/// ffprobe's answer, with the name that the user knows the input by.
+fn probe_answer(answer: &[u8], name: &str) -> serde_json::Result<Vec<u8>> {
+    let mut answer: serde_json::Value = serde_json::from_slice(answer)?;
+    if let Some(filename) = answer.pointer_mut("/format/filename") {
+        *filename = name.into();
+    }
+    serde_json::to_vec_pretty(&answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_a_probe_does_not_name_the_proxy() {
+        let answer = br#"{"streams":[],"format":{"filename":"http://127.0.0.1:4000/x","nb_streams":0}}"#;
+        let answer = String::from_utf8(probe_answer(answer, "a.mp4").unwrap()).unwrap();
+        assert!(answer.contains("\"filename\": \"a.mp4\"") && !answer.contains("127.0.0.1"), "{answer}");
+        assert!(probe_answer(b"{", "a.mp4").is_err());
     }
 }

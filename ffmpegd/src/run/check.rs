@@ -12,7 +12,8 @@ use std::{
 use common::{
     failure::{Failure, FailureKind},
     ffmpeg::{
-        self, Expected, Lowered, Survey, ffprobe_output_args, parse_ffprobe, survey_args, survey_output_args,
+        self, Allowed, Expected, Lowered, Survey, ffprobe_output_args, parse_ffprobe, survey_args,
+        survey_output_args,
         timing::{self, Extents},
         verify::{self, Playlist},
     },
@@ -55,6 +56,7 @@ pub(super) struct Check<'a> {
     pub(super) bounds: &'a Bounds,
     pub(super) input: &'a MediaInfo,
     pub(super) input_url: &'a str,
+    pub(super) allowed: Allowed,
     pub(super) encoded: Encoded,
     pub(super) complaints: &'a Complaints,
 }
@@ -77,12 +79,15 @@ impl Check<'_> {
             ffmpeg::finish(&work.finish, &folder)?;
             verify::files(&work, &folder)
         });
-        let lists = written
+        let files = written
             .await
             .unwrap_or_else(|panic| Err(Failure::new(FailureKind::Crashed, panic.to_string())))
             .map_err(objection)?;
-        let mut looks = Vec::with_capacity(lists.len());
-        for (expected, list) in self.lowered.expected.iter().zip(&lists) {
+        for file in &files.produced {
+            self.look(file).await?;
+        }
+        let mut looks = Vec::with_capacity(files.lists.len());
+        for (expected, list) in self.lowered.expected.iter().zip(&files.lists) {
             looks.push(self.one(expected, list.as_ref()));
         }
         let made: Vec<_> = stream::iter(looks).buffer_unordered(PARALLEL).try_collect().await?;
@@ -91,7 +96,7 @@ impl Check<'_> {
         if claimed.is_ok() && !self.complaints.cut {
             return Ok(None);
         }
-        let survey = self.survey(survey_args(self.input_url), "the input").await?;
+        let survey = self.survey(survey_args(self.input_url, self.allowed), "the input").await?;
         let there = if survey.count() > 0 {
             self.complete(&made, &Extents::surveyed(self.input, &survey))
         } else {

@@ -30,6 +30,9 @@ pub(super) struct Evidence<'a> {
     /// `reading`, `encoding`, `checking`: what was being done.
     pub(super) doing: &'a str,
     pub(super) program: &'a str,
+    /// ffmpeg was told what a user's command says, with encoders that need no device: what it refuses, it would refuse
+    /// anywhere.
+    pub(super) commanded: bool,
     pub(super) exit: Exit,
     pub(super) stderr: &'a [String],
     /// The input's source, if it came through the proxy.
@@ -109,6 +112,10 @@ pub(super) fn after_check(
     }
     match &complaints.first {
         Some(first) => undecodable(evidence.input, first),
+        None if evidence.commanded => Failure::new(
+            FailureKind::InvalidSpec,
+            format!("{doing} and encoded nothing ({wrong}): the command leaves nothing of the input"),
+        ),
         None => Failure::new(
             FailureKind::OutputWrong,
             format!("{doing} and encoded nothing ({wrong}); another worker's ffmpeg may do better"),
@@ -156,10 +163,11 @@ fn crashed(evidence: &Evidence<'_>, words: &Words<'_>) -> Failure {
     let told_to = evidence.stderr.iter().find(|line| line.contains("received signal"));
     let said = told_to.map(|line| bare(line)).or_else(|| words.first_error());
     let said = said.map_or_else(String::new, |line| format!(": {line}"));
-    Failure::new(
-        FailureKind::Crashed,
-        format!("{} {}: {} {ended}{said}", evidence.doing, evidence.input, evidence.program),
-    )
+    let kind = match evidence.exit {
+        Exit::Code(_) if evidence.commanded && told_to.is_none() => FailureKind::InvalidSpec,
+        Exit::Code(_) | Exit::Signal(_) => FailureKind::Crashed,
+    };
+    Failure::new(kind, format!("{} {}: {} {ended}{said}", evidence.doing, evidence.input, evidence.program))
 }
 
 const fn signal_name(signal: i32) -> &'static str {

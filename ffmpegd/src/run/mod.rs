@@ -9,6 +9,7 @@ mod check;
 mod classify;
 mod damage;
 mod death_signal;
+mod inputs;
 mod leftovers;
 mod lines;
 mod live;
@@ -34,7 +35,7 @@ use reqwest::Client;
 use tokio::sync::watch;
 
 pub(crate) use self::{
-    assignment::{Assignment, Batch, LiveTask, Location, Slot, Unusable, Work, attempt_id},
+    assignment::{Assignment, Batch, Input, LiveTask, Location, Slot, Unusable, Work, attempt_id},
     attempt::attempt,
     classify::{Verdict, no_room},
     live::{attempt as live_attempt, client as live_client},

@@ -36,8 +36,8 @@ pub(super) struct Bounds {
     pub(super) stall: Option<Duration>,
     /// For the whole attempt.
     pub(super) deadline: Option<Instant>,
-    /// The source's bytes are signs of life too.
-    pub(super) source: Option<Arc<Source>>,
+    /// Their bytes are signs of life too.
+    pub(super) sources: Vec<Arc<Source>>,
     /// The folder that must not outgrow its reservation.
     pub(super) growth: Option<Growth>,
 }
@@ -119,7 +119,7 @@ pub(super) async fn supervise(
             _ = look.tick() => {
                 let now = Instant::now();
                 let (out_time_us, frames) = stdout.lock().unwrap_or_else(PoisonError::into_inner).signs();
-                let fetched = bounds.source.as_ref().map_or(0, |source| source.bytes());
+                let fetched = bounds.sources.iter().map(|source| source.bytes()).sum();
                 let signs = Signs { out_time_us, frames, read: bytes_read(pid), fetched };
                 if watchdog.hangs(signs, now) {
                     break Err(End::Stalled(bounds.stall.unwrap_or_default()));
@@ -178,7 +178,13 @@ mod tests {
     use crate::run::spawn::{Program, Spawner};
 
     fn bounds() -> Bounds {
-        Bounds { growth: None, stop: CancellationToken::new(), stall: None, deadline: None, source: None }
+        Bounds {
+            growth: None,
+            stop: CancellationToken::new(),
+            stall: None,
+            deadline: None,
+            sources: Vec::new(),
+        }
     }
 
     async fn run(script: &str, bounds: &Bounds) -> (End, Vec<u8>, Vec<String>) {

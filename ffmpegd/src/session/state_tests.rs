@@ -5,7 +5,7 @@ use common::{
 };
 
 use super::*;
-use crate::run::{Batch, LiveTask, Location, Work};
+use crate::run::{Batch, Input, LiveTask, Location, Work};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -70,7 +70,7 @@ fn assignment(attempt: AttemptId, slot: Slot) -> Assignment {
         input: "x".to_owned(),
         work: Work::Batch(Box::new(Batch {
             spec,
-            location: Location::Url("/x".to_owned()),
+            inputs: vec![Input { location: Location::Url("/x".to_owned()), name: "x".to_owned() }],
             stall: None,
             time_limit: None,
             on_damaged_input: Default::default(),

@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use super::Viewers;
 use crate::{
-    api::{Api, EventHub, router},
+    api::{Api, Estimates, EventHub, Links, router},
     fleet::Policy,
     incoming::{self, Incoming},
     live::{
@@ -88,6 +88,8 @@ impl Bench {
             live: live.clone(),
             profiles,
             viewers: Viewers::new(&Signer::new(&[7; 32]), tokens),
+            links: Links::new(&Signer::new(&[7; 32]), LONG, None),
+            estimates: Estimates::default(),
             stop: stop.clone(),
         };
         let router = router(api, Ipv4Addr::UNSPECIFIED.into());

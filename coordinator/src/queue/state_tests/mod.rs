@@ -161,6 +161,7 @@ impl Bench {
         let requirement = testing::h264(HardwarePolicy::Prefer);
         let details = JobDetails {
             input: JobInput::new(InputLocation::Url("http://x/a.mp4".to_owned()), "a.mp4".to_owned()),
+            more_inputs: Vec::new(),
             preset: requirement.preset.clone(),
             spec: Arc::new(
                 serde_json::from_value(serde_json::json!({

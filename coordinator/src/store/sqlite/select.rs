@@ -26,8 +26,10 @@ ORDER BY attempts.job, attempts.task, attempts.epoch";
 
 /// Keys of the objects that unfinished jobs read.
 pub(super) const OBJECTS_IN_USE: &str = "
-SELECT DISTINCT json_extract(request, '$.input.location.object') AS object
-FROM jobs WHERE state IN ('queued', 'running') AND object IS NOT NULL";
+SELECT json_extract(request, '$.input.location.object') AS object
+FROM jobs WHERE state IN ('queued', 'running') AND object IS NOT NULL
+UNION SELECT json_extract(more.value, '$.location.object') AS object
+FROM jobs, json_each(request, '$.more_inputs') AS more WHERE state IN ('queued', 'running') AND object IS NOT NULL";
 
 /// Jobs of a list, newest first. One part for each state, so that every part comes out of an index in order and the
 /// limit ends the reading, however many jobs are in another state.

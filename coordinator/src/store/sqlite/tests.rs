@@ -33,6 +33,7 @@ fn job(owner: Option<&str>) -> JobRecord {
                 InputLocation::Url("http://x/it's \"odd\" \u{1f3ac}.mp4".to_owned()),
                 "it's \"odd\" \u{1f3ac}.mp4".to_owned(),
             ),
+            more_inputs: Vec::new(),
             preset: "h264".to_owned(),
             spec: Arc::new(
                 serde_json::from_value(serde_json::json!({"kind": "file", "container": "mp4"})).unwrap(),

@@ -16,6 +16,7 @@ fn evidence<'a>(
         input: "clip.mp4",
         doing,
         program: "ffmpeg",
+        commanded: false,
         exit,
         stderr,
         head: &[],
@@ -336,4 +337,21 @@ fn a_text_with_a_films_name_is_no_film_that_was_cut() {
     assert!(text.message.contains("no media file"), "{text}");
     let film = classify(&Evidence { head: b"\0\0\0\x20ftypisom", ..known }).failure;
     assert!(film.message.contains("cut off"), "{film}");
+}
+
+#[test]
+fn what_ffmpeg_refuses_of_a_command_is_the_commands_fault() {
+    let stderr = ["[fatal] Stream map '0:a' matches no streams.".to_owned()];
+    let known = evidence(Exit::Code(1), "encoding", &stderr, None);
+    assert_eq!(classify(&known).failure.kind, FailureKind::Crashed);
+    let commanded = Evidence { commanded: true, ..known };
+    let failure = classify(&commanded).failure;
+    assert_eq!(failure.kind, FailureKind::InvalidSpec);
+    assert!(failure.message.contains("matches no streams"), "{failure:?}");
+    // A crash says nothing about the command, nor does somebody who ends ffmpeg.
+    let signal = Evidence { exit: Exit::Signal(11), ..commanded };
+    assert_eq!(classify(&signal).failure.kind, FailureKind::Crashed);
+    let told = ["[info] Exiting normally, received signal 15.".to_owned()];
+    let told = Evidence { stderr: &told, exit: Exit::Code(255), ..commanded };
+    assert_eq!(classify(&told).failure.kind, FailureKind::Crashed);
 }

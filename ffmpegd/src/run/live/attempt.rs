@@ -316,6 +316,7 @@ impl Course<'_> {
             input: &self.assignment.input,
             doing: if ingests { "reading" } else { "encoding" },
             program: "ffmpeg",
+            commanded: false,
             exit,
             stderr: &stderr,
             source: None,

@@ -37,6 +37,9 @@ pub(crate) fn estimate(spec: &Spec, input: &MediaInfo) -> u64 {
         Spec::File(file) => seconds.and_then(|seconds| file_bits(file, input, seconds)),
         Spec::Hls(hls) => seconds.and_then(|seconds| hls_bits(hls, input, seconds)),
         Spec::Thumbnails(thumbnails) => Some(thumbnails_bits(thumbnails, input, seconds)),
+        // What it makes is not known: bounded by the input, as an unknown rate is. A folder that grows beyond raises its claim.
+        Spec::Command(_) => None,
+        Spec::Probe => Some(0.0),
     };
     let known = bits.map(|bits| (bits * OVERHEAD / 8.0) as u64);
     known.or_else(|| Some(from_input(input)? * OF_THE_INPUT)).unwrap_or(0).max(MINIMUM)
