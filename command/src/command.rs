@@ -15,7 +15,7 @@ use crate::{
     map::{Map, Specifier},
     name::Name,
     parse,
-    table::{Layout, TABLES},
+    table::{Layout, Media, TABLES},
     value::Value,
 };
 
@@ -433,7 +433,8 @@ impl Output {
     fn streams(&self, target: Target) -> usize {
         let Target::Streams(Specifier { media, index: None }) = target else { return 1 };
         let mapped = self.settings.iter().filter(|setting| match &setting.value {
-            Value::Map(Map::Label(_)) => true,
+            // Nobody says what comes out of a graph: picture, for who counts encode sessions.
+            Value::Map(Map::Label(_)) => media == Some(Media::Video),
             Value::Map(Map::Streams { without: false, streams, .. }) => streams.specifier.media == media,
             _ => false,
         });

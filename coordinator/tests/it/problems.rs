@@ -12,7 +12,7 @@ async fn a_submission_that_cannot_work_names_its_field() {
     for (body, field, words) in [
         (json!({"preset": "h264"}), "input", "missing field"),
         (json!({"input": url, "preset": "hls-lader"}), "preset", "did you mean \"hls-ladder\"?"),
-        (json!({"input": url}), "preset", "neither"),
+        (json!({"input": url}), "preset", "none of preset, spec"),
         (json!({"input": url, "preset": "h264", "priority": 1000}), "priority", "-100 to 100"),
         (json!({"input": url, "preset": "h264", "priority": "high"}), "priority", "invalid type"),
         (json!({"input": url, "preset": "h264", "hardware": "maybe"}), "hardware", "unknown variant"),
