@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod bytes;
 pub mod config;
 pub mod digest;
+pub mod direct;
 pub mod failpoint;
 pub mod failure;
 pub mod ffmpeg;

@@ -164,7 +164,8 @@ impl Coordinator {
         );
         let uploads = Uploads::default();
         let (lost, left_behind) = mpsc::unbounded_channel();
-        let sweeper = Sweeper::new(storage.clone(), uploads.clone());
+        let late = (config.storage.direct && storage.is_remote()).then_some(config.storage.url_ttl);
+        let sweeper = Sweeper::new(storage.clone(), uploads.clone(), late);
         this.tracker.spawn(sweeper.run(sweeps, left_behind, this.stop.graceful.clone()));
         this.tracker.spawn(sweep::left_behind(
             Arc::clone(&this.store),
@@ -249,6 +250,7 @@ impl Coordinator {
             shared,
             signer,
             uploads,
+            direct: config.storage.direct.then_some(config.storage.url_ttl),
             live,
             protocols: Arc::default(),
             heartbeat_interval: config.heartbeat_interval,

@@ -79,6 +79,10 @@ pub struct Options {
     #[arg(long, env = "TVARR_STORAGE_DIRECT", default_value_t = true, action = ArgAction::Set)]
     pub storage_direct: bool,
 
+    /// How long a URL of the bucket is good that a worker gets; it asks for another one when it has expired.
+    #[arg(long, env = "TVARR_STORAGE_URL_TTL", default_value = "15m", value_parser = parse_duration)]
+    pub storage_url_ttl: Duration,
+
     /// Folders whose files may be inputs without an upload (NFS, mounted disks), separated by commas.
     #[arg(long, env = "TVARR_SHARED_ROOTS", value_delimiter = ',')]
     pub shared_roots: Vec<PathBuf>,
@@ -200,6 +204,8 @@ pub struct StorageConfig {
     pub url: Option<Address>,
     /// Workers may be given signed URLs of the store.
     pub direct: bool,
+    /// How long those are good.
+    pub url_ttl: Duration,
     /// What the store's keys are taken from.
     pub environment: Environment,
 }
@@ -283,6 +289,7 @@ impl Config {
             ("TVARR_UPLOAD_TTL", options.upload_ttl),
             ("TVARR_UPLOAD_EXPIRY", options.upload_expiry),
             ("TVARR_OUTPUT_URL_TTL", options.output_url_ttl),
+            ("TVARR_STORAGE_URL_TTL", options.storage_url_ttl),
         ] {
             if value.is_zero() {
                 return Err(Error::Zero { name });
@@ -317,6 +324,7 @@ impl Config {
             storage: StorageConfig {
                 url: options.storage_url,
                 direct: options.storage_direct,
+                url_ttl: options.storage_url_ttl,
                 environment: Environment::of_process(),
             },
             shared_roots,

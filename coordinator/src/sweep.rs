@@ -138,17 +138,27 @@ async fn read(store: &dyn JobStore, job: JobId) -> Option<StoredJob> {
     }
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Try {
+    /// After so many that failed.
+    First(u32),
+    /// When no URL is good any more, after so many that failed.
+    Late(u32),
+}
+
 /// Removes what the queue and [`left_behind`] name.
 pub(crate) struct Sweeper {
     storage: Storage,
     uploads: Uploads,
-    /// Sweeps that failed, by when they are tried again.
-    again: BTreeMap<(Instant, AttemptId), (Sweep, u32)>,
+    /// Workers may have URLs of a bucket that are good for so long: who was superseded may still bring a file.
+    late: Option<Duration>,
+    /// Sweeps that failed, by when they are tried again, and those that come a second time.
+    again: BTreeMap<(Instant, AttemptId), (Sweep, Try)>,
 }
 
 impl Sweeper {
-    pub(crate) fn new(storage: Storage, uploads: Uploads) -> Self {
-        Self { storage, uploads, again: BTreeMap::new() }
+    pub(crate) fn new(storage: Storage, uploads: Uploads, late: Option<Duration>) -> Self {
+        Self { storage, uploads, late, again: BTreeMap::new() }
     }
 
     pub(crate) async fn run(
@@ -165,11 +175,11 @@ impl Sweeper {
                     None => std::future::pending().await,
                 }
             };
-            let (sweep, tries) = tokio::select! {
+            let (sweep, nth) = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 sweep = queue.recv() => match sweep {
-                    Some(sweep) => (sweep, 0),
+                    Some(sweep) => (sweep, Try::First(0)),
                     // The queue has ended.
                     None => return,
                 },
@@ -177,22 +187,31 @@ impl Sweeper {
                     Some((_, again)) => again,
                     None => continue,
                 },
-                Some(sweep) = left.recv() => (sweep, 0),
+                Some(sweep) = left.recv() => (sweep, Try::First(0)),
             };
-            self.sweep(sweep, tries).await;
+            self.sweep(sweep, nth).await;
         }
     }
 
-    async fn sweep(&mut self, sweep: Sweep, tries: u32) {
+    async fn sweep(&mut self, sweep: Sweep, nth: Try) {
         let Sweep { job, attempt } = sweep;
         failpoint::hit("attempt.sweep.before");
         self.uploads.forget(attempt);
-        match self.storage.delete_attempt(job, attempt).await {
-            Ok(removed) => tracing::debug!(%job, %attempt, removed, "swept"),
-            Err(error) => {
+        match (self.storage.delete_attempt(job, attempt).await, nth) {
+            (Ok(removed), nth) => {
+                tracing::debug!(%job, %attempt, removed, "swept");
+                if let (Try::First(_), Some(late)) = (nth, self.late) {
+                    self.again.insert((Instant::now() + late, attempt), (sweep, Try::Late(0)));
+                }
+            }
+            (Err(error), Try::First(tries) | Try::Late(tries)) => {
                 let pause = AGAIN.delay(tries, rand::random());
                 tracing::warn!(%job, %attempt, %error, ?pause, "objects of a lost attempt cannot be removed; will try again");
-                self.again.insert((Instant::now() + pause, attempt), (sweep, tries + 1));
+                let next = match nth {
+                    Try::First(tries) => Try::First(tries + 1),
+                    Try::Late(tries) => Try::Late(tries + 1),
+                };
+                self.again.insert((Instant::now() + pause, attempt), (sweep, next));
             }
         }
         failpoint::hit("attempt.sweep.after");

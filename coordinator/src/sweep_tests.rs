@@ -30,6 +30,7 @@ fn stored(state: TaskState, epoch: u64, published: Option<u64>) -> StoredJob {
             owner: None,
             on_damaged_input: Default::default(),
             time_limit_ms: None,
+            output: None,
         }),
         submitted_at: 0,
         started_at: None,
@@ -111,7 +112,7 @@ async fn a_start_sweeps_what_lost_and_touches_nothing_else() {
     let found = storage.attempts().await.unwrap();
     let store: Arc<dyn JobStore> = Arc::new(store);
     left_behind(store, Found::Before(found), lost, CancellationToken::new()).await;
-    let sweeper = Sweeper::new(storage.clone(), Uploads::default());
+    let sweeper = Sweeper::new(storage.clone(), Uploads::default(), None);
     let sweeping = sweeper.run(swept, left, CancellationToken::new());
     let kept = sorted(vec![
         (running.job.id, attempt(&running, 2)),
@@ -137,13 +138,32 @@ async fn a_sweep_that_fails_is_tried_again_later() {
     // A name that the store cannot say, so it cannot list the folder.
     let odd = folder.path().join(format!("jobs/{job}/{}/1/odd\u{1}", attempt.task));
     std::fs::write(&odd, b"x").unwrap();
-    let mut sweeper = Sweeper::new(storage.clone(), Uploads::default());
+    let mut sweeper = Sweeper::new(storage.clone(), Uploads::default(), None);
     let before = Instant::now();
-    sweeper.sweep(Sweep { job, attempt }, 0).await;
+    sweeper.sweep(Sweep { job, attempt }, Try::First(0)).await;
     let ((due, _), (again, tries)) = sweeper.again.pop_first().unwrap();
-    assert!(due > before && again == Sweep { job, attempt } && tries == 1);
+    assert!(due > before && again == Sweep { job, attempt } && matches!(tries, Try::First(1)));
     std::fs::remove_file(&odd).unwrap();
     sweeper.sweep(again, tries).await;
+    assert!(sweeper.again.is_empty());
+    assert_eq!(storage.attempts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_a_worker_may_still_bring_is_swept_when_its_urls_have_expired() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open_local(folder.path()).unwrap();
+    let job = JobId::new();
+    let attempt = AttemptId { task: TaskId::new(), epoch: Epoch(1) };
+    bring(&storage, job, attempt).await;
+    let ttl = Duration::from_secs(900);
+    let mut sweeper = Sweeper::new(storage.clone(), Uploads::default(), Some(ttl));
+    let before = Instant::now();
+    sweeper.sweep(Sweep { job, attempt }, Try::First(0)).await;
+    let ((due, _), (again, nth)) = sweeper.again.pop_first().unwrap();
+    assert!(due >= before + ttl);
+    bring(&storage, job, attempt).await;
+    sweeper.sweep(again, nth).await;
     assert!(sweeper.again.is_empty());
     assert_eq!(storage.attempts().await.unwrap(), []);
 }

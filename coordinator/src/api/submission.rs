@@ -82,6 +82,7 @@ pub(super) async fn check(api: &Api, request: JobRequest) -> Result<JobDetails, 
         owner,
         on_damaged_input: request.on_damaged_input,
         time_limit_ms: time_limit(request.time_limit_seconds)?,
+        output: None,
     })
 }
 

@@ -127,8 +127,7 @@ impl State {
             .iter()
             .all(|id| self.tasks.get(id).is_some_and(|task| task.record.state == TaskState::Succeeded));
         if done {
-            become_state(&mut known.record, JobState::Succeeded);
-            known.record.finished_at = Some(now.wall);
+            self.all_published(job, now);
         }
         self.job_changed(job, now);
     }

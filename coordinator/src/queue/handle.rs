@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
+    delivery::Delivered,
     jobs::{Submission, state_word},
     live::{LiveAssignment, LiveOrder, LivePlacement},
     view::{Overlay, stored_summary, stored_view},
@@ -237,6 +238,7 @@ pub(super) enum Command {
     AttemptStarted(SessionId, AttemptId, Vec<String>, Option<MediaInfo>),
     IsCurrent(AttemptId, oneshot::Sender<bool>),
     UploadGrant(SessionId, AttemptId, oneshot::Sender<Result<UploadGrant, Error>>),
+    Delivered(JobId, u64, Delivered),
     AttemptFinished(SessionId, AttemptId, AttemptResult, Vec<String>),
     WorkerDraining(SessionId),
     CapabilitiesChanged(SessionId, Box<Capabilities>),
@@ -486,6 +488,11 @@ impl Handle {
         log_tail: Vec<String>,
     ) {
         self.tell(Command::AttemptFinished(session, attempt, result, log_tail)).await;
+    }
+
+    /// A delivery has ended; `number` is the order's.
+    pub async fn delivered(&self, job: JobId, number: u64, outcome: Delivered) {
+        self.tell(Command::Delivered(job, number, outcome)).await;
     }
 
     pub async fn worker_draining(&self, session: SessionId) {

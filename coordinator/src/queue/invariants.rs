@@ -111,6 +111,26 @@ impl State {
     #[cfg(test)]
     pub(super) fn check_everything(&self, now: std::time::Duration) -> Result<(), Broken> {
         self.tasks.keys().try_for_each(|id| self.check_task(*id))?;
+        for (id, job) in &self.jobs {
+            let published =
+                |task| self.tasks.get(task).is_some_and(|task| task.record.state == TaskState::Succeeded);
+            let all = job.tasks.iter().all(published);
+            let state = job.record.state;
+            ensure!(
+                self.delivering.contains_key(id) == (all && !state.is_final()),
+                "job {id} is {state:?}, all published: {all}, delivering: {:?}",
+                self.delivering.get(id)
+            );
+            ensure!(
+                !all || state.is_final() || job.record.request.output.is_some(),
+                "job {id} waits for a delivery to nowhere"
+            );
+        }
+        let due = self.delivering.iter().filter_map(|(job, delivering)| Some((delivering.due()?, *job)));
+        ensure!(
+            due.collect::<std::collections::BTreeSet<_>>() == self.due_deliveries,
+            "deliveries and their times do not agree"
+        );
         for (worker, attempts) in &self.assigned {
             for attempt in attempts {
                 ensure!(!self.live.contains_key(attempt), "{attempt} of worker {worker} is batch and live");

@@ -81,6 +81,7 @@ impl State {
     pub(crate) fn withdraw(&mut self, id: JobId, now: Now) {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.changed.jobs.remove(&id);
+        self.withdraw_delivery(id);
         for task in job.tasks {
             self.unqueue(task);
             self.stop_attempt(task, "the job could not be stored", now);
@@ -146,7 +147,9 @@ impl State {
         become_state(&mut job.record, to);
         job.record.finished_at = Some(now.wall);
         job.record.failure = failure;
-        for task in job.tasks.clone() {
+        let tasks = job.tasks.clone();
+        self.stop_delivery(id);
+        for task in tasks {
             self.unqueue(task);
             self.stop_attempt(task, "the job is over", now);
             if let Some(task) = self.tasks.get_mut(&task)

@@ -4,6 +4,7 @@
 //! takes what happened in batches, makes the outcome durable in one commit and only then tells anybody.
 
 mod attempts;
+mod delivery;
 mod fence;
 mod handle;
 mod intern;
@@ -24,6 +25,7 @@ mod view;
 mod waiting;
 mod workers;
 
+pub use delivery::{Delivered, Delivery, DeliveryOrder};
 pub use handle::{
     Assignment, AttemptResult, Beat, Error, Handle, InputLocation, JobFilter, JobInput, Registration,
     ToWorker, UploadGrant, Welcome,

@@ -28,6 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    delivery::DeliveryOrder,
     handle::{Command, Error, Handle, ToWorker},
     live::LiveEvent,
     state::{Effect, Now, Settings, State},
@@ -60,6 +61,9 @@ pub struct Service {
     events: broadcast::Sender<Event>,
     outboxes: HashMap<SessionId, mpsc::Sender<ToWorker>>,
     sweeps: mpsc::UnboundedSender<Sweep>,
+    deliveries: mpsc::UnboundedSender<DeliveryOrder>,
+    /// Until it is handed out.
+    delivery_orders: Option<mpsc::UnboundedReceiver<DeliveryOrder>>,
     live: mpsc::UnboundedSender<LiveEvent>,
     /// Until it is handed out.
     live_events: Option<mpsc::UnboundedReceiver<LiveEvent>>,
@@ -120,6 +124,8 @@ impl Service {
         let (events, _) = broadcast::channel(EVENTS);
         // Bounded by the attempts that there are: each is swept once.
         let (sweeps, swept) = mpsc::unbounded_channel();
+        // Bounded by the jobs that there are: each has one delivery.
+        let (deliveries, delivery_orders) = mpsc::unbounded_channel();
         // Bounded by the live attempts that there are: each is told of four times at most, and `Room` only after a refusal.
         let (live, live_events) = mpsc::unbounded_channel();
         let handle = Handle {
@@ -136,6 +142,8 @@ impl Service {
             events,
             outboxes: HashMap::new(),
             sweeps,
+            deliveries,
+            delivery_orders: Some(delivery_orders),
             live,
             live_events: Some(live_events),
             started,
@@ -152,11 +160,17 @@ impl Service {
         self.live_events.take()
     }
 
+    /// What is to be delivered; for one listener, to be taken before the queue runs.
+    pub fn delivery_orders(&mut self) -> Option<mpsc::UnboundedReceiver<DeliveryOrder>> {
+        self.delivery_orders.take()
+    }
+
     /// Runs until `shutdown`, then commits what was decided and ends. Whatever waits for an answer then gets
     /// [`Error::ShuttingDown`].
     pub async fn run(mut self, shutdown: CancellationToken) {
         // Whom nobody listens to is not written to.
         self.live_events = None;
+        self.delivery_orders = None;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let wake = self.wake_at();
@@ -293,6 +307,7 @@ impl Service {
             Command::AttemptFinished(session, attempt, result, log) => {
                 self.state.attempt_finished(session, attempt, result, log, now);
             }
+            Command::Delivered(job, number, outcome) => self.state.delivered(job, number, outcome, now),
             Command::SessionEnding(session) => self.state.session_ending(session),
             Command::PlaceLive(order, answer) => {
                 let attempt = order.attempt;
@@ -376,7 +391,8 @@ impl Service {
                 Effect::Announce(event @ (Event::Progress { .. } | Event::Worker { .. })) => {
                     self.announce(event);
                 }
-                effect @ (Effect::Send(..) | Effect::Announce(_) | Effect::Sweep(..)) => {
+                effect
+                @ (Effect::Send(..) | Effect::Announce(_) | Effect::Sweep(..) | Effect::Deliver(_)) => {
                     self.outgoing.push(effect);
                 }
             }
@@ -421,6 +437,9 @@ impl Service {
                 Effect::Sweep(job, attempt) => {
                     // An error means that the coordinator is shutting down.
                     let _ = self.sweeps.send(Sweep { job, attempt });
+                }
+                Effect::Deliver(order) => {
+                    let _ = self.deliveries.send(order);
                 }
                 Effect::Live(event) => {
                     let _ = self.live.send(event);

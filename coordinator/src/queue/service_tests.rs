@@ -92,6 +92,7 @@ fn job() -> JobDetails {
         owner: None,
         on_damaged_input: Default::default(),
         time_limit_ms: None,
+        output: None,
     }
 }
 

@@ -20,6 +20,7 @@ use common::{
 };
 
 use super::{
+    delivery::{Delivering, DeliveryOrder},
     fence::{self, Stale},
     handle::ToWorker,
     intern::Pool,
@@ -72,6 +73,8 @@ pub(crate) enum Effect {
     Announce(Event),
     /// The attempt's objects are of no use any more.
     Sweep(JobId, AttemptId),
+    /// Once what is to be delivered is durable.
+    Deliver(DeliveryOrder),
 }
 
 #[derive(Debug)]
@@ -150,6 +153,12 @@ pub(crate) struct State {
     /// Attempts by worker, whether it is connected or not.
     pub(super) assigned: BTreeMap<WorkerId, BTreeSet<AttemptId>>,
     pub(super) stopping: BTreeMap<AttemptId, Stopping>,
+    /// Jobs whose files are on their way to where they want them.
+    pub(super) delivering: BTreeMap<JobId, Delivering>,
+    /// When which of them is tried again.
+    pub(super) due_deliveries: BTreeSet<(Duration, JobId)>,
+    /// Numbers their tries.
+    pub(super) deliveries: u64,
     /// Live attempts that were placed and have not ended.
     pub(super) live: BTreeMap<AttemptId, OnAir>,
     pub(super) waiters: Waiters,
@@ -176,6 +185,9 @@ impl State {
             deadlines: BTreeSet::new(),
             assigned: BTreeMap::new(),
             stopping: BTreeMap::new(),
+            delivering: BTreeMap::new(),
+            due_deliveries: BTreeSet::new(),
+            deliveries: 0,
             live: BTreeMap::new(),
             waiters: Waiters::default(),
             told_idle: BTreeSet::new(),
@@ -230,7 +242,9 @@ impl State {
                 self.make_ready(id);
             }
         }
-        self.jobs.insert(job.id, Box::new(Job { record: job, tasks: ids }));
+        let id = job.id;
+        self.jobs.insert(id, Box::new(Job { record: job, tasks: ids }));
+        self.restore_delivery(id);
     }
 
     /// Whether a job is in memory, that is, not over.
@@ -319,6 +333,7 @@ impl State {
             | Effect::Live(_)
             | Effect::Announce(_)
             | Effect::Sweep(..) => true,
+            Effect::Deliver(order) => self.is_wanted(order),
         }
     }
 
@@ -329,7 +344,8 @@ impl State {
         let delayed = self.delayed.first().map(|(until, _)| *until);
         let aside = self.next_change_of_workers(now);
         let live = self.next_live_deadline();
-        attempts.into_iter().chain(stopping).chain(delayed).chain(aside).chain(live).min()
+        let delivery = self.next_delivery();
+        attempts.into_iter().chain(stopping).chain(delayed).chain(aside).chain(live).chain(delivery).min()
     }
 
     /// Time has passed: leases and graces end, delayed tasks become ready, lost workers are forgotten.
@@ -348,6 +364,7 @@ impl State {
         for attempt in stopped {
             self.stopped(attempt);
         }
+        self.tick_deliveries(now);
         while let Some((until, task)) = self.delayed.first().copied()
             && until <= now.mono
         {

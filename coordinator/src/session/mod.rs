@@ -6,6 +6,7 @@
 
 mod auth;
 mod current;
+mod direct;
 mod hello;
 mod live;
 mod objects;
@@ -46,7 +47,9 @@ use tonic::{
 use tracing::Instrument as _;
 
 pub(crate) use self::uploads::Uploads;
-use self::{auth::Auth, current::Current, live::LiveBytes, objects::Objects, stream::Session};
+use self::{
+    auth::Auth, current::Current, direct::Direct, live::LiveBytes, objects::Objects, stream::Session,
+};
 use crate::{
     api::problem,
     live::service::Live,
@@ -70,6 +73,8 @@ pub(crate) struct Sessions {
     pub(crate) shared: SharedRoots,
     pub(crate) signer: Signer,
     pub(crate) uploads: Uploads,
+    /// How long a URL of the object store is good that a worker gets; `None`: workers get none.
+    pub(crate) direct: Option<Duration>,
     pub(crate) live: Live,
     /// What each open session has agreed on.
     pub(crate) protocols: Arc<Mutex<HashMap<SessionId, u32>>>,
@@ -89,6 +94,7 @@ pub(crate) fn router(sessions: Sessions, token: Option<&Secret>) -> Router {
         signer: sessions.signer.clone(),
         current: Current::new(sessions.queue.clone()),
         uploads: sessions.uploads.clone(),
+        direct: Direct::new(sessions.direct, sessions.stop.clone(), sessions.tracker.clone()),
         stop: sessions.stop.clone(),
         tracker: sessions.tracker.clone(),
     });
@@ -159,7 +165,9 @@ impl WorkerService for Sessions {
             return Err(Status::invalid_argument(problem));
         }
         self.uploads.grant(grant.job, attempt, &files).map_err(Status::invalid_argument)?;
-        Ok(Response::new(proto::OpenUploadsResponse { urls: urls::uploads(&self.signer, grant, &files) }))
+        let urls = urls::uploads(&self.signer, grant, &files);
+        let direct = self.direct.is_some() && self.storage.is_remote();
+        Ok(Response::new(proto::OpenUploadsResponse { urls, direct }))
     }
 }
 

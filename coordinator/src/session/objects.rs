@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     current::Current,
+    direct::{self, Direct},
     uploads::{Begin, Uploads, Writing},
 };
 use crate::{
@@ -38,6 +39,7 @@ pub(super) struct Objects {
     pub(super) signer: Signer,
     pub(super) current: Current,
     pub(super) uploads: Uploads,
+    pub(super) direct: Direct,
     /// Ends what lingers.
     pub(super) stop: CancellationToken,
     pub(super) tracker: TaskTracker,
@@ -45,7 +47,7 @@ pub(super) struct Objects {
 
 pub(super) fn router(objects: Objects) -> Router {
     Router::new()
-        .route("/objects/{*target}", get(read).put(write))
+        .route("/objects/{*target}", get(read).put(write).post(direct::ask))
         .route("/shared/{*target}", get(read_shared))
         .with_state(objects)
 }
@@ -165,6 +167,9 @@ async fn read(
 ) -> Result<Response, Problem> {
     objects.may_read(Action::Read, &target, params).await?;
     let key = key(&target)?;
+    if let Some(redirect) = objects.direct.reading(&objects.storage, &key, &headers).await {
+        return Ok(redirect);
+    }
     let object = objects.storage.object(&key).await?;
     send(&method, &headers, Source::Object(Box::new(object)), key.name()).await
 }
@@ -199,7 +204,7 @@ async fn send(method: &Method, headers: &HeaderMap, source: Source, name: &str) 
         .map_err(|error| Problem::Internal { problem: format!("reading {name}: {error}") })
 }
 
-fn key(target: &str) -> Result<Key, Problem> {
+pub(super) fn key(target: &str) -> Result<Key, Problem> {
     Key::parse(target).map_err(|error| Problem::NotFound { what: error.to_string() })
 }
 

@@ -141,6 +141,12 @@ impl Uploads {
         attempts.get(&attempt)?.files.get(key)?.stored.map(|(_, digest)| digest)
     }
 
+    /// The size of a file that was brought.
+    pub(super) fn is_there(&self, attempt: AttemptId, key: &Key) -> Option<u64> {
+        let attempts = self.lock();
+        attempts.get(&attempt)?.files.get(key)?.stored.map(|(size, _)| size)
+    }
+
     /// The attempt is over: who still writes for it stops.
     pub(crate) fn forget(&self, attempt: AttemptId) {
         let Some(known) = self.lock().remove(&attempt) else { return };
@@ -170,7 +176,12 @@ impl Writing {
         self.stop.cancelled().await;
     }
 
-    /// The file is on disk.
+    /// Cancelled when [`Writing::stopped`] ends.
+    pub(super) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// The file is durable.
     pub(super) fn stored(&self, size: u64, digest: Digest) {
         self.with_own(|file| file.stored = Some((size, digest)));
     }

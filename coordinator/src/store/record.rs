@@ -52,6 +52,9 @@ pub struct JobDetails {
     /// Wall-clock milliseconds that all attempts of a task may take together; `None`: the coordinator's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_limit_ms: Option<u64>,
+    /// Where what was published is delivered to: the address of a folder or of a prefix in a bucket, as checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 impl JobDetails {

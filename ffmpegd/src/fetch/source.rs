@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use reqwest::Url;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{failure::SourceFailure, policy::Origin};
 
@@ -19,9 +19,23 @@ pub(crate) struct Source {
     pub(crate) origin: Origin,
     /// The URL for people and logs.
     pub(crate) shown: String,
+    /// Where the coordinator sent this worker on to.
+    pub(super) onward: Mutex<Onward>,
     pub(super) reads: Arc<Semaphore>,
     bytes: AtomicU64,
     observed: Mutex<Observed>,
+}
+
+/// Where a source of the coordinator is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Onward {
+    /// It is asked.
+    #[default]
+    Unknown,
+    /// At a URL of its object store, which is good until then.
+    Store(Url, Instant),
+    /// At the coordinator: this worker does not reach the store.
+    Coordinator,
 }
 
 /// What the proxy knows of a source by now.
@@ -48,6 +62,7 @@ impl Source {
             shown: shown(&url),
             url,
             origin,
+            onward: Mutex::default(),
             reads: Arc::new(Semaphore::new(MAX_READS)),
             bytes: AtomicU64::new(0),
             observed: Mutex::default(),

@@ -365,3 +365,71 @@ async fn an_input_that_is_too_large_is_refused_whether_it_says_so_or_not() {
         assert_eq!(server.connections.load(Ordering::SeqCst), 1, "it is not asked again");
     }
 }
+
+/// The part of the film that a request asks for.
+fn part(request: &str) -> Script {
+    let (film, start) = (film(), range_start(request));
+    let head = format!(
+        "206 Partial Content\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {}",
+        film.len() - 1,
+        film.len(),
+        film.len() - start
+    );
+    says(&head, &film[start..])
+}
+
+/// A coordinator that sends on to `store` whoever follows, and gives the film to everybody else.
+async fn coordinator(store: reqwest::Url) -> Server {
+    server(move |_, request| {
+        if !request.contains("x-tvarr-direct: 1") {
+            return part(request);
+        }
+        let head = "307 Temporary Redirect\r\nContent-Length: 0\r\nCache-Control: private, max-age=900";
+        says(&format!("{head}\r\nLocation: {store}"), b"")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_coordinators_store_is_read_itself_until_its_url_expires() {
+    // The third request meets an expired URL.
+    let store = server(|number, request| match number {
+        2 => says("403 Forbidden\r\nContent-Length: 0", b""),
+        _ => part(request),
+    })
+    .await;
+    let coordinator = coordinator(store.url.clone()).await;
+    // Loopback is out of a user's reach, and not of the coordinator's.
+    let rig = rig_with(LIMITS, Reach::default()).await;
+    let mount = rig.proxy.mount(coordinator.url.clone(), Origin::Coordinator, "clip.mp4");
+    for (asked, read_there) in [(1, 1), (1, 2), (2, 4)] {
+        let (status, body) = read(&mount, Some("bytes=1000-")).await;
+        assert_eq!((status, body.unwrap()), (StatusCode::PARTIAL_CONTENT, film()[1000..].to_vec()));
+        let seen = |server: &Server| server.connections.load(Ordering::SeqCst);
+        assert_eq!((seen(&coordinator), seen(&store)), (asked, read_there));
+    }
+}
+
+#[tokio::test]
+async fn a_store_out_of_reach_is_read_through_the_coordinator() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let coordinator = coordinator(format!("http://{nobody}/x").parse().unwrap()).await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(coordinator.url.clone(), Origin::Coordinator, "clip.mp4");
+    for asked in [2, 3] {
+        let (_, body) = read(&mount, Some("bytes=0-")).await;
+        assert!(body.unwrap() == film());
+        assert_eq!(coordinator.connections.load(Ordering::SeqCst), asked);
+    }
+}
+
+#[tokio::test]
+async fn users_servers_do_not_send_a_worker_on_to_anywhere() {
+    let inside = server(|_, request| part(request)).await;
+    let outside = coordinator(inside.url.clone()).await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(outside.url.clone(), Origin::User, "clip.mp4");
+    // It does not say that it follows.
+    assert!(read(&mount, Some("bytes=0-")).await.1.unwrap() == film());
+    assert_eq!(inside.connections.load(Ordering::SeqCst), 0);
+}

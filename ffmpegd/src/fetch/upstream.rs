@@ -1,21 +1,25 @@
 //! One request to the server of a source.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-use common::reach::Reach;
+use common::{direct, reach::Reach};
 use reqwest::{
-    Client, ClientBuilder, Response, StatusCode,
-    header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, RANGE},
+    Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE},
     redirect,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Limits,
     failure::SourceFailure,
     policy::{self, Origin, Refusal, Resolver},
     range::{ContentRange, Wanted, parse_content_range},
-    source::Source,
+    source::{Onward, Source},
 };
 
 const MAX_REDIRECTS: usize = 5;
@@ -48,7 +52,8 @@ impl Upstream {
             for_users: client(limits.connect, Some(reach.clone()))
                 .dns_resolver(Arc::new(resolver))
                 .build()?,
-            for_coordinator: client(limits.connect, None).build()?,
+            // It says where it sends on to, and how long that is good.
+            for_coordinator: client(limits.connect, None).redirect(redirect::Policy::none()).build()?,
             reach,
             limits,
         })
@@ -67,24 +72,9 @@ impl Upstream {
             Origin::Coordinator => (&self.for_coordinator, None),
         };
         policy::check(&source.url, reach).map_err(|refusal| SourceFailure::Refused(refusal.to_string()))?;
-        let range = match wanted.end {
-            Some(end) => format!("bytes={}-{}", wanted.start, end - 1),
-            None => format!("bytes={}-", wanted.start),
-        };
-        let mut request =
-            client.get(source.url.clone()).header(RANGE, range).header(ACCEPT_ENCODING, "identity");
-        if let Some(tag) = same {
-            request = request.header(IF_RANGE, tag);
-        }
-        let response = match timeout(self.limits.stall, request.send()).await {
-            Err(_) => {
-                return Err(SourceFailure::Stalled {
-                    seconds: self.limits.stall.as_secs(),
-                    at: wanted.start,
-                });
-            }
-            Ok(Err(error)) => return Err(describe(error)),
-            Ok(Ok(response)) => response,
+        let response = match source.origin {
+            Origin::User => self.send(get(client, &source.url, wanted, same), wanted.start).await?,
+            Origin::Coordinator => self.ask_coordinator(source, wanted, same).await?,
         };
         let answer = answer(source, wanted, response)?;
         let size = match &answer {
@@ -99,6 +89,96 @@ impl Upstream {
             Some(_) | None => Ok(answer),
         }
     }
+
+    /// From the coordinator, or from the store that it sends this worker on to: that address is trusted like its own. A URL
+    /// of the store that is not good any more is asked for again; a store that cannot be reached from here is not tried
+    /// again.
+    async fn ask_coordinator(
+        &self,
+        source: &Source,
+        wanted: Wanted,
+        same: Option<&str>,
+    ) -> Result<Response, SourceFailure> {
+        let client = &self.for_coordinator;
+        let lock = || source.onward.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut renewed = false;
+        for _ in 0..=MAX_REDIRECTS {
+            let onward = lock().clone();
+            let response = match &onward {
+                Onward::Store(url, good_until) if Instant::now() < *good_until => {
+                    let response = self.send(get(client, url, wanted, same), wanted.start).await;
+                    match response {
+                        // Expired, by the store's clock.
+                        Ok(response) if is_refusal(response.status()) && !renewed => {
+                            *lock() = Onward::Unknown;
+                            renewed = true;
+                            continue;
+                        }
+                        Err(SourceFailure::Connect(reason)) => {
+                            tracing::warn!(
+                                source = source.shown,
+                                reason,
+                                "the object store is out of reach: reading through the coordinator"
+                            );
+                            *lock() = Onward::Coordinator;
+                            continue;
+                        }
+                        response => return response,
+                    }
+                }
+                Onward::Coordinator => get(client, &source.url, wanted, same),
+                Onward::Unknown | Onward::Store(..) => {
+                    get(client, &source.url, wanted, same).header(direct::HEADER, "1")
+                }
+            };
+            let response = self.send(response, wanted.start).await?;
+            match sent_on(&response) {
+                Some((url, good_for)) => *lock() = Onward::Store(url, Instant::now() + good_for),
+                None => return Ok(response),
+            }
+        }
+        Err(SourceFailure::Redirect(format!("it redirects more than {MAX_REDIRECTS} times")))
+    }
+
+    async fn send(&self, request: RequestBuilder, at: u64) -> Result<Response, SourceFailure> {
+        match timeout(self.limits.stall, request.send()).await {
+            Err(_) => Err(SourceFailure::Stalled { seconds: self.limits.stall.as_secs(), at }),
+            Ok(Err(error)) => Err(describe(error)),
+            Ok(Ok(response)) => Ok(response),
+        }
+    }
+}
+
+fn get(client: &Client, url: &Url, wanted: Wanted, same: Option<&str>) -> RequestBuilder {
+    let range = match wanted.end {
+        Some(end) => format!("bytes={}-{}", wanted.start, end - 1),
+        None => format!("bytes={}-", wanted.start),
+    };
+    let request = client.get(url.clone()).header(RANGE, range).header(ACCEPT_ENCODING, "identity");
+    match same {
+        Some(tag) => request.header(IF_RANGE, tag),
+        None => request,
+    }
+}
+
+/// What stores say to a URL that has expired, and to one of an object that went away.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
+    )
+}
+
+/// Where a 307 of the coordinator leads, and for how long it is worth keeping.
+fn sent_on(response: &Response) -> Option<(Url, Duration)> {
+    if response.status() != StatusCode::TEMPORARY_REDIRECT {
+        return None;
+    }
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let url = text(LOCATION)?.parse().ok()?;
+    let age = text(CACHE_CONTROL)?.split(',').find_map(|part| part.trim().strip_prefix("max-age="))?;
+    // Not to its last moment: a request takes its time.
+    Some((url, Duration::from_secs(age.parse().ok()?).mul_f64(0.9)))
 }
 
 fn answer(source: &Source, wanted: Wanted, response: Response) -> Result<Answer, SourceFailure> {

@@ -9,6 +9,7 @@ mod check;
 mod classify;
 mod damage;
 mod death_signal;
+mod direct;
 mod inputs;
 mod leftovers;
 mod lines;

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -26,18 +26,17 @@ use common::{
     worker::OutputFile,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use reqwest::{
-    Body, Client, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
-};
+use reqwest::{Client, Response, StatusCode, header::CONTENT_TYPE};
 use tokio::{
-    fs::{self, File},
+    fs,
     time::{Instant, sleep, timeout},
 };
-use tokio_util::io::ReaderStream;
 use tonic::Code;
 
-use super::{Ending, Tools};
+use super::{
+    Ending, Tools,
+    direct::{self, Brought, Span},
+};
 use crate::session::Connection;
 
 /// At once; more only share the same line.
@@ -48,8 +47,8 @@ const BATCH: usize = 256;
 const MAX_ROUNDS: u32 = 8;
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(10) };
 /// A transfer that moves no byte for this long is given up, and so is a server that does not answer after the last one.
-const STALL: Duration = Duration::from_secs(60);
-const READ_BUFFER: usize = 256 * 1024;
+pub(super) const STALL: Duration = Duration::from_secs(60);
+pub(super) const READ_BUFFER: usize = 256 * 1024;
 /// How long a coordinator may have no room. Long enough for a person to make some, short enough for the job to be told.
 const NO_ROOM_FOR: Duration = Duration::from_secs(15 * 60);
 /// Files hashed at once: one core keeps up with any disk, a second hides the opening of small files.
@@ -192,7 +191,7 @@ async fn continue_later(rounds: u32) {
     sleep(BACKOFF.delay(rounds, rand::random())).await;
 }
 
-enum Problem {
+pub(super) enum Problem {
     NotCurrent,
     /// The coordinator cannot be asked now.
     Disconnected(String),
@@ -204,7 +203,7 @@ enum Problem {
 
 impl Problem {
     /// What an answer to a PUT means, other than that it worked.
-    fn of(status: StatusCode, problem: String) -> Self {
+    pub(super) fn of(status: StatusCode, problem: String) -> Self {
         match status {
             StatusCode::GONE => Self::NotCurrent,
             StatusCode::INSUFFICIENT_STORAGE => Self::NoRoom(problem),
@@ -228,10 +227,10 @@ async fn round(
             return Ok(());
         }
         let connection = connected(tools).await?;
-        let urls = addresses(tools, connection, attempt, &batch).await?;
+        let answer = addresses(tools, connection, attempt, &batch).await?;
         let mut puts = Vec::with_capacity(batch.len());
-        for (file, url) in batch.into_iter().zip(urls) {
-            puts.push(put(tools, folder, file, url));
+        for (file, url) in batch.into_iter().zip(answer.urls) {
+            puts.push(put(tools, folder, file, url, answer.direct));
         }
         let mut puts = stream::iter(puts).buffer_unordered(PARALLEL);
         while let Some(path) = puts.try_next().await.map_err(|problem| unless_gone(tools, problem))? {
@@ -260,7 +259,7 @@ async fn addresses(
     mut connection: Connection,
     attempt: AttemptId,
     files: &[OutputFile],
-) -> Result<Vec<String>, Problem> {
+) -> Result<proto::OpenUploadsResponse, Problem> {
     let request = proto::OpenUploadsRequest {
         worker_id: tools.worker.to_string(),
         session_id: connection.session.clone(),
@@ -273,7 +272,7 @@ async fn addresses(
         Ok(answer) => answer,
     };
     match answer {
-        Ok(answer) if answer.get_ref().urls.len() == files.len() => Ok(answer.into_inner().urls),
+        Ok(answer) if answer.get_ref().urls.len() == files.len() => Ok(answer.into_inner()),
         Ok(_) => Err(Problem::Refused("the coordinator named too few addresses".to_owned())),
         // A session that was just replaced is none of the attempt's fault: with the next one it is asked again.
         Err(status) if status.code() == Code::FailedPrecondition => {
@@ -292,42 +291,24 @@ async fn addresses(
 }
 
 /// Sends one file; its path when it is there.
-async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Result<String, Problem> {
+async fn put(
+    tools: &Tools,
+    folder: &Path,
+    file: OutputFile,
+    url: String,
+    direct: bool,
+) -> Result<String, Problem> {
     let refused = Problem::Refused;
     failpoint::hit("upload.put.before");
     let url = tools.coordinator.resolve(&url).map_err(refused)?;
+    if direct && let Brought::Done = direct::bring(&tools.http, folder, &file, &url).await? {
+        failpoint::hit("upload.put.after");
+        return Ok(file.path);
+    }
     let shown = crate::fetch::shown(&url);
-    let open = File::open(folder.join(&file.path))
-        .await
-        .map_err(|error| refused(format!("cannot read {}: {error}", file.path)))?;
-    let moved = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&moved);
-    let body = ReaderStream::with_capacity(open, READ_BUFFER).inspect_ok(move |bytes| {
-        counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    });
-    let request = tools
-        .http
-        .put(url)
-        .header(CONTENT_LENGTH, file.size)
-        .header(CONTENT_TYPE, &file.content_type)
-        .body(Body::wrap_stream(body));
-    let mut sending = std::pin::pin!(request.send());
-    let mut last = 0;
-    let answer = loop {
-        match timeout(STALL, &mut sending).await {
-            Ok(answer) => break answer,
-            Err(_) => {
-                let now = moved.load(Ordering::Relaxed);
-                if now == last {
-                    let stall = STALL.as_secs();
-                    return Err(refused(format!("{shown} took nothing of {} for {stall} s", file.path)));
-                }
-                last = now;
-            }
-        }
-    };
-    let answer =
-        answer.map_err(|error| refused(format!("cannot send {} to {shown}: {}", file.path, cause(error))))?;
+    let request = tools.http.put(url).header(CONTENT_TYPE, &file.content_type);
+    let span = Span { path: &folder.join(&file.path), name: &file.path, range: 0..file.size };
+    let answer = direct::send(request, &shown, &span).await?;
     if answer.status().is_success() {
         failpoint::hit("upload.put.after");
         return Ok(file.path);
@@ -338,13 +319,13 @@ async fn put(tools: &Tools, folder: &Path, file: OutputFile, url: String) -> Res
 }
 
 /// What the coordinator says to a refusal, if it does in time.
-async fn words(answer: Response) -> String {
+pub(super) async fn words(answer: Response) -> String {
     let said = async { answer.json::<api::Problem>().await.ok() };
     let said = timeout(Duration::from_secs(5), said).await.ok().flatten();
     said.map(|problem| format!(": {}", problem.detail)).unwrap_or_default()
 }
 
-fn cause(error: reqwest::Error) -> String {
+pub(super) fn cause(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);

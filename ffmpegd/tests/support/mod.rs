@@ -341,7 +341,7 @@ impl worker_service_server::WorkerService for Service {
             .iter()
             .map(|file| format!("/up/{}-{}/{}?size={}", request.task_id, request.epoch, file.path, file.size))
             .collect();
-        Ok(Answer::new(OpenUploadsResponse { urls }))
+        Ok(Answer::new(OpenUploadsResponse { urls, direct: false }))
     }
 }
 

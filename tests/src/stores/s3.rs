@@ -117,7 +117,7 @@ impl S3 {
         let root = self.folder.path().join(bucket);
         let mut keys: Vec<String> = crate::system::files(&root)
             .into_iter()
-            .map(|file| file.strip_prefix(&root).unwrap().to_string_lossy().into_owned())
+            .map(|file| file.strip_prefix(&root).unwrap_or(&file).to_string_lossy().into_owned())
             .filter(|key| !key.rsplit('/').next().unwrap_or_default().starts_with('.'))
             .collect();
         keys.sort();

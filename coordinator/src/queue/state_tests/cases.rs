@@ -466,3 +466,72 @@ fn an_idle_worker_that_wants_to_leave_is_told_when_nothing_is_left() {
     bench.pass(Duration::from_secs(1));
     assert_eq!(idle(&bench), 1, "told once");
 }
+
+#[test]
+fn a_job_with_a_target_succeeds_when_its_files_are_there() {
+    let mut bench = Bench::new();
+    let (session, _) = bench.connect(1, Vec::new());
+    let job = bench.submit_to(1, 0, Some("s3://b/x/"));
+    let (_, attempt) = bench.assigned().unwrap();
+    bench.succeed(session, attempt);
+    assert_eq!(bench.state_of(job), JobState::Running);
+    assert_eq!(bench.job(job).tasks[0].0.published, Some(attempt.epoch));
+    let delivery = bench.delivery();
+    assert_eq!((delivery.job, delivery.to.as_str(), delivery.files.len()), (job, "s3://b/x/", 1));
+    // The coordinator dies: the delivery begins anew.
+    bench.restart();
+    let again = bench.delivery();
+    assert_eq!((again.job, &again.files), (job, &delivery.files));
+    bench.deliver(&again, Delivered::Done);
+    assert_eq!(bench.state_of(job), JobState::Succeeded);
+    bench.deliver(&again, Delivered::Refused("late".to_owned()));
+    assert_eq!(bench.state_of(job), JobState::Succeeded);
+}
+
+#[test]
+fn a_delivery_that_fails_is_tried_again_and_then_given_up_and_a_redrive_only_delivers() {
+    let mut bench = Bench::new();
+    let (session, _) = bench.connect(1, Vec::new());
+    let job = bench.submit_to(1, 0, Some("s3://b/x/"));
+    let (_, attempt) = bench.assigned().unwrap();
+    bench.succeed(session, attempt);
+    for _ in 0..crate::queue::delivery::TRIES {
+        assert_eq!(bench.state_of(job), JobState::Running);
+        let delivery = bench.delivery();
+        bench.deliver(&delivery, Delivered::Failed("a.mp4: 503".to_owned()));
+        // Told twice, counted once.
+        bench.deliver(&delivery, Delivered::Failed("a.mp4: 503".to_owned()));
+        bench.pass(Duration::from_secs(300));
+    }
+    assert_eq!(bench.deliveries.len(), crate::queue::delivery::TRIES as usize);
+    assert_eq!(bench.state_of(job), JobState::Dead);
+    let failure = bench.job(job).job.failure.clone().unwrap();
+    assert_eq!(failure.kind, FailureKind::UploadFailed);
+    assert!(failure.message.contains("a.mp4: 503"), "{failure}");
+
+    bench.state.retry(bench.stored[&job].clone(), bench.now()).unwrap();
+    bench.settle();
+    assert_eq!(bench.state_of(job), JobState::Running);
+    bench.deliver(&bench.delivery(), Delivered::Done);
+    assert_eq!(bench.state_of(job), JobState::Succeeded);
+    assert_eq!(bench.assignments().len(), 1, "nothing is encoded again");
+}
+
+#[test]
+fn what_can_never_be_delivered_is_given_up_at_once_and_a_cancelled_delivery_stops() {
+    let mut bench = Bench::new();
+    let (session, _) = bench.connect(1, Vec::new());
+    let refused = bench.submit_to(1, 0, Some("s3://b/x/"));
+    bench.succeed(session, bench.assigned().unwrap().1);
+    bench.deliver(&bench.delivery(), Delivered::Refused("no such bucket".to_owned()));
+    assert_eq!(bench.state_of(refused), JobState::Dead);
+
+    let cancelled = bench.submit_to(2, 0, Some("s3://b/x/"));
+    bench.succeed(session, bench.assigned().unwrap().1);
+    let delivery = bench.delivery();
+    bench.state.cancel(cancelled, bench.now()).unwrap();
+    bench.settle();
+    assert_eq!(bench.deliveries.last(), Some(&DeliveryOrder::Stop(cancelled)));
+    bench.deliver(&delivery, Delivered::Done);
+    assert_eq!(bench.state_of(cancelled), JobState::Cancelled);
+}

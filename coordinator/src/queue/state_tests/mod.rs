@@ -17,6 +17,7 @@ use common::{
 use uuid::Uuid;
 
 use super::{
+    delivery::{Delivered, Delivery, DeliveryOrder},
     handle::{AttemptResult, Beat, Error, InputLocation, JobInput, Registration, ToWorker},
     jobs::Submission,
     live::{LiveEvent, LiveOrder, LivePlacement},
@@ -40,6 +41,7 @@ struct Bench {
     sent: Vec<(SessionId, ToWorker)>,
     sweeps: Vec<AttemptId>,
     told: Vec<LiveEvent>,
+    deliveries: Vec<DeliveryOrder>,
     /// Commits stay under way until [`Bench::finish_commit`].
     slow: bool,
     /// The newest commit failed.
@@ -63,6 +65,7 @@ impl Bench {
             sent: Vec::new(),
             sweeps: Vec::new(),
             told: Vec::new(),
+            deliveries: Vec::new(),
             slow: false,
             failing: false,
             under_way: None,
@@ -146,6 +149,7 @@ impl Bench {
                 }
                 Effect::Sweep(_, attempt) => self.sweeps.push(attempt),
                 Effect::Live(event) => self.told.push(event),
+                Effect::Deliver(order) => self.deliveries.push(order),
                 Effect::Announce(_) => {}
             }
         }
@@ -157,6 +161,11 @@ impl Bench {
     }
 
     fn submit(&mut self, number: u128, priority: i32) -> JobId {
+        self.submit_to(number, priority, None)
+    }
+
+    /// A job whose result is delivered to `output`.
+    fn submit_to(&mut self, number: u128, priority: i32, output: Option<&str>) -> JobId {
         let id = JobId(Uuid::from_u128(number));
         let requirement = testing::h264(HardwarePolicy::Prefer);
         let details = JobDetails {
@@ -176,6 +185,7 @@ impl Bench {
             owner: None,
             on_damaged_input: OnDamagedInput::default(),
             time_limit_ms: None,
+            output: output.map(str::to_owned),
         };
         let task = (TaskId(id.0), TaskKind::Encode);
         self.state.submit(Submission { id, details, tasks: vec![task] }, self.now());
@@ -260,6 +270,22 @@ impl Bench {
         self.settle();
     }
 
+    /// Says how a delivery ended.
+    fn deliver(&mut self, delivery: &Delivery, outcome: Delivered) {
+        self.state.delivered(delivery.job, delivery.number, outcome, self.now());
+        self.settle();
+    }
+
+    /// The newest delivery that was ordered.
+    fn delivery(&self) -> Delivery {
+        let orders = self.deliveries.iter().rev();
+        let mut begun = orders.filter_map(|order| match order {
+            DeliveryOrder::Begin(delivery) => Some(delivery.clone()),
+            DeliveryOrder::Stop(_) => None,
+        });
+        begun.next().expect("something is to be delivered")
+    }
+
     /// The newest assignment and the session that got it.
     fn assigned(&self) -> Option<(SessionId, AttemptId)> {
         self.sent.iter().rev().find_map(|(session, message)| match message {
@@ -296,6 +322,8 @@ impl Bench {
         self.under_way = None;
         self.outgoing.clear();
         self.submitted.clear();
+        // They end with the process.
+        self.deliveries.clear();
         self.failing = false;
         self.state = State::new(settings());
         for stored in self.stored.values().filter(|stored| !stored.job.state.is_final()) {

@@ -11,6 +11,12 @@ use crate::fleet::Worker;
 enum Step {
     Submit {
         priority: i32,
+        delivered: bool,
+    },
+    /// A delivery that was ever ordered ends; late, doubled, or as it should.
+    Deliver {
+        which: usize,
+        outcome: u8,
     },
     Connect(u128),
     /// The worker's stream breaks; its attempts go on.
@@ -62,7 +68,9 @@ enum Step {
 fn any_step() -> impl Strategy<Value = Step> {
     let worker = 1u128..4;
     prop_oneof![
-        4 => (-1i32..2).prop_map(|priority| Step::Submit { priority }),
+        4 => (-1i32..2, any::<bool>())
+            .prop_map(|(priority, delivered)| Step::Submit { priority, delivered }),
+        3 => (any::<usize>(), 0u8..3).prop_map(|(which, outcome)| Step::Deliver { which, outcome }),
         4 => worker.clone().prop_map(Step::Connect),
         1 => worker.clone().prop_map(Step::Break),
         1 => worker.clone().prop_map(Step::Die),
@@ -232,11 +240,28 @@ impl World {
 
     fn step(&mut self, bench: &mut Bench, step: Step) {
         match step {
-            Step::Submit { priority } => {
+            Step::Submit { priority, delivered } => {
                 // Users wait for the commit under way.
                 bench.finish_commit(true);
                 self.submitted += 1;
-                self.jobs.push(bench.submit(self.submitted, priority));
+                let output = delivered.then_some("s3://b/x/");
+                self.jobs.push(bench.submit_to(self.submitted, priority, output));
+            }
+            Step::Deliver { which, outcome } => {
+                let begun = |order: &DeliveryOrder| match order {
+                    DeliveryOrder::Begin(delivery) => Some(delivery.clone()),
+                    DeliveryOrder::Stop(_) => None,
+                };
+                let ordered: Vec<_> = bench.deliveries.iter().filter_map(begun).collect();
+                let Some(delivery) = ordered.iter().rev().nth(which % ordered.len().max(1)) else { return };
+                let published = bench.job(delivery.job).tasks[0].0.published;
+                assert_eq!(published, Some(delivery.files[0].0.epoch), "only what is durable is delivered");
+                let outcome = match outcome {
+                    0 => Delivered::Done,
+                    1 => Delivered::Failed("a.mp4: 503".to_owned()),
+                    _ => Delivered::Refused("a.mp4: no such bucket".to_owned()),
+                };
+                bench.deliver(delivery, outcome);
             }
             Step::Connect(worker) => {
                 let running: Vec<_> = self.running.entry(worker).or_default().iter().copied().collect();
@@ -425,7 +450,13 @@ impl World {
             if let Some(published) = task.published {
                 let first = *self.published.entry(task.id).or_insert(published);
                 prop_assert_eq!(first, published, "published once");
-                prop_assert_eq!(stored.job.state, JobState::Succeeded);
+                let ends = match stored.job.request.output {
+                    None => vec![JobState::Succeeded],
+                    Some(_) => {
+                        vec![JobState::Running, JobState::Succeeded, JobState::Dead, JobState::Cancelled]
+                    }
+                };
+                prop_assert!(ends.contains(&stored.job.state), "{:?}", stored.job.state);
             }
             prop_assert_eq!(
                 attempts.iter().filter(|attempt| attempt.state == AttemptState::Succeeded).count(),
@@ -451,7 +482,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     /// Slots are never exceeded, epochs grow, at most one attempt is published, no live attempt makes room, each ends with
-    /// one word, and when the faults end, every job reaches a final state.
+    /// one word, and when the faults end, every job reaches a final state, delivered where it is to be.
     #[test]
     fn whatever_happens_the_promises_hold(steps in prop::collection::vec(any_step(), 0..60)) {
         let mut bench = Bench::new();
@@ -471,6 +502,9 @@ proptest! {
                 world.step(&mut bench, Step::Succeed { worker, which: 0 });
                 world.step(&mut bench, Step::Beat(worker));
                 world.step(&mut bench, Step::Probe(worker));
+            }
+            for which in 0..bench.deliveries.len() {
+                world.step(&mut bench, Step::Deliver { which, outcome: 0 });
             }
             world.step(&mut bench, Step::Pass(5));
             world.check(&bench)?;

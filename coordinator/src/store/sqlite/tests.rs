@@ -44,6 +44,7 @@ fn job(owner: Option<&str>) -> JobRecord {
             owner: owner.map(str::to_owned),
             on_damaged_input: Default::default(),
             time_limit_ms: Some(60_000),
+            output: Some("s3://bucket/x/".to_owned()),
         }),
         submitted_at: 1_000,
         started_at: None,
