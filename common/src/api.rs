@@ -1,10 +1,13 @@
 //! JSON of the HTTP API, as the coordinator writes it and `ffmpegctl` reads it. Times are RFC 3339 in UTC.
 
+mod keys;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::keys::{KeyCreated, KeyRequest, KeyView, NoScope, Scope};
 use crate::{
     failure::{Failure, FailureKind},
     id::{Epoch, JobId, StreamId, TaskId, UploadId, WorkerId},
@@ -455,6 +458,8 @@ pub enum Event {
     },
     Progress {
         job: JobId,
+        #[serde(default)]
+        owner: Option<String>,
         progress: ProgressView,
     },
     Worker {

@@ -91,6 +91,13 @@ uuid_id!(
     now_v7
 );
 
+uuid_id!(
+    /// Leave to use the HTTP API; what people call the key by, and no secret.
+    KeyId,
+    "key",
+    now_v7
+);
+
 /// The fence of a task: each attempt gets the next one, and whatever carries an older one changes nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -190,11 +190,22 @@ pub struct StreamOptions {
     pub slate: Option<String>,
     /// Workers that may encode it.
     pub labels: Labels,
+    /// Whose it is: whoever holds a key of this owner sees, sends and watches it. `None`: the farm's own, which every
+    /// holder of a key with the scope `view` may watch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { linger_ms: 30_000, hold_ms: 15_000, redundancy: 1, slate: None, labels: Labels::default() }
+        Self {
+            linger_ms: 30_000,
+            hold_ms: 15_000,
+            redundancy: 1,
+            slate: None,
+            labels: Labels::default(),
+            owner: None,
+        }
     }
 }
 

@@ -13,7 +13,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{self, Api, Estimates, EventHub, Links, live::Viewers},
+    access::Access,
+    api::{
+        self, Api, Estimates, EventHub, Links, Reached,
+        live::{Audience, Viewers},
+    },
     fleet::Policy,
     incoming::{self, Incoming},
     live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
@@ -24,7 +28,7 @@ use crate::{
     serve::{Stop, serve},
     session::{self, Sessions, Uploads},
     storage::{Storage, address::Address, shared::SharedRoots, sign::Signer},
-    store::{self, JobStore, SqliteStore},
+    store::{self, JobStore, SqliteStore, UploadOwners},
     sweep::{self, Found, Sweeper},
 };
 
@@ -89,6 +93,8 @@ struct Offer {
     viewers: Viewers,
     incoming: Incoming,
     links: Links,
+    access: Access,
+    upload_owners: Arc<dyn UploadOwners>,
 }
 
 /// What workers reach by signed URLs.
@@ -137,6 +143,8 @@ impl Coordinator {
         let incoming = Incoming::open(uploads, Arc::clone(&sqlite) as _, storage.clone())
             .await
             .map_err(|error| Error::Incoming(error.to_string()))?;
+        let access = Access::open(Arc::clone(&sqlite) as _, config.admin_key.as_ref()).await?;
+        let upload_owners = Arc::clone(&sqlite) as _;
         let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
         let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
         let live_events = service.live_events();
@@ -173,9 +181,10 @@ impl Coordinator {
             lost,
             this.stop.graceful.clone(),
         ));
-        let viewers = Viewers::new(&signer, config.live_tokens);
+        let viewers = Viewers::new(&signer, Audience::of(config.live_tokens));
         let links = Links::new(&signer, config.output_url_ttl, config.public_url.clone());
-        let offer = Offer { presets, profiles, live: live.clone(), viewers, incoming, links };
+        let offer =
+            Offer { presets, profiles, live: live.clone(), viewers, incoming, links, access, upload_owners };
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
         this.tracker.spawn(api::sweep::run(api, patience, this.stop.graceful.clone()));
@@ -199,13 +208,20 @@ impl Coordinator {
         listener: TcpListener,
         queue: Handle,
         storage: &Storage,
-        Offer { presets, profiles, live, viewers, incoming, links }: Offer,
+        Offer { presets, profiles, live, viewers, incoming, links, access, upload_owners }: Offer,
         shared: &SharedRoots,
     ) -> Api {
-        if !self.http.ip().is_loopback() {
+        let loopback = self.http.ip().is_loopback();
+        if !loopback && !access.is_closed() && config.insecure_open {
             tracing::warn!(
                 address = %self.http,
-                "the HTTP API asks nobody who they are: everybody who can reach this address may do everything"
+                "TVARR_INSECURE_OPEN: until the first API key is made, everybody who can reach this address may do everything"
+            );
+        } else if !loopback && !access.is_closed() {
+            tracing::warn!(
+                address = %self.http,
+                "there is no API key: the HTTP API answers this machine only; set TVARR_ADMIN_KEY, or make a key here with \
+                 ffmpegctl keys create --scope admin"
             );
         }
         let events = EventHub::new();
@@ -218,6 +234,8 @@ impl Coordinator {
             max_upload: config.max_upload_bytes,
             incoming,
             uploads: Arc::new(RwLock::new(())),
+            upload_owners,
+            access,
             events,
             live,
             profiles,
@@ -226,7 +244,7 @@ impl Coordinator {
             estimates: Estimates::default(),
             stop: self.stop.graceful.clone(),
         };
-        let router = api::router(api.clone(), self.http.ip());
+        let router = api::router(api.clone(), Reached { loopback, insecure_open: config.insecure_open });
         self.tracker.spawn(serve(listener, router, self.stop.clone(), self.tracker.clone()));
         api
     }

@@ -2,6 +2,7 @@
 //!
 //! `fleet`, `plan` and `queue` decide; `store` and `storage` keep, `incoming` takes uploads in pieces; `session` talks to workers and `api` to users.
 
+mod access;
 mod api;
 pub mod fleet;
 mod incoming;

@@ -16,6 +16,7 @@ use common::{
 use url::Url;
 
 use crate::{
+    access::MIN_OPERATOR_KEY,
     fleet::{EncoderRule, RuleError, parse_rules},
     live::streams::{self, ConfiguredError},
     storage::{address::Address, credentials::Environment},
@@ -60,10 +61,22 @@ pub struct Options {
     #[arg(long, env = "TVARR_HTTP_PORT", default_value_t = 8080)]
     pub http_port: u16,
 
-    /// Address of the HTTP API. The API asks nobody who they are: bind it to other addresses only where everybody who can
-    /// reach it may do everything.
+    /// Address of the HTTP API. While there is no API key it answers this machine only, wherever it is bound.
     #[arg(long, env = "TVARR_HTTP_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub http_bind: IpAddr,
+
+    /// An API key with the scope admin, for making the others; 20 or more printable characters. With it nobody gets in
+    /// without a key.
+    #[arg(long, env = "TVARR_ADMIN_KEY", hide_env_values = true)]
+    pub admin_key: Option<String>,
+
+    /// File that holds the API key with the scope admin.
+    #[arg(long, env = "TVARR_ADMIN_KEY_FILE")]
+    pub admin_key_file: Option<PathBuf>,
+
+    /// While there is no API key: everybody who can reach the HTTP API may do everything, and not this machine alone.
+    #[arg(long, env = "TVARR_INSECURE_OPEN")]
+    pub insecure_open: bool,
 
     /// Folder for jobs and objects. Default: /var/lib/tvarr for root, else $XDG_DATA_HOME/tvarr (~/.local/share/tvarr).
     #[arg(long, env = "TVARR_DATA_DIR")]
@@ -119,9 +132,10 @@ pub struct Options {
     #[arg(long, env = "TVARR_LIVE_BUFFER_BYTES", default_value = "64MiB", value_parser = common::bytes::parse)]
     pub live_buffer_bytes: u64,
 
-    /// Whether viewers of live streams need a token, from POST /v1/streams/STREAM/tokens.
-    #[arg(long, env = "TVARR_LIVE_TOKENS", default_value_t = false, action = ArgAction::Set)]
-    pub live_tokens: bool,
+    /// Whether viewers of live streams need a token, from POST /v1/streams/STREAM/tokens, or an API key with the scope view;
+    /// false: everybody may watch. Default: once there are API keys.
+    #[arg(long, env = "TVARR_LIVE_TOKENS", action = ArgAction::Set)]
+    pub live_tokens: Option<bool>,
 
     /// Time without any progress after which a worker gives an attempt up.
     #[arg(long, env = "TVARR_STALL_TIMEOUT", default_value = "60s", value_parser = parse_duration)]
@@ -169,6 +183,8 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub http: SocketAddr,
+    pub admin_key: Option<Secret>,
+    pub insecure_open: bool,
     /// `None`: workers are not listened for.
     pub grpc: Option<Grpc>,
     pub data_dir: PathBuf,
@@ -182,7 +198,8 @@ pub struct Config {
     pub live_reserved_slots: u32,
     pub live_buffer: Duration,
     pub live_buffer_bytes: u64,
-    pub live_tokens: bool,
+    /// `None`: once there are API keys.
+    pub live_tokens: Option<bool>,
     pub stall_timeout: Duration,
     /// Zero: none.
     pub time_limit: Duration,
@@ -232,6 +249,8 @@ pub enum Error {
         "TVARR_GRPC_AUTH_TOKEN has characters that no HTTP header can carry; use printable ASCII without spaces"
     )]
     Token,
+    #[error("TVARR_ADMIN_KEY must be {MIN_OPERATOR_KEY} or more printable ASCII characters without spaces")]
+    AdminKey,
     #[error("TVARR_HTTP_PORT and TVARR_GRPC_PORT are both {0}; workers and the API need ports of their own")]
     SamePort(u16),
     #[error(
@@ -276,6 +295,17 @@ impl Config {
             options.grpc_auth_token.as_deref(),
             options.grpc_auth_token_file.as_deref(),
         )?;
+        let admin_key = Secret::resolve(
+            "TVARR_ADMIN_KEY",
+            options.admin_key.as_deref(),
+            options.admin_key_file.as_deref(),
+        )?;
+        if admin_key.as_ref().is_some_and(|key| {
+            let key = key.expose();
+            key.len() < MIN_OPERATOR_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic())
+        }) {
+            return Err(Error::AdminKey);
+        }
         let grpc = match options.grpc_enabled {
             true => Some(worker_port(options.grpc_port, options.grpc_bind, token)?),
             false => None,
@@ -319,6 +349,8 @@ impl Config {
         };
         Ok(Self {
             http: SocketAddr::new(options.http_bind, options.http_port),
+            admin_key,
+            insecure_open: options.insecure_open,
             grpc,
             data_dir: options.data_dir.or_else(default_data_dir).ok_or(Error::NoDataDir)?,
             storage: StorageConfig {
@@ -361,6 +393,8 @@ impl Config {
         // Not from the environment, which is meant for the coordinator itself.
         Self {
             http: any,
+            admin_key: None,
+            insecure_open: false,
             grpc: Some(Grpc { address: any, token: Some(token) }),
             data_dir,
             storage: StorageConfig::default(),
@@ -373,7 +407,7 @@ impl Config {
             live_reserved_slots: 0,
             live_buffer: Duration::from_secs(30),
             live_buffer_bytes: 64 << 20,
-            live_tokens: false,
+            live_tokens: None,
             stall_timeout: Duration::from_secs(60),
             time_limit: Duration::ZERO,
             max_upload_bytes: 256 << 30,
@@ -485,6 +519,8 @@ mod tests {
             (vec!["--heartbeat-interval", "0"], "TVARR_HEARTBEAT_INTERVAL"),
             (vec!["--shared-roots", "media"], "TVARR_SHARED_ROOTS"),
             (vec!["--grpc-auth-token", "a b"], "TVARR_GRPC_AUTH_TOKEN"),
+            (vec!["--admin-key", "short"], "TVARR_ADMIN_KEY"),
+            (vec!["--admin-key", "long enough, but with spaces"], "TVARR_ADMIN_KEY"),
             (vec!["--max-upload-bytes", "0"], "TVARR_MAX_UPLOAD_BYTES"),
             (vec!["--live-buffer", "5s"], "TVARR_LIVE_BUFFER"),
             (vec!["--public-url", "ftp://a/"], "TVARR_PUBLIC_URL"),

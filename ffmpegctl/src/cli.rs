@@ -1,5 +1,6 @@
 //! The command line.
 
+mod keys;
 mod streams;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use common::{
 };
 use jiff::SignedDuration;
 
+pub use self::keys::{KeysCommand, KeysCreate, KeysList, KeysRevoke};
 pub use self::streams::{AllStreams, OneStream, SomeStreams, StreamsAdd, StreamsCommand, StreamsWatch};
 
 const EXIT_CODES: &str = "\
@@ -37,6 +39,9 @@ pub struct Cli {
     /// `workers` and `streams` ask http://127.0.0.1:8080.
     #[arg(long, global = true, env = "TVARR_API_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub coordinator: Option<String>,
+    /// The key for the farm's HTTP API, once it has keys; `ffmpegctl keys` makes them.
+    #[arg(long, global = true, env = "TVARR_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
     /// Log what happens inside to stderr, for finding faults; plain lines instead of the progress bar.
     #[arg(short, long, global = true)]
     pub verbose: bool,
@@ -61,6 +66,9 @@ pub enum Command {
     /// Add, look at and watch live streams.
     #[command(subcommand)]
     Streams(StreamsCommand),
+    /// Make, list and revoke the keys of the HTTP API.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Look at what can be made.
     #[command(subcommand)]
     Presets(PresetsCommand),
@@ -89,7 +97,7 @@ pub struct TranscodeArgs {
     /// Only a worker with this label may do it. May be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
-    /// In whose name, for `jobs ls --owner`.
+    /// In whose name, for `jobs ls --owner`. Default: the API key's owner; another one takes an admin key.
     #[arg(long, value_name = "NAME")]
     pub owner: Option<String>,
     /// What becomes of an input that decodes with errors or ends early.

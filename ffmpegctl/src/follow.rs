@@ -129,7 +129,7 @@ async fn listen(
         };
         match signal {
             Ok(Signal::Event(event)) => match &*event {
-                Event::Progress { job, progress } if *job == view.summary.id => {
+                Event::Progress { job, progress, .. } if *job == view.summary.id => {
                     // The attempt's encoder and command are in the job only.
                     if view.summary.state != JobState::Running {
                         return;

@@ -21,6 +21,7 @@ use clap::Parser;
 
 use crate::{
     cli::{Cli, Command},
+    client::Farm,
     interrupt::Interrupt,
 };
 pub use crate::{error::Error, exit::Exit};
@@ -53,24 +54,20 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Exit, Error> {
     let interrupt = Interrupt::listen()?;
+    let farm = Farm::new(cli.coordinator, cli.api_key);
     match cli.command {
-        Command::Transcode(args) => transcode::run(*args, cli.coordinator, cli.verbose, &interrupt).await,
-        Command::Jobs(command) => commands::jobs::run(command, cli.coordinator, &interrupt).await,
-        Command::Workers(command) => {
-            interrupt.or_leave(commands::workers::run(command, cli.coordinator)).await
-        }
+        Command::Transcode(args) => transcode::run(*args, &farm, cli.verbose, &interrupt).await,
+        Command::Jobs(command) => commands::jobs::run(command, &farm, &interrupt).await,
+        Command::Workers(command) => interrupt.or_leave(commands::workers::run(command, &farm)).await,
         Command::Streams(command) => {
             // Watching ends with Ctrl-C, which is no failure then.
             let watches = matches!(command, cli::StreamsCommand::Watch(_));
-            let run = commands::streams::run(command, cli.coordinator, &interrupt);
+            let run = commands::streams::run(command, &farm, &interrupt);
             if watches { run.await } else { interrupt.or_leave(run).await }
         }
-        Command::Presets(command) => {
-            interrupt.or_leave(commands::presets::run(command, cli.coordinator)).await
-        }
-        Command::Profiles(command) => {
-            interrupt.or_leave(commands::profiles::run(command, cli.coordinator)).await
-        }
+        Command::Keys(command) => interrupt.or_leave(commands::keys::run(command, &farm)).await,
+        Command::Presets(command) => interrupt.or_leave(commands::presets::run(command, &farm)).await,
+        Command::Profiles(command) => interrupt.or_leave(commands::profiles::run(command, &farm)).await,
     }
 }
 

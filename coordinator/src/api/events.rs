@@ -22,6 +22,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use super::Api;
+use crate::access::Caller;
 
 /// Events remembered for those who come back.
 const REMEMBERED: usize = 1024;
@@ -101,7 +102,7 @@ impl EventHub {
     }
 
     /// Everything after `last_id`, or from now on.
-    fn listen(&self, last_id: Option<&str>) -> impl Stream<Item = sse::Event> + use<> {
+    fn listen(&self, last_id: Option<&str>, caller: Caller) -> impl Stream<Item = sse::Event> + use<> {
         let recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.inner.listeners.subscribe();
         let seen = last_id.map(|id| match id.split_once('-') {
@@ -115,19 +116,26 @@ impl EventHub {
         let gap = (missed > 0 || from_another_run).then(|| {
             self.frame(replay.first().map_or(first, |(number, _)| number - 1), &Event::Lagged { missed })
         });
-        let replay: Vec<_> = replay.iter().map(|(number, event)| self.frame(*number, event)).collect();
-        stream::iter(gap).chain(stream::iter(replay)).chain(self.clone().live(live))
+        let replay: Vec<_> = replay
+            .iter()
+            .filter(|(_, event)| is_for(&caller, event))
+            .map(|(number, event)| self.frame(*number, event))
+            .collect();
+        stream::iter(gap).chain(stream::iter(replay)).chain(self.clone().live(live, caller))
     }
 
-    fn live(self, live: broadcast::Receiver<Numbered>) -> impl Stream<Item = sse::Event> {
-        stream::unfold((self, live), |(hub, mut live)| async move {
-            let frame = match live.recv().await {
-                Ok((number, event)) => hub.frame(number, &event),
-                // Without an id: what follows has its own.
-                Err(RecvError::Lagged(missed)) => plain(&Event::Lagged { missed }),
-                Err(RecvError::Closed) => return None,
-            };
-            Some((frame, (hub, live)))
+    fn live(self, live: broadcast::Receiver<Numbered>, caller: Caller) -> impl Stream<Item = sse::Event> {
+        stream::unfold((self, live, caller), |(hub, mut live, caller)| async move {
+            loop {
+                let frame = match live.recv().await {
+                    Ok((_, event)) if !is_for(&caller, &event) => continue,
+                    Ok((number, event)) => hub.frame(number, &event),
+                    // Without an id: what follows has its own.
+                    Err(RecvError::Lagged(missed)) => plain(&Event::Lagged { missed }),
+                    Err(RecvError::Closed) => return None,
+                };
+                return Some((frame, (hub, live, caller)));
+            }
         })
     }
 
@@ -136,15 +144,25 @@ impl EventHub {
     }
 }
 
+/// Whether the event is about something that this caller sees.
+fn is_for(caller: &Caller, event: &Event) -> bool {
+    match event {
+        Event::Job { job } => caller.sees(job.owner.as_deref()),
+        Event::Progress { owner, .. } => caller.sees(owner.as_deref()),
+        Event::Worker { .. } => caller.is_admin(),
+        Event::Lagged { .. } => true,
+    }
+}
+
 fn plain(event: &Event) -> sse::Event {
     let json = serde_json::to_string(event).expect("events have string keys only");
     sse::Event::default().event(event.name()).data(json)
 }
 
-pub(super) async fn events(State(api): State<Api>, headers: HeaderMap) -> Response {
+pub(super) async fn events(State(api): State<Api>, caller: Caller, headers: HeaderMap) -> Response {
     let last_id = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let frames = api.events.listen(last_id).map(Ok::<_, Infallible>);
-    let frames = frames.take_until(api.stop.cancelled_owned());
+    let frames = api.events.listen(last_id, caller.clone()).map(Ok::<_, Infallible>);
+    let frames = frames.take_until(api.stop.cancelled_owned()).take_until(caller.over());
     // The first comment tells the listener at once that it is connected.
     let hello = stream::iter([Ok(sse::Event::default().comment("connected"))]);
     Sse::new(hello.chain(frames)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
@@ -185,10 +203,10 @@ mod tests {
         hub.publish(event(1));
         hub.publish(event(2));
         let id = format!("{}-1", hub.inner.run);
-        let listener = hub.listen(Some(&id));
+        let listener = hub.listen(Some(&id), Caller::Open);
         hub.publish(event(3));
         assert_eq!(listener.take(2).collect::<Vec<_>>().await.len(), 2);
         // From an earlier process: everything that is remembered, after a word that more may be missing.
-        assert_eq!(hub.listen(Some("other-1")).take(4).collect::<Vec<_>>().await.len(), 4);
+        assert_eq!(hub.listen(Some("other-1"), Caller::Open).take(4).collect::<Vec<_>>().await.len(), 4);
     }
 }

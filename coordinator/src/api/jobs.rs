@@ -21,7 +21,10 @@ use super::{
     submission,
     wait::{self, Wait},
 };
-use crate::queue::{InputLocation, JobFilter};
+use crate::{
+    access::Caller,
+    queue::{self, InputLocation, JobFilter},
+};
 
 /// Jobs on a page unless the request says otherwise.
 const PAGE: u32 = 50;
@@ -30,11 +33,12 @@ const MAX_PAGE: u32 = 500;
 
 pub(super) async fn submit(
     State(api): State<Api>,
+    caller: Caller,
     Json(request): Json<JobRequest>,
 ) -> Result<Response, Error> {
     // Holds the sweep of old uploads off until the job, and with it its claim to the upload, is on disk.
     let _uploads = api.uploads.read().await;
-    let job = submission::check(&api, request).await?;
+    let job = submission::check(&api, &caller, request).await?;
     let view = api.queue.submit(job).await?;
     let location = format!("/v1/jobs/{}", view.summary.id);
     let mut response = (StatusCode::CREATED, JsonBody(view)).into_response();
@@ -60,9 +64,14 @@ pub(super) struct ListQuery {
 
 pub(super) async fn list(
     State(api): State<Api>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<JsonBody<Page<JobSummary>>, Error> {
-    Ok(JsonBody(api.queue.jobs(filter(query)?).await?))
+    let filter = filter(query)?;
+    let Some(owner) = caller.listed(filter.owner) else {
+        return Ok(JsonBody(Page { items: Vec::new(), next_cursor: None }));
+    };
+    Ok(JsonBody(api.queue.jobs(JobFilter { owner, ..filter }).await?))
 }
 
 fn filter(query: ListQuery) -> Result<JobFilter, Error> {
@@ -124,12 +133,23 @@ fn state(word: &str) -> Result<JobState, Error> {
     })
 }
 
+/// Whether the job is there for this caller. What is somebody else's is not there, in the same words.
+pub(super) async fn seen(api: &Api, caller: &Caller, job: JobId) -> Result<(), Error> {
+    if caller.is_admin() {
+        return Ok(());
+    }
+    let owner = api.queue.owner(job).await?;
+    if caller.sees(owner.as_deref()) { Ok(()) } else { Err(queue::Error::NoSuchJob(job).into()) }
+}
+
 /// With `Prefer: wait=SECONDS` the answer comes when the job has ended, if that is sooner.
 pub(super) async fn show(
     State(api): State<Api>,
+    caller: Caller,
     Id(job): Id<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
+    seen(&api, &caller, job).await?;
     let wait = Wait::of(&headers);
     let mut view = wait::ended(&api, job, wait).await?;
     view.output_url =
@@ -139,11 +159,21 @@ pub(super) async fn show(
     Ok(response)
 }
 
-pub(super) async fn cancel(State(api): State<Api>, Id(job): Id<JobId>) -> Result<JsonBody<JobView>, Error> {
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(job): Id<JobId>,
+) -> Result<JsonBody<JobView>, Error> {
+    seen(&api, &caller, job).await?;
     Ok(JsonBody(api.queue.cancel(job).await?))
 }
 
-pub(super) async fn retry(State(api): State<Api>, Id(job): Id<JobId>) -> Result<JsonBody<JobView>, Error> {
+pub(super) async fn retry(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(job): Id<JobId>,
+) -> Result<JsonBody<JobView>, Error> {
+    seen(&api, &caller, job).await?;
     let _uploads = api.uploads.read().await;
     Ok(JsonBody(queue_again(&api, job).await?))
 }
@@ -170,9 +200,11 @@ pub(super) async fn queue_again(api: &Api, job: JobId) -> Result<JobView, Error>
 
 pub(super) async fn logs(
     State(api): State<Api>,
+    caller: Caller,
     Id(job): Id<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
+    seen(&api, &caller, job).await?;
     let logs = api.queue.logs(job).await?;
     if wants_text(&headers) {
         let text = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))];

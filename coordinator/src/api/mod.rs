@@ -1,11 +1,13 @@
 //! The HTTP API for users: JSON as in `common::api`, errors as RFC 9457 problem documents.
 
+mod access;
 mod estimate;
 mod events;
 mod extract;
 mod guard;
 mod health;
 mod jobs;
+mod keys;
 pub(crate) mod live;
 mod outputs;
 mod presets;
@@ -24,25 +26,27 @@ mod uploads;
 mod wait;
 mod workers;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use common::{preset::Presets, profile::Profiles};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use self::guard::Guard;
+use self::access::{Gate, Refused};
 pub(crate) use self::{estimate::Estimates, events::EventHub, signed::Links};
 use crate::{
+    access::Access,
     incoming::Incoming,
     live::service::Live,
     queue,
     storage::{Storage, shared::SharedRoots},
+    store::UploadOwners,
 };
 
 /// What the handlers work with; cheap to clone.
@@ -56,6 +60,9 @@ pub(crate) struct Api {
     pub(crate) incoming: Incoming,
     /// Read while a job claims an upload, written while uploads are removed.
     pub(crate) uploads: Arc<RwLock<()>>,
+    /// Whose uploads are.
+    pub(crate) upload_owners: Arc<dyn UploadOwners>,
+    pub(crate) access: Access,
     pub(crate) events: EventHub,
     pub(crate) live: Live,
     pub(crate) profiles: Arc<Profiles>,
@@ -67,9 +74,28 @@ pub(crate) struct Api {
     pub(crate) stop: CancellationToken,
 }
 
-/// The routes, for a listener on `bind`.
-pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
-    let guard = Guard { loopback: bind.is_loopback() };
+/// Where the API is reached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached {
+    /// From this machine alone.
+    pub(crate) loopback: bool,
+    /// Whoever reaches it may do everything while there is no key.
+    pub(crate) insecure_open: bool,
+}
+
+/// The routes.
+pub(crate) fn router(api: Api, Reached { loopback, insecure_open }: Reached) -> Router {
+    let gate = Gate { access: api.access.clone(), insecure_open, loopback, refused: Refused::default() };
+    routes()
+        // For JSON; uploads read their body as a stream, with a limit of their own.
+        .layer(DefaultBodyLimit::max(extract::MAX_JSON))
+        .layer(middleware::from_fn_with_state(gate, access::gate))
+        .layer(middleware::from_fn(guard::guard))
+        .with_state(api)
+}
+
+/// Each of them is in [`access::ROUTES`].
+fn routes() -> Router<Api> {
     Router::new()
         .route("/", get(health::root))
         .route("/healthz", get(health::healthz))
@@ -105,12 +131,10 @@ pub(crate) fn router(api: Api, bind: IpAddr) -> Router {
         .route("/v1/presets/{path}", get(presets::show))
         .route("/v1/profiles", get(profiles::list))
         .route("/v1/profiles/{path}", get(profiles::show))
+        .route("/v1/keys", get(keys::list).post(keys::create))
+        .route("/v1/keys/{id}", delete(keys::revoke))
         .merge(live::routes())
         .merge(streams::routes())
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::not_found)
-        // For JSON; uploads read their body as a stream, with a limit of their own.
-        .layer(DefaultBodyLimit::max(extract::MAX_JSON))
-        .layer(middleware::from_fn_with_state(guard, guard::guard))
-        .with_state(api)
 }

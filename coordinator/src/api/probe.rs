@@ -19,6 +19,7 @@ use super::{
     submission,
     wait::{self, Wait},
 };
+use crate::access::Caller;
 
 /// Before everything else that waits: somebody looks at the answer, and it is soon done.
 const PRIORITY: i32 = 100;
@@ -29,6 +30,7 @@ const TIME_LIMIT: u64 = 120;
 
 pub(super) async fn probe(
     State(api): State<Api>,
+    caller: Caller,
     headers: HeaderMap,
     Json(request): Json<ProbeRequest>,
 ) -> Result<Response, Error> {
@@ -42,7 +44,7 @@ pub(super) async fn probe(
     };
     let job = {
         let _uploads = api.uploads.read().await;
-        let checked = submission::check(&api, request).await?;
+        let checked = submission::check(&api, &caller, request).await?;
         api.queue.submit(checked).await?.summary.id
     };
     let view = wait::ended(&api, job, wait).await?;

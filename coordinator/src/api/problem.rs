@@ -8,7 +8,7 @@ use axum::{
 use common::api::{CommandPlace, Problem};
 use hyper::{StatusCode, header, header::HeaderValue};
 
-use crate::{live::service as live, queue, storage};
+use crate::{access, live::service as live, queue, storage, store};
 
 /// Of tus 1.0.
 const CHECKSUM_MISMATCH: u16 = 460;
@@ -59,7 +59,12 @@ pub(crate) enum Error {
     Checksum {
         problem: String,
     },
-    /// The request comes from where none is taken from.
+    /// Without a key that is good.
+    Unauthenticated {
+        problem: String,
+        remedy: String,
+    },
+    /// The request comes from where none is taken from, or from whom this is not for.
     Forbidden {
         problem: String,
         remedy: String,
@@ -121,6 +126,7 @@ impl Error {
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Version { .. } => StatusCode::PRECONDITION_FAILED,
             Self::Checksum { .. } => StatusCode::from_u16(CHECKSUM_MISMATCH).expect("it has three digits"),
+            Self::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Token { .. } => StatusCode::FORBIDDEN,
@@ -155,7 +161,8 @@ impl Error {
             Self::MediaType { .. } => ("media-type", "Media type not taken"),
             Self::Version { .. } => ("version", "Version not spoken"),
             Self::Checksum { .. } => ("checksum", "Changed on its way"),
-            Self::Forbidden { .. } => ("forbidden", "Not allowed from there"),
+            Self::Unauthenticated { .. } => ("unauthenticated", "No API key"),
+            Self::Forbidden { .. } => ("forbidden", "Not allowed"),
             Self::NotAcceptable { .. } => ("not-acceptable", "Not in that format"),
             Self::Token { .. } => ("token", "No leave to watch"),
             Self::Gone { .. } => ("gone", "Over"),
@@ -179,6 +186,7 @@ impl Error {
             }
             Self::Invalid { field, problem, remedy } => (problem, Some(field), Some(remedy)),
             Self::Malformed { problem, remedy }
+            | Self::Unauthenticated { problem, remedy }
             | Self::Forbidden { problem, remedy }
             | Self::NotAcceptable { problem, remedy }
             | Self::MediaType { problem, remedy }
@@ -245,6 +253,34 @@ impl From<queue::Error> for Error {
     }
 }
 
+impl From<access::Error> for Error {
+    fn from(error: access::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            access::Error::NoSuchKey(_) => Self::NotFound { what: text },
+            access::Error::FirstIsNoAdmin | access::Error::LastAdmin | access::Error::TooMany => {
+                Self::Conflict { problem: text }
+            }
+            access::Error::Store(_) => Self::Unavailable { problem: text },
+        }
+    }
+}
+
+impl From<access::Foreign> for Error {
+    fn from(access::Foreign: access::Foreign) -> Self {
+        Self::Forbidden {
+            problem: "owner: your API key is not this owner's".to_owned(),
+            remedy: "leave owner out, or use a key of that owner or one with the scope admin".to_owned(),
+        }
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Unavailable { problem: error.to_string() }
+    }
+}
+
 impl From<live::Error> for Error {
     fn from(error: live::Error) -> Self {
         let text = error.to_string();
@@ -293,12 +329,16 @@ impl IntoResponse for Error {
             tracing::warn!(%problem, "a request could not be answered");
         }
         let retry_after = self.retry_after();
+        let is_unauthenticated = matches!(self, Self::Unauthenticated { .. });
         let status = self.status();
         let mut response = (status, Json(self.into_problem())).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if is_unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tvarr\""));
         }
         response
     }

@@ -13,7 +13,7 @@ use super::{
     jobs::{cursor, given, queue_again},
     problem::Error,
 };
-use crate::queue::JobFilter;
+use crate::{access::Caller, queue::JobFilter};
 
 /// Dead letters that one call looks at: a second of work, so that no caller gives up waiting.
 const LETTERS: usize = 1000;
@@ -24,11 +24,15 @@ const AT_ONCE: usize = 64;
 
 pub(super) async fn redrive(
     State(api): State<Api>,
+    caller: Caller,
     Json(request): Json<RedriveRequest>,
 ) -> Result<JsonBody<Redriven>, Error> {
+    let Some(owner) = caller.listed(given(request.owner)) else {
+        return Ok(JsonBody(Redriven::default()));
+    };
     let mut filter = JobFilter {
         states: vec![JobState::Dead],
-        owner: given(request.owner),
+        owner,
         kind: request.kind,
         preset: given(request.preset),
         worker: given(request.worker),

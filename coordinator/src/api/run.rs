@@ -17,18 +17,20 @@ use super::{
     submission,
     wait::{self, Wait},
 };
+use crate::access::Caller;
 
 /// Queues a job and says where its result will be and how long it may take. With `Prefer: wait=SECONDS` the answer comes when
 /// the job has ended, if that is sooner.
 pub(super) async fn run(
     State(api): State<Api>,
+    caller: Caller,
     headers: HeaderMap,
     Json(request): Json<JobRequest>,
 ) -> Result<Response, Error> {
     let wait = Wait::of(&headers);
     let (job, Estimate { seconds, basis }) = {
         let _uploads = api.uploads.read().await;
-        let checked = submission::check(&api, request).await?;
+        let checked = submission::check(&api, &caller, request).await?;
         let bytes = submission::size(&api, &checked).await?;
         let estimate = api.estimates.estimate(&api.queue, &checked, bytes).await?;
         (api.queue.submit(checked).await?.summary.id, estimate)

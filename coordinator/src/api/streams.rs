@@ -1,6 +1,6 @@
 //! `/v1/streams`: live streams, and the bytes of those that are pushed.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use axum::{
     Router,
@@ -22,9 +22,12 @@ use super::{
     extract::{Json, segment},
     problem::{self, Error},
 };
-use crate::live::{
-    pull::{AHEAD, Sniffer, Verdict},
-    service,
+use crate::{
+    access::Caller,
+    live::{
+        pull::{AHEAD, Sniffer, Verdict},
+        service,
+    },
 };
 
 /// A connection that brings nothing for this long is given up, so that its end is the source's end.
@@ -49,16 +52,43 @@ impl<S: Send + Sync> FromRequestParts<S> for Stream {
     }
 }
 
+/// Whether the stream is there for this caller; one without an owner to be watched alone. What is somebody else's is not
+/// there, in the same words.
+pub(super) fn seen(api: &Api, caller: &Caller, stream: &str) -> Result<(), Error> {
+    let owner = api.live.owner(stream)?;
+    if caller.sees(owner.as_deref()) || caller.watches(owner.as_deref()) {
+        Ok(())
+    } else {
+        Err(service::Error::NoSuchStream(stream.to_owned()).into())
+    }
+}
+
+/// Whether the caller may do something to the stream.
+pub(super) fn own(api: &Api, caller: &Caller, stream: &str) -> Result<(), Error> {
+    if caller.sees(api.live.owner(stream)?.as_deref()) {
+        Ok(())
+    } else {
+        Err(service::Error::NoSuchStream(stream.to_owned()).into())
+    }
+}
+
 async fn add(State(api): State<Api>, Json(spec): Json<StreamSpec>) -> Result<Response, Error> {
     let view = api.live.add(spec).await?;
     Ok((StatusCode::CREATED, axum::Json(view)).into_response())
 }
 
-async fn list(State(api): State<Api>) -> Result<axum::Json<Page<StreamView>>, Error> {
-    Ok(axum::Json(Page { items: api.live.streams().await?, next_cursor: None }))
+async fn list(State(api): State<Api>, caller: Caller) -> Result<axum::Json<Page<StreamView>>, Error> {
+    let mut items = api.live.streams().await?;
+    items.retain(|stream| caller.watches(stream.spec.options.owner.as_deref()));
+    Ok(axum::Json(Page { items, next_cursor: None }))
 }
 
-async fn show(State(api): State<Api>, Stream(stream): Stream) -> Result<axum::Json<StreamView>, Error> {
+async fn show(
+    State(api): State<Api>,
+    caller: Caller,
+    Stream(stream): Stream,
+) -> Result<axum::Json<StreamView>, Error> {
+    seen(&api, &caller, &stream)?;
     Ok(axum::Json(api.live.stream(&stream).await?))
 }
 
@@ -68,13 +98,20 @@ async fn remove(State(api): State<Api>, Stream(stream): Stream) -> Result<Respon
 }
 
 /// `PUT` or `POST`: MPEG-TS for as long as the connection lasts.
-async fn input(State(api): State<Api>, Stream(stream): Stream, request: Request) -> Result<Response, Error> {
+async fn input(
+    State(api): State<Api>,
+    caller: Caller,
+    Stream(stream): Stream,
+    request: Request,
+) -> Result<Response, Error> {
+    own(&api, &caller, &stream)?;
     let mut input = api.live.push(&stream).await.map_err(|error| match error {
         service::Error::Invalid(problem) => Error::Conflict { problem },
         other => other.into(),
     })?;
     let mut sniffer = Sniffer::new(request.headers());
     let mut body = Body::into_data_stream(request.into_body());
+    let mut over = pin!(caller.over());
     tracing::info!(stream, "a connection brings the stream");
     loop {
         let chunk = tokio::select! {
@@ -82,6 +119,7 @@ async fn input(State(api): State<Api>, Stream(stream): Stream, request: Request)
             () = api.stop.cancelled() => {
                 return Err(Error::Unavailable { problem: "the coordinator is shutting down".to_owned() });
             }
+            () = &mut over => return Err(interrupted("the API key was revoked or has expired".to_owned())),
             chunk = timeout(SILENCE, body.next()) => chunk,
         };
         let chunk = match chunk {

@@ -13,8 +13,9 @@ use common::{
 };
 use url::Url;
 
-use super::{Api, problem::Error, suggest};
+use super::{Api, problem::Error, suggest, uploads};
 use crate::{
+    access::Caller,
     queue::{InputLocation, JobInput},
     storage::{Key, shared::Refused},
     store::JobDetails,
@@ -24,7 +25,7 @@ use crate::{
 const MAX_TIME_LIMIT: u64 = 31 * 24 * 3600;
 const MAX_URL: usize = 4096;
 const MAX_PATH: usize = 4096;
-const MAX_OWNER: usize = 128;
+pub(super) const MAX_OWNER: usize = 128;
 const MAX_LABELS: usize = 32;
 const MAX_LABEL: usize = 128;
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;
@@ -36,7 +37,7 @@ const PROBE: &str = "probe";
 const MAX_COMMAND: usize = 32 * 1024;
 
 /// The job that `request` asks for.
-pub(super) async fn check(api: &Api, request: JobRequest) -> Result<JobDetails, Error> {
+pub(super) async fn check(api: &Api, caller: &Caller, request: JobRequest) -> Result<JobDetails, Error> {
     let wanted = Wanted {
         preset: request.preset,
         spec: request.spec,
@@ -53,7 +54,7 @@ pub(super) async fn check(api: &Api, request: JobRequest) -> Result<JobDetails, 
         ));
     }
     labels(&request.labels)?;
-    let owner = request.owner.filter(|owner| !owner.is_empty());
+    let owner = caller.named(request.owner)?;
     if let Some(owner) = &owner {
         printable("owner", owner, MAX_OWNER)?;
     }
@@ -65,10 +66,10 @@ pub(super) async fn check(api: &Api, request: JobRequest) -> Result<JobDetails, 
             "give `input` for {{in}} and one of `more_inputs` for each of {{in_2}} and the following of a command",
         ));
     }
-    let first = input(api, request.input).await.map_err(|error| error.within("input"))?;
+    let first = input(api, caller, request.input).await.map_err(|error| error.within("input"))?;
     let mut more_inputs = Vec::with_capacity(more);
     for (index, given) in request.more_inputs.into_iter().enumerate() {
-        let given = input(api, given).await;
+        let given = input(api, caller, given).await;
         more_inputs.push(given.map_err(|error| error.within(&format!("more_inputs[{index}]")))?);
     }
     Ok(JobDetails {
@@ -98,11 +99,11 @@ fn time_limit(seconds: Option<u64>) -> Result<Option<u64>, Error> {
     }
 }
 
-async fn input(api: &Api, given: InputRef) -> Result<JobInput, Error> {
+async fn input(api: &Api, caller: &Caller, given: InputRef) -> Result<JobInput, Error> {
     match given {
         InputRef::Url(text) => url(&text),
         InputRef::Path(text) => shared(api, text).await,
-        InputRef::Upload(id) => uploaded(api, id).await,
+        InputRef::Upload(id) => uploaded(api, caller, id).await,
     }
 }
 
@@ -239,7 +240,7 @@ fn unknown_preset(presets: &Presets, name: &str) -> Error {
     Error::invalid("preset", problem, format!("use one of {}", names().collect::<Vec<_>>().join(", ")))
 }
 
-fn printable(field: &str, text: &str, max: usize) -> Result<(), Error> {
+pub(super) fn printable(field: &str, text: &str, max: usize) -> Result<(), Error> {
     if text.len() > max {
         return Err(Error::invalid(field, format!("it is longer than {max} bytes"), "use a shorter one"));
     }
@@ -341,8 +342,10 @@ async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {
     }
 }
 
-async fn uploaded(api: &Api, id: UploadId) -> Result<JobInput, Error> {
-    match api.storage.upload(id).await? {
+async fn uploaded(api: &Api, caller: &Caller, id: UploadId) -> Result<JobInput, Error> {
+    let seen = uploads::is_seen(api, caller, id).await?;
+    let stored = api.storage.upload(id).await?;
+    match stored.filter(|_| seen) {
         Some(upload) => {
             let location = InputLocation::Object(upload.key.as_str().to_owned());
             Ok(JobInput::new(location, upload.key.name().to_owned()))

@@ -58,6 +58,7 @@ async fn sweep(api: &Api, ttl: Duration) -> Result<usize, Error> {
         failpoint::hit("upload.sweep.after");
         if let Some(id) = upload.id() {
             api.incoming.forget(id).await?;
+            api.upload_owners.forget_upload(id).await?;
         }
         removed += 1;
     }

@@ -15,6 +15,7 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use self::headers::{Joining, append, checksum, creation, offset};
 use super::{Api, extract::Rest, problem, problem::Error, uploads};
 use crate::{
+    access::Caller,
     incoming::{self, ALGORITHMS, Append, Piece, Refusal},
     store::{Concat, UploadRecord},
 };
@@ -62,15 +63,19 @@ pub(super) async fn options(State(api): State<Api>) -> Response {
 }
 
 /// `POST /v1/uploads`.
-pub(super) async fn create(api: &Api, filename: &str, request: Request) -> Response {
-    tus(begin(api, filename, request).await)
+pub(super) async fn create(api: &Api, caller: &Caller, filename: &str, request: Request) -> Response {
+    tus(begin(api, caller, filename, request).await)
 }
 
-async fn begin(api: &Api, filename: &str, request: Request) -> Result<Response, Error> {
+async fn begin(api: &Api, caller: &Caller, filename: &str, request: Request) -> Result<Response, Error> {
     check_version(request.headers())?;
     let (new, joining) = creation(request.headers(), filename)?;
     if let Joining::Parts(parts) = joining {
+        for part in &parts {
+            uploads::seen(api, caller, part).await?;
+        }
         let made = api.incoming.concatenate(new, &parts).await?;
+        uploads::own(api, caller, made.id).await?;
         return Ok(created(&made));
     }
     // Looked at first: a creation that fails leaves nothing.
@@ -82,6 +87,7 @@ async fn begin(api: &Api, filename: &str, request: Request) -> Result<Response, 
         _ => None,
     };
     let made = api.incoming.create(new).await?;
+    uploads::own(api, caller, made.id).await?;
     let Some((append, checksum)) = first else { return Ok(created(&made)) };
     let body = Body::into_data_stream(request.into_body());
     let piece = Piece { append, checksum, body };
@@ -125,13 +131,18 @@ fn expires(headers: &mut HeaderMap, upload: &UploadRecord) {
 }
 
 /// `HEAD /v1/uploads/ID`: how much of it is here.
-pub(super) async fn head(State(api): State<Api>, Rest(id): Rest, headers: HeaderMap) -> Response {
-    tus(look(&api, &id, &headers).await)
+pub(super) async fn head(
+    State(api): State<Api>,
+    caller: Caller,
+    Rest(id): Rest,
+    headers: HeaderMap,
+) -> Response {
+    tus(look(&api, &caller, &id, &headers).await)
 }
 
-async fn look(api: &Api, id: &str, headers: &HeaderMap) -> Result<Response, Error> {
+async fn look(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap) -> Result<Response, Error> {
     check_version(headers)?;
-    let upload = find(api, id).await?;
+    let upload = find(api, uploads::seen(api, caller, id).await?).await?;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -158,8 +169,7 @@ async fn look(api: &Api, id: &str, headers: &HeaderMap) -> Result<Response, Erro
 }
 
 /// An upload, by tus or in one request.
-async fn find(api: &Api, text: &str) -> Result<UploadRecord, Error> {
-    let id: UploadId = text.parse().map_err(|_| Error::no("upload", text))?;
+async fn find(api: &Api, id: UploadId) -> Result<UploadRecord, Error> {
     if let Some(upload) = api.incoming.look(id).await {
         return Ok(upload);
     }
@@ -180,13 +190,18 @@ async fn find(api: &Api, text: &str) -> Result<UploadRecord, Error> {
 }
 
 /// `PATCH /v1/uploads/ID`: the next piece.
-pub(super) async fn patch(State(api): State<Api>, Rest(id): Rest, request: Request) -> Response {
-    tus(add(&api, &id, request).await)
+pub(super) async fn patch(
+    State(api): State<Api>,
+    caller: Caller,
+    Rest(id): Rest,
+    request: Request,
+) -> Response {
+    tus(add(&api, &caller, &id, request).await)
 }
 
-async fn add(api: &Api, id: &str, request: Request) -> Result<Response, Error> {
+async fn add(api: &Api, caller: &Caller, id: &str, request: Request) -> Result<Response, Error> {
     check_version(request.headers())?;
-    let upload = id.parse().map_err(|_| Error::no("upload", id))?;
+    let upload = uploads::seen(api, caller, id).await?;
     let headers = request.headers();
     let kind = headers::text(headers, "content-type")?;
     if kind != Some(headers::OFFSET_STREAM) {
@@ -212,20 +227,25 @@ async fn add(api: &Api, id: &str, request: Request) -> Result<Response, Error> {
 }
 
 /// `DELETE /v1/uploads/ID`.
-pub(super) async fn terminate(api: &Api, id: &str, headers: &HeaderMap) -> Response {
+pub(super) async fn terminate(api: &Api, caller: &Caller, id: &str, headers: &HeaderMap) -> Response {
     tus(match check_version(headers) {
-        Ok(()) => uploads::remove(api, id).await,
+        Ok(()) => uploads::remove(api, caller, id).await,
         Err(error) => Err(error),
     })
 }
 
 /// `POST /v1/uploads/ID` with `X-HTTP-Method-Override`, for clients that cannot send the method itself.
-pub(super) async fn override_method(State(api): State<Api>, Rest(id): Rest, request: Request) -> Response {
+pub(super) async fn override_method(
+    State(api): State<Api>,
+    caller: Caller,
+    Rest(id): Rest,
+    request: Request,
+) -> Response {
     let meant = request.headers().get("x-http-method-override").and_then(|value| value.to_str().ok());
     match meant.and_then(|method| method.parse().ok()) {
-        Some(Method::PATCH) => tus(add(&api, &id, request).await),
-        Some(Method::DELETE) => terminate(&api, &id, request.headers()).await,
-        Some(Method::HEAD) => tus(look(&api, &id, request.headers()).await),
+        Some(Method::PATCH) => tus(add(&api, &caller, &id, request).await),
+        Some(Method::DELETE) => terminate(&api, &caller, &id, request.headers()).await,
+        Some(Method::HEAD) => tus(look(&api, &caller, &id, request.headers()).await),
         _ => tus(Err(Error::MethodNotAllowed)),
     }
 }

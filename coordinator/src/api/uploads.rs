@@ -17,7 +17,10 @@ use super::{
     problem::{self, Error},
     tus,
 };
-use crate::storage::{Expect, Key, Prefix, path::safe_name};
+use crate::{
+    access::Caller,
+    storage::{Expect, Key, Prefix, path::safe_name},
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,25 +32,27 @@ pub(super) struct UploadQuery {
 /// `POST /v1/uploads?filename=NAME`; the creation of tus.
 pub(super) async fn post(
     State(api): State<Api>,
+    caller: Caller,
     Query(query): Query<UploadQuery>,
     request: Request,
 ) -> Result<Response, Error> {
     if tus::speaks(request.headers()) {
-        return Ok(tus::create(&api, &query.filename, request).await);
+        return Ok(tus::create(&api, &caller, &query.filename, request).await);
     }
-    receive(&api, &query.filename, request).await
+    receive(&api, &caller, &query.filename, request).await
 }
 
 /// `PUT /v1/uploads/NAME`: what `curl -T NAME http://host/v1/uploads/` sends.
 pub(super) async fn put(
     State(api): State<Api>,
+    caller: Caller,
     Rest(filename): Rest,
     request: Request,
 ) -> Result<Response, Error> {
-    receive(&api, &filename, request).await
+    receive(&api, &caller, &filename, request).await
 }
 
-async fn receive(api: &Api, filename: &str, request: Request) -> Result<Response, Error> {
+async fn receive(api: &Api, caller: &Caller, filename: &str, request: Request) -> Result<Response, Error> {
     let announced = check_headers(request.headers(), api.max_upload)?;
     let id = UploadId::new();
     let filename = safe_name(filename);
@@ -59,8 +64,31 @@ async fn receive(api: &Api, filename: &str, request: Request) -> Result<Response
         api.storage.delete_prefix(&Prefix::upload(id)).await?;
         return Err(empty());
     }
-    tracing::info!(upload = %id, size, "a file was uploaded");
+    if let Err(error) = own(api, caller, id).await {
+        api.storage.delete_prefix(&Prefix::upload(id)).await?;
+        return Err(error);
+    }
+    tracing::info!(upload = %id, owner = caller.owner(), size, "a file was uploaded");
     Ok((StatusCode::CREATED, Json(Upload { id, filename, size })).into_response())
+}
+
+/// Whether the upload is there for this caller, if it is there at all.
+pub(super) async fn is_seen(api: &Api, caller: &Caller, id: UploadId) -> Result<bool, Error> {
+    Ok(caller.is_admin() || caller.sees(api.upload_owners.upload_owner(id).await?.as_deref()))
+}
+
+/// The upload that a path names. What is somebody else's is not there, in the same words.
+pub(super) async fn seen(api: &Api, caller: &Caller, text: &str) -> Result<UploadId, Error> {
+    let id = text.parse().map_err(|_| Error::no("upload", text))?;
+    if is_seen(api, caller, id).await? { Ok(id) } else { Err(Error::no("upload", id)) }
+}
+
+/// Makes an upload the caller's, so that it is not nobody's, which only an administrator sees.
+pub(super) async fn own(api: &Api, caller: &Caller, id: UploadId) -> Result<(), Error> {
+    match caller.owner() {
+        Some(owner) => Ok(api.upload_owners.own_upload(id, owner).await?),
+        None => Ok(()),
+    }
 }
 
 fn empty() -> Error {
@@ -88,19 +116,21 @@ fn check_headers(headers: &HeaderMap, limit: u64) -> Result<Option<u64>, Error> 
 /// `DELETE /v1/uploads/ID`; the termination of tus.
 pub(super) async fn delete(
     State(api): State<Api>,
+    caller: Caller,
     Rest(id): Rest,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     if tus::speaks(&headers) {
-        return Ok(tus::terminate(&api, &id, &headers).await);
+        return Ok(tus::terminate(&api, &caller, &id, &headers).await);
     }
-    remove(&api, &id).await
+    remove(&api, &caller, &id).await
 }
 
 /// Removes an upload, whole or not.
-pub(super) async fn remove(api: &Api, id: &str) -> Result<Response, Error> {
-    let id: UploadId = id.parse().map_err(|_| Error::no("upload", id))?;
+pub(super) async fn remove(api: &Api, caller: &Caller, id: &str) -> Result<Response, Error> {
+    let id = seen(api, caller, id).await?;
     if api.incoming.terminate(id, "its sender asked for it").await? {
+        api.upload_owners.forget_upload(id).await?;
         return Ok(problem::no_content());
     }
     let _uploads = api.uploads.write().await;
@@ -114,6 +144,7 @@ pub(super) async fn remove(api: &Api, id: &str) -> Result<Response, Error> {
     api.storage.delete_prefix(&Prefix::upload(id)).await?;
     failpoint::hit("upload.delete.after");
     api.incoming.forget(id).await?;
+    api.upload_owners.forget_upload(id).await?;
     Ok(problem::no_content())
 }
 

@@ -67,6 +67,7 @@ pub enum Error {
 pub struct Live {
     commands: mpsc::Sender<Command>,
     attempts: Attempts,
+    streams: Streams,
 }
 
 /// What a viewer says it can play: names of codecs as ffmpeg has them.
@@ -95,9 +96,9 @@ pub fn start(
 ) -> Live {
     let (commands, asked) = mpsc::channel(COMMANDS);
     let (attempts, ends) = Attempts::new();
-    let runtime = Runtime::new(settings, queue, profiles, streams, attempts.clone(), tracker.clone());
+    let runtime = Runtime::new(settings, queue, profiles, streams.clone(), attempts.clone(), tracker.clone());
     tracker.spawn(runtime.run(asked, ends, events, stop));
-    Live { commands, attempts }
+    Live { commands, attempts, streams }
 }
 
 impl Live {
@@ -119,6 +120,15 @@ impl Live {
     /// There is no such stream.
     pub async fn stream(&self, stream: &str) -> Result<StreamView, Error> {
         self.ask(|answer| Command::Show(stream.to_owned(), answer)).await
+    }
+
+    /// Whose a stream is, by its name or id; `None`: the farm's own.
+    ///
+    /// # Errors
+    /// There is no such stream.
+    pub fn owner(&self, stream: &str) -> Result<Option<String>, Error> {
+        let record = self.streams.get(stream).ok_or_else(|| Error::NoSuchStream(stream.to_owned()))?;
+        Ok(record.spec.options.owner)
     }
 
     /// Ends its variants and forgets it.

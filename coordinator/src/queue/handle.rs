@@ -384,6 +384,14 @@ impl Handle {
         self.store.jobs(filter).await.map_err(|error| Error::Store(error.to_string()))
     }
 
+    /// In whose name a job was submitted.
+    ///
+    /// # Errors
+    /// There is no such job, or the store cannot be read.
+    pub async fn owner(&self, job: JobId) -> Result<Option<String>, Error> {
+        Ok(self.stored(job).await?.job.request.owner.clone())
+    }
+
     /// Keys of the objects that are inputs of jobs which have not ended: they must not be removed.
     ///
     /// # Errors

@@ -144,7 +144,8 @@ impl State {
             renewed.push(attempt);
             let job = running.record.job;
             if let Some(progress) = self.progress_view(attempt) {
-                self.effects.push(Effect::Announce(Event::Progress { job, progress }));
+                let owner = self.jobs.get(&job).and_then(|job| job.record.request.owner.clone());
+                self.effects.push(Effect::Announce(Event::Progress { job, owner, progress }));
             }
         }
         // An attempt that was told to stop and that the worker does not name any more has stopped.

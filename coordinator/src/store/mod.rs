@@ -11,12 +11,12 @@ use std::{
     path::PathBuf,
 };
 
-use common::id::{JobId, StreamId, UploadId};
+use common::id::{JobId, KeyId, StreamId, UploadId};
 use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use record::{
-    AttemptDetails, AttemptRecord, Concat, JobDetails, JobRecord, JobResult, LogRecord, Mishap, StoredStream,
-    TaskHistory, TaskRecord, UploadDetails, UploadRecord,
+    AttemptDetails, AttemptRecord, Concat, JobDetails, JobRecord, JobResult, LogRecord, Mishap, StoredKey,
+    StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord,
 };
 pub use sqlite::{Reason, Refusal, SqliteStore};
 
@@ -102,4 +102,23 @@ pub trait UploadStore: Send + Sync + 'static {
     fn put_upload<'a>(&'a self, upload: &'a UploadRecord) -> BoxFuture<'a, Result<(), Error>>;
     /// That there is none is no error.
     fn remove_upload(&self, id: UploadId) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// Durable keys of the HTTP API.
+pub trait KeyStore: Send + Sync + 'static {
+    /// Revoked ones too, oldest first.
+    fn keys(&self) -> BoxFuture<'_, Result<Vec<StoredKey>, Error>>;
+    /// Durable once it returns.
+    fn add_key<'a>(&'a self, key: &'a StoredKey) -> BoxFuture<'a, Result<(), Error>>;
+    /// Durable once it returns.
+    fn revoke_key(&self, id: KeyId, at: i64) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// Whose uploads there are.
+pub trait UploadOwners: Send + Sync + 'static {
+    /// `None`: nobody's.
+    fn upload_owner(&self, id: UploadId) -> BoxFuture<'_, Result<Option<String>, Error>>;
+    /// Durable once it returns.
+    fn own_upload<'a>(&'a self, id: UploadId, owner: &'a str) -> BoxFuture<'a, Result<(), Error>>;
+    fn forget_upload(&self, id: UploadId) -> BoxFuture<'_, Result<(), Error>>;
 }

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use common::{
-    api::{AttemptState, JobState, OnDamagedInput, TaskState, WorkerRef},
+    api::{AttemptState, JobState, OnDamagedInput, Scope, TaskState, WorkerRef},
+    digest::Digest,
     failure::{Failure, FailureKind},
-    id::{AttemptId, Epoch, JobId, StreamId, TaskId, UploadId, WorkerId},
+    id::{AttemptId, Epoch, JobId, KeyId, StreamId, TaskId, UploadId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
     stream::StreamSpec,
@@ -206,4 +207,20 @@ pub enum Concat {
     Partial,
     /// Made of pieces: `Upload-Concat`, as it came.
     Final(String),
+}
+
+/// A key of the HTTP API: what is known of it, which is not the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    pub id: KeyId,
+    /// Of the key's text.
+    pub digest: Digest,
+    /// The key's beginning.
+    pub hint: String,
+    pub owner: Option<String>,
+    pub scopes: Vec<Scope>,
+    pub name: Option<String>,
+    pub created_at: i64,
+    pub expires_at: Option<i64>,
+    pub revoked_at: Option<i64>,
 }

@@ -7,6 +7,7 @@
 //! is never one of ours. A file that is there is looked at before it is opened ([`inspect`]).
 
 mod inspect;
+mod keys;
 mod rows;
 mod select;
 mod streams;

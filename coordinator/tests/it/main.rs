@@ -9,6 +9,7 @@ mod disk_full;
 mod farm;
 mod full_disk;
 mod integrity;
+mod keys;
 mod letters;
 mod lifecycle;
 mod objects;

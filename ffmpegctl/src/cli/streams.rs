@@ -57,6 +57,9 @@ pub struct StreamsAdd {
     /// Only workers with this label may encode it. May be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// Whose it is: keys of this owner see, send and watch it. Default: the farm's own.
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
     #[arg(long, help = JSON)]
     pub json: bool,
 }

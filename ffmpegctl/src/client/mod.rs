@@ -10,15 +10,19 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use common::{
     api::{
-        AttemptLog, DrainRequest, JobRequest, JobState, JobSummary, JobView, Page, PresetView, Problem,
-        RedriveRequest, Redriven, Upload, WorkerView,
+        AttemptLog, DrainRequest, JobRequest, JobState, JobSummary, JobView, KeyCreated, KeyRequest, KeyView,
+        Page, PresetView, Problem, RedriveRequest, Redriven, Upload, WorkerView,
     },
+    config::Secret,
     failure::FailureKind,
-    id::{JobId, UploadId, WorkerId},
+    id::{JobId, KeyId, UploadId, WorkerId},
     profile::Profile,
-    stream::{StreamSpec, StreamView},
+    stream::{StreamSpec, StreamView, TokenRequest, TokenView},
 };
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::{
+    Method, RequestBuilder, Response, Url,
+    header::{self, HeaderMap, HeaderValue},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::{
@@ -34,16 +38,43 @@ pub(crate) const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For calls that carry no media.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a player may ask for more.
+const WATCHING: &str = "12h";
 /// Jobs asked for at once; the API gives no more.
 const PAGE: u32 = 500;
 /// How many pages are searched for a piece of an id: the newest 20,000 jobs.
 const SEARCHED_PAGES: usize = 40;
+
+/// Where the farm is, and what opens it.
+#[derive(Debug, Clone)]
+pub(crate) struct Farm {
+    address: Option<String>,
+    key: Option<Secret>,
+}
+
+impl Farm {
+    /// An empty key is none, as in a shell's unset variable.
+    pub(crate) fn new(address: Option<String>, key: Option<String>) -> Self {
+        Self { address, key: key.filter(|key| !key.is_empty()).map(Secret::new) }
+    }
+
+    /// The farm that was named, if one was.
+    pub(crate) fn named(&self) -> Result<Option<Client>, crate::Error> {
+        self.address.as_deref().map(|address| Client::new(address, self.key.as_ref())).transpose()
+    }
+
+    /// The one on this machine.
+    pub(crate) fn usual(&self) -> Result<Client, crate::Error> {
+        Client::new(DEFAULT_ADDRESS, self.key.as_ref())
+    }
+}
 
 /// A coordinator, by its address.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
+    has_key: bool,
 }
 
 /// What `GET /v1/jobs` is asked for.
@@ -58,29 +89,43 @@ pub(crate) struct JobQuery {
 
 impl Client {
     /// The coordinator at `address`: `http://farm:8080`, `farm:8080`, `https://farm/api`.
-    pub(crate) fn new(address: &str) -> Result<Self, crate::Error> {
-        Self::build(parse_address(address)?, reqwest::Client::builder())
+    pub(crate) fn new(address: &str, key: Option<&Secret>) -> Result<Self, crate::Error> {
+        Self::build(parse_address(address)?, key, reqwest::Client::builder())
     }
 
     /// A coordinator in this process, which no proxy stands before.
-    pub(crate) fn local(address: SocketAddr) -> Result<Self, crate::Error> {
-        Self::build(parse_address(&format!("http://{address}"))?, reqwest::Client::builder().no_proxy())
+    pub(crate) fn local(address: SocketAddr, key: &Secret) -> Result<Self, crate::Error> {
+        let base = parse_address(&format!("http://{address}"))?;
+        Self::build(base, Some(key), reqwest::Client::builder().no_proxy())
     }
 
-    fn build(base: Url, builder: reqwest::ClientBuilder) -> Result<Self, crate::Error> {
+    fn build(base: Url, key: Option<&Secret>, builder: reqwest::ClientBuilder) -> Result<Self, crate::Error> {
+        let mut headers = HeaderMap::new();
+        if let Some(key) = key {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| {
+                crate::Error::invalid("TVARR_API_KEY: it has characters that no key has; copy it again")
+            })?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
         let http = builder
+            .default_headers(headers)
             .user_agent(concat!("ffmpegctl/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| {
                 crate::Error::failed(format!("cannot set up HTTP: {}", error::innermost(&error)))
             })?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, has_key: key.is_some() })
     }
 
     /// The address, for people.
     pub(crate) fn address(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
+    }
+
+    pub(crate) const fn has_key(&self) -> bool {
+        self.has_key
     }
 
     /// The address of something there.
@@ -217,6 +262,21 @@ impl Client {
         Ok(page.items)
     }
 
+    // ---- keys
+
+    pub(crate) async fn keys(&self) -> Result<Vec<KeyView>, Error> {
+        let page: Page<KeyView> = self.json(self.get(&["v1", "keys"])).await?;
+        Ok(page.items)
+    }
+
+    pub(crate) async fn create_key(&self, request: &KeyRequest) -> Result<KeyCreated, Error> {
+        self.json(self.post(&["v1", "keys"]).json(request)).await
+    }
+
+    pub(crate) async fn revoke_key(&self, key: KeyId) -> Result<KeyView, Error> {
+        self.json(self.request(Method::DELETE, &["v1", "keys", &key.to_string()])).await
+    }
+
     // ---- streams
 
     pub(crate) async fn streams(&self) -> Result<Vec<StreamView>, Error> {
@@ -236,6 +296,16 @@ impl Client {
     pub(crate) async fn remove_stream(&self, stream: &str) -> Result<(), Error> {
         let request = self.request(Method::DELETE, &["v1", "streams", stream]);
         self.send(request.timeout(CALL_TIMEOUT)).await.map(drop)
+    }
+
+    /// Leave to watch for a while, for players, which send no key; `None`: it is not given, so perhaps none is needed.
+    pub(crate) async fn token(&self, stream: &str, profile: &str) -> Result<Option<String>, Error> {
+        let request = TokenRequest { expires_in: WATCHING.to_owned(), profile: Some(profile.to_owned()) };
+        match self.json(self.post(&["v1", "streams", stream, "tokens"]).json(&request)).await {
+            Ok(TokenView { token, .. }) => Ok(Some(token)),
+            Err(Error::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A body without an end. A coordinator that says why there is none was reached, whatever its status.
@@ -354,7 +424,7 @@ mod tests {
     #[test]
     fn paths_are_encoded_below_the_base() {
         common::tls::install_provider();
-        let client = Client::new("http://farm/api/").unwrap();
+        let client = Client::new("http://farm/api/", None).unwrap();
         assert_eq!(client.url(&["v1", "a b", "c/d"]).as_str(), "http://farm/api/v1/a%20b/c%2Fd");
     }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{redrive, render};
 use crate::{
     cli::{JobsCommand, JobsLs, OneJob, SomeJobs},
-    client::{Client, Events, JobQuery},
+    client::{Client, Events, Farm, JobQuery},
     console,
     error::Error,
     exit::Exit,
@@ -21,12 +21,8 @@ use crate::{
     progress::{Outcome, Reporter, Stage, Style},
 };
 
-pub(crate) async fn run(
-    command: JobsCommand,
-    coordinator: Option<String>,
-    interrupt: &Interrupt,
-) -> Result<Exit, Error> {
-    let client = super::connect(coordinator.as_deref())?;
+pub(crate) async fn run(command: JobsCommand, farm: &Farm, interrupt: &Interrupt) -> Result<Exit, Error> {
+    let client = super::connect(farm)?;
     let command = async {
         match command {
             JobsCommand::Ls(args) => list(&client, args).await,

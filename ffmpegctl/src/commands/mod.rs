@@ -1,6 +1,7 @@
 //! Looking at the farm and steering it.
 
 pub(crate) mod jobs;
+pub(crate) mod keys;
 mod letter;
 pub(crate) mod presets;
 pub(crate) mod profiles;
@@ -13,13 +14,16 @@ use comfy_table::{ContentArrangement, Table, presets as looks};
 use common::api::WorkerState;
 
 use crate::{
-    client::{Client, DEFAULT_ADDRESS},
+    client::{Client, Farm},
     error::Error,
 };
 
 /// The coordinator that was named, or the one on this machine.
-fn connect(coordinator: Option<&str>) -> Result<Client, Error> {
-    Client::new(coordinator.unwrap_or(DEFAULT_ADDRESS))
+fn connect(farm: &Farm) -> Result<Client, Error> {
+    match farm.named()? {
+        Some(client) => Ok(client),
+        None => farm.usual(),
+    }
 }
 
 const fn worker_state(state: WorkerState) -> &'static str {

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use common::{api::PresetView, preset::Preset};
 
-use crate::{cli::PresetsCommand, client::Client, console, error::Error, exit::Exit, names, text, transcode};
+use crate::{cli::PresetsCommand, client::Farm, console, error::Error, exit::Exit, names, text, transcode};
 
-pub(crate) async fn run(command: PresetsCommand, coordinator: Option<String>) -> Result<Exit, Error> {
+pub(crate) async fn run(command: PresetsCommand, farm: &Farm) -> Result<Exit, Error> {
     let folder = match &command {
         PresetsCommand::Ls(args) => &args.presets_dir,
         PresetsCommand::Show(args) => &args.presets_dir,
     };
-    let presets = presets(coordinator.as_deref(), folder.as_deref()).await?;
+    let presets = presets(farm, folder.as_deref()).await?;
     match command {
         PresetsCommand::Ls(args) => {
             if args.json {
@@ -40,9 +40,9 @@ pub(crate) async fn run(command: PresetsCommand, coordinator: Option<String>) ->
 }
 
 /// The farm's, when one was named; the built-in ones otherwise.
-async fn presets(coordinator: Option<&str>, folder: Option<&Path>) -> Result<Vec<PresetView>, Error> {
-    if let Some(address) = coordinator {
-        return Ok(Client::new(address)?.presets().await?);
+async fn presets(farm: &Farm, folder: Option<&Path>) -> Result<Vec<PresetView>, Error> {
+    if let Some(client) = farm.named()? {
+        return Ok(client.presets().await?);
     }
     let view = |preset: &Preset| PresetView {
         name: preset.name.clone(),

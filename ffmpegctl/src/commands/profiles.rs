@@ -4,14 +4,14 @@ use std::path::Path;
 
 use common::profile::{Profile, Profiles};
 
-use crate::{cli::ProfilesCommand, client::Client, console, error::Error, exit::Exit, names, text};
+use crate::{cli::ProfilesCommand, client::Farm, console, error::Error, exit::Exit, names, text};
 
-pub(crate) async fn run(command: ProfilesCommand, coordinator: Option<String>) -> Result<Exit, Error> {
+pub(crate) async fn run(command: ProfilesCommand, farm: &Farm) -> Result<Exit, Error> {
     let folder = match &command {
         ProfilesCommand::Ls(args) => &args.profiles_dir,
         ProfilesCommand::Show(args) => &args.profiles_dir,
     };
-    let profiles = profiles(coordinator.as_deref(), folder.as_deref()).await?;
+    let profiles = profiles(farm, folder.as_deref()).await?;
     match command {
         ProfilesCommand::Ls(args) => {
             if args.json {
@@ -40,9 +40,9 @@ pub(crate) async fn run(command: ProfilesCommand, coordinator: Option<String>) -
 }
 
 /// The farm's, when one was named; the built-in ones otherwise.
-async fn profiles(coordinator: Option<&str>, folder: Option<&Path>) -> Result<Vec<Profile>, Error> {
-    if let Some(address) = coordinator {
-        return Ok(Client::new(address)?.profiles().await?);
+async fn profiles(farm: &Farm, folder: Option<&Path>) -> Result<Vec<Profile>, Error> {
+    if let Some(client) = farm.named()? {
+        return Ok(client.profiles().await?);
     }
     let profiles = match folder {
         Some(folder) => Profiles::load(folder).map_err(|error| Error::invalid(error.to_string()))?,

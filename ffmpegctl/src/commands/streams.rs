@@ -7,7 +7,7 @@ use common::stream::{StreamOptions, StreamSpec, StreamView};
 
 use crate::{
     cli::{StreamsAdd, StreamsCommand},
-    client::Client,
+    client::{Client, Farm},
     console,
     error::Error,
     exit::Exit,
@@ -15,12 +15,8 @@ use crate::{
     text,
 };
 
-pub(crate) async fn run(
-    command: StreamsCommand,
-    coordinator: Option<String>,
-    interrupt: &Interrupt,
-) -> Result<Exit, Error> {
-    let client = super::connect(coordinator.as_deref())?;
+pub(crate) async fn run(command: StreamsCommand, farm: &Farm, interrupt: &Interrupt) -> Result<Exit, Error> {
+    let client = super::connect(farm)?;
     match command {
         StreamsCommand::Ls(args) => {
             let streams = client.streams().await?;
@@ -80,6 +76,7 @@ async fn add(client: &Client, args: StreamsAdd) -> Result<(), Error> {
             redundancy: args.redundancy,
             slate: args.slate,
             labels: args.labels.into_iter().collect(),
+            owner: args.owner,
         },
     };
     let stream: StreamView = client.add_stream(&spec).await?;

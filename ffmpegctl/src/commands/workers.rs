@@ -8,15 +8,15 @@ use common::{
 use super::{render, worker_state};
 use crate::{
     cli::{OneWorker, WorkersCommand},
-    client::{self, Client},
+    client::{self, Client, Farm},
     console,
     error::Error,
     exit::Exit,
     text,
 };
 
-pub(crate) async fn run(command: WorkersCommand, coordinator: Option<String>) -> Result<Exit, Error> {
-    let client = super::connect(coordinator.as_deref())?;
+pub(crate) async fn run(command: WorkersCommand, farm: &Farm) -> Result<Exit, Error> {
+    let client = super::connect(farm)?;
     match command {
         WorkersCommand::Ls(args) => {
             let workers = client.workers().await?;

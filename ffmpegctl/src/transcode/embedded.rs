@@ -30,6 +30,8 @@ const SHORTLY: Duration = Duration::from_millis(20);
 /// A farm of one worker, in a private folder that goes with it.
 pub(super) struct Embedded {
     coordinator: Option<Coordinator>,
+    /// Nobody else on this machine gets in.
+    key: Secret,
     http: SocketAddr,
     shutdown: Shutdown,
     /// The worker; dropped, it kills its ffmpegs.
@@ -59,6 +61,8 @@ impl Embedded {
         let token = Secret::new(Uuid::new_v4().simple().to_string());
 
         let mut config = coordinator::Config::embedded(folder.path().join("coordinator"), token.clone());
+        let key = Secret::new(Uuid::new_v4().simple().to_string());
+        config.admin_key = Some(key.clone());
         config.shared_roots.clone_from(&roots);
         config.presets_dir.clone_from(&args.presets_dir);
         config.heartbeat_interval = HEARTBEAT;
@@ -100,11 +104,11 @@ impl Embedded {
             };
             end.send_replace(Some(error));
         });
-        Ok(Self { coordinator: Some(coordinator), http, shutdown, worker: tasks, ended, folder })
+        Ok(Self { coordinator: Some(coordinator), key, http, shutdown, worker: tasks, ended, folder })
     }
 
     pub(super) fn client(&self) -> Result<Client, Error> {
-        Client::local(self.http)
+        Client::local(self.http, &self.key)
     }
 
     /// Until the worker is connected, so that no job is seen waiting for it.

@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     cli::TranscodeArgs,
-    client::{Client, Events},
+    client::{Client, Events, Farm},
     error::Error,
     exit::Exit,
     follow::Link,
@@ -47,12 +47,12 @@ type Numbered<T> = Vec<(usize, T)>;
 
 pub(crate) async fn run(
     args: TranscodeArgs,
-    coordinator: Option<String>,
+    farm: &Farm,
     verbose: bool,
     interrupt: &Interrupt,
 ) -> Result<Exit, Error> {
     let json = args.json;
-    let result = Box::pin(transcode(args, coordinator, verbose, interrupt)).await;
+    let result = Box::pin(transcode(args, farm, verbose, interrupt)).await;
     if let (true, Err(error)) = (json, &result) {
         progress::json_error(error);
     }
@@ -61,11 +61,11 @@ pub(crate) async fn run(
 
 async fn transcode(
     args: TranscodeArgs,
-    coordinator: Option<String>,
+    farm: &Farm,
     verbose: bool,
     interrupt: &Interrupt,
 ) -> Result<Exit, Error> {
-    let farm = coordinator.as_deref().map(Client::new).transpose()?;
+    let farm = farm.named()?;
     let reporter = Reporter::new(
         Style::choose(args.json, args.quiet, verbose),
         args.inputs.iter().map(|input| inputs::name(input)).collect(),

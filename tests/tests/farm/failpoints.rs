@@ -2,6 +2,7 @@
 //! was accepted is lost, nothing is published twice, nothing is left over.
 
 mod incoming;
+mod keys;
 mod streams;
 
 use std::{
@@ -119,7 +120,8 @@ fn every_failpoint_is_tried() {
         &WORKER_WORKING,
     ];
     let name = |point: &'static str| point.split(':').next().unwrap_or_default();
-    let points = groups.into_iter().flatten().copied().chain(streams::points()).chain(incoming::points());
+    let points = groups.into_iter().flatten().copied();
+    let points = points.chain(streams::points()).chain(incoming::points()).chain(keys::points());
     let tried: BTreeSet<&str> = points.map(name).collect();
     assert_eq!(tried, NAMES.iter().copied().collect());
 }

@@ -19,6 +19,7 @@ mod flapping;
 mod full_disk;
 mod gpus;
 mod jobs;
+mod keys;
 mod lies;
 mod network;
 mod placement;

@@ -88,7 +88,12 @@ fn cut(pieces: Vec<Bytes>, range: Range<u64>) -> Vec<Bytes> {
 
 /// The endless stream, from the newest key frame on. It ends properly when the variant does; a viewer that is too slow, or
 /// is cut off, sees that its body is not complete.
-pub(super) fn follow(reader: TsReader, watch: Watch, stop: CancellationToken) -> Body {
+pub(super) fn follow(
+    reader: TsReader,
+    watch: Watch,
+    stop: CancellationToken,
+    over: impl Future<Output = ()> + Send + 'static,
+) -> Body {
     let pieces = stream::unfold(Some((reader, watch)), |state| async move {
         let (mut reader, watch) = state?;
         match reader.next().await {
@@ -101,7 +106,7 @@ pub(super) fn follow(reader: TsReader, watch: Watch, stop: CancellationToken) ->
         }
     });
     let ready = |pieces: Vec<io::Result<Bytes>>| stream::iter(pieces);
-    Body::from_stream(pieces.take_until(stop.cancelled_owned()).flat_map(ready))
+    Body::from_stream(pieces.take_until(stop.cancelled_owned()).take_until(over).flat_map(ready))
 }
 
 #[cfg(test)]

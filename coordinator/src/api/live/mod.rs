@@ -33,7 +33,7 @@ use jiff::Timestamp;
 use mux::{codec::Parameters, fmp4};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
-pub(crate) use self::token::Viewers;
+pub(crate) use self::token::{Audience, Viewers};
 use self::{
     manifest::Described,
     master::Offer,
@@ -43,6 +43,7 @@ use self::{
 };
 use super::{Api, extract, problem::Error};
 use crate::{
+    access::Caller,
     live::{
         output::{Format, Output, ReadEnd, SegmentLine, Window},
         service::{Accept, Error as NotWatched, Watch},
@@ -103,10 +104,11 @@ impl<S: Send + Sync> FromRequestParts<S> for OfVariant {
 
 async fn of_stream(
     State(api): State<Api>,
+    caller: Caller,
     OfStream(Place { stream, file }): OfStream,
     extract::Query(query): extract::Query<Query>,
 ) -> Result<Response, Error> {
-    api.viewers.check(query.token.as_deref(), &stream, &[], Timestamp::now())?;
+    leave(&api, &caller, &stream, &[], &query)?;
     if file != File::Master {
         return Err(Error::NotFound {
             what: format!("a stream has no {file}; its profiles do: {stream}/PROFILE/{file}"),
@@ -117,8 +119,19 @@ async fn of_stream(
     master_playlist(&api, &stream, &names, "", &query).await
 }
 
+/// Whether the caller may watch this.
+fn leave(api: &Api, caller: &Caller, stream: &str, profiles: &[&str], query: &Query) -> Result<(), Error> {
+    // Of a stream that is not there nobody is told so who may not watch it.
+    let watches = match api.live.owner(stream) {
+        Ok(owner) => caller.watches(owner.as_deref()),
+        Err(_) => caller.watches(None),
+    };
+    api.viewers.check(caller, watches, query.token.as_deref(), stream, profiles, Timestamp::now())
+}
+
 async fn of_variant(
     State(api): State<Api>,
+    caller: Caller,
     method: Method,
     headers: HeaderMap,
     OfVariant(Place { stream, file }, profile): OfVariant,
@@ -126,7 +139,7 @@ async fn of_variant(
     connection: Option<axum::Extension<Connection>>,
 ) -> Result<Response, Error> {
     let meant = with_ladders(&api, &profile);
-    api.viewers.check(query.token.as_deref(), &stream, &meant, Timestamp::now())?;
+    leave(&api, &caller, &stream, &meant, &query)?;
     let accept = query.accept()?;
     let definition = matches!(file, File::Stream | File::Playlist | File::Manifest | File::Master);
     if method == Method::HEAD && definition {
@@ -171,7 +184,7 @@ async fn of_variant(
                 });
             }
             let mut response = media::head(file.content_type(), cache(&file));
-            *response.body_mut() = media::follow(reader, watch, api.stop.clone());
+            *response.body_mut() = media::follow(reader, watch, api.stop.clone(), caller.over());
             Ok(response)
         }
         File::Playlist => media_playlist(&api, &watch, &query).await.map(text),

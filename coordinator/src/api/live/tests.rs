@@ -1,6 +1,6 @@
 //! What players get, from a source that was pushed and is passed on as it is: no worker is needed for that.
 
-use std::{net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
+use std::{process::Command, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -18,9 +18,10 @@ use tokio::sync::RwLock;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use super::Viewers;
+use super::{Audience, Viewers};
 use crate::{
-    api::{Api, Estimates, EventHub, Links, router},
+    access::Access,
+    api::{Api, Estimates, EventHub, Links, Reached, router},
     fleet::Policy,
     incoming::{self, Incoming},
     live::{
@@ -55,6 +56,8 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("jobs.sqlite")).await.unwrap());
         let profiles = Arc::new(Profiles::builtin());
+        let access = Access::open(Arc::clone(&store) as _, None).await.unwrap();
+        let upload_owners = Arc::clone(&store) as _;
         let streams = Streams::open(Arc::clone(&store) as _, Vec::new(), &profiles).await.unwrap();
         let policy = Policy { stale_after: LONG, ..Policy::default() };
         let settings = QueueSettings { lease: LONG, grace: LONG, time_limit: None, policy };
@@ -84,15 +87,17 @@ impl Bench {
             shared: SharedRoots::new(&[]).unwrap(),
             max_upload: 0,
             uploads: Arc::new(RwLock::new(())),
+            upload_owners,
+            access,
             events: EventHub::new(),
             live: live.clone(),
             profiles,
-            viewers: Viewers::new(&Signer::new(&[7; 32]), tokens),
+            viewers: Viewers::new(&Signer::new(&[7; 32]), Audience::of(Some(tokens))),
             links: Links::new(&Signer::new(&[7; 32]), LONG, None),
             estimates: Estimates::default(),
             stop: stop.clone(),
         };
-        let router = router(api, Ipv4Addr::UNSPECIFIED.into());
+        let router = router(api, Reached { loopback: false, insecure_open: true });
         let bench = Self { live, router, tracker, stop, _folder: folder };
         let spec = StreamSpec {
             name: "news".to_owned(),

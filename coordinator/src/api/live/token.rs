@@ -10,14 +10,35 @@ use jiff::Timestamp;
 use sha2::Sha256;
 
 use super::super::problem::Error;
-use crate::storage::sign::Signer;
+use crate::{access::Caller, storage::sign::Signer};
 
 /// Who may watch.
 #[derive(Clone)]
 pub(crate) struct Viewers {
     mac: Hmac<Sha256>,
-    /// Without a token nothing is to be seen.
-    required: bool,
+    audience: Audience,
+}
+
+/// Who may watch without a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Everybody.
+    Everybody,
+    /// Who holds an API key for it; while there are no keys, whoever may use the API.
+    Callers,
+    /// Who holds an API key for it, and nobody while there are none.
+    Holders,
+}
+
+impl Audience {
+    /// As `TVARR_LIVE_TOKENS` has it.
+    pub(crate) fn of(tokens: Option<bool>) -> Self {
+        match tokens {
+            Some(true) => Self::Holders,
+            Some(false) => Self::Everybody,
+            None => Self::Callers,
+        }
+    }
 }
 
 /// What a token is good for.
@@ -31,8 +52,8 @@ pub(super) struct Leave<'a> {
 }
 
 impl Viewers {
-    pub(crate) fn new(signer: &Signer, required: bool) -> Self {
-        Self { mac: signer.derived("viewer tokens"), required }
+    pub(crate) fn new(signer: &Signer, audience: Audience) -> Self {
+        Self { mac: signer.derived("viewer tokens"), audience }
     }
 
     /// `EXPIRES.SCOPE.SIGNATURE`; the scope is `p` for one profile, `s` for the whole stream.
@@ -51,20 +72,31 @@ impl Viewers {
     }
 
     /// `profiles`: the one that is asked for, and the ladders that it is a rendition of; none: what is about all of them.
+    /// `watches`: whether the caller may watch this stream with what it presented.
     ///
     /// # Errors
     /// A token is needed, and this is none for that.
     pub(super) fn check(
         &self,
+        caller: &Caller,
+        watches: bool,
         token: Option<&str>,
         stream: &str,
         profiles: &[&str],
         now: Timestamp,
     ) -> Result<(), Error> {
-        if !self.required {
+        let without = match (self.audience, caller) {
+            (Audience::Everybody, _) => true,
+            (Audience::Callers, _) => watches,
+            (Audience::Holders, Caller::Open) => false,
+            (Audience::Holders, _) => watches,
+        };
+        if without {
             return Ok(());
         }
-        let Some(token) = token else { return Err(refused("it needs a token")) };
+        let Some(token) = token else {
+            return Err(refused("it needs a token, or an API key with the scope view"));
+        };
         match self.find(token, stream, profiles) {
             None => Err(refused("the token is not good for it")),
             Some(leave) if leave.expires <= now.as_second() => Err(refused("the token has expired")),
@@ -98,17 +130,20 @@ mod tests {
 
     const NOW: i64 = 1_795_000_000;
 
-    fn viewers(required: bool) -> Viewers {
-        Viewers::new(&Signer::new(&[7; 32]), required)
+    fn viewers(audience: Audience) -> Viewers {
+        Viewers::new(&Signer::new(&[7; 32]), audience)
     }
 
+    const NOBODY: Caller = Caller::Nobody("", "");
+
     fn may(viewers: &Viewers, token: Option<&str>, stream: &str, profile: Option<&str>, now: i64) -> bool {
-        viewers.check(token, stream, profile.as_slice(), Timestamp::from_second(now).unwrap()).is_ok()
+        let now = Timestamp::from_second(now).unwrap();
+        viewers.check(&NOBODY, false, token, stream, profile.as_slice(), now).is_ok()
     }
 
     #[test]
     fn a_token_opens_its_stream_until_it_expires() {
-        let viewers = viewers(true);
+        let viewers = viewers(Audience::Holders);
         let token = viewers.token(Leave { stream: "news", profile: None, expires: NOW });
         let token = Some(token.as_str());
         assert!(may(&viewers, token, "news", Some("h264-720p"), NOW - 1));
@@ -120,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_token_of_one_profile_opens_no_other() {
-        let viewers = viewers(true);
+        let viewers = viewers(Audience::Holders);
         let token = viewers.token(Leave { stream: "news", profile: Some("audio-aac"), expires: NOW });
         let token = Some(token.as_str());
         assert!(may(&viewers, token, "news", Some("audio-aac"), 0));
@@ -130,20 +165,21 @@ mod tests {
 
     #[test]
     fn a_token_of_a_ladder_opens_its_renditions() {
-        let viewers = viewers(true);
+        let viewers = viewers(Audience::Holders);
         let token = viewers.token(Leave { stream: "news", profile: Some("ladder"), expires: NOW });
         let now = Timestamp::from_second(0).unwrap();
-        assert_eq!(viewers.check(Some(&token), "news", &["h264-720p", "ladder"], now), Ok(()));
-        assert!(viewers.check(Some(&token), "news", &["h264-720p", "other"], now).is_err());
+        let check = |profiles| viewers.check(&NOBODY, false, Some(&token), "news", profiles, now);
+        assert_eq!(check(&["h264-720p", "ladder"]), Ok(()));
+        assert!(check(&["h264-720p", "other"]).is_err());
     }
 
     #[test]
     fn a_token_that_was_changed_opens_nothing() {
-        let viewers = viewers(true);
+        let viewers = viewers(Audience::Holders);
         let token = viewers.token(Leave { stream: "news", profile: Some("a"), expires: NOW });
         let later = token.replace(&NOW.to_string(), &(NOW + 1).to_string());
         let wider = token.replace(".p.", ".s.");
-        let other = Viewers::new(&Signer::new(&[8; 32]), true).token(Leave {
+        let other = Viewers::new(&Signer::new(&[8; 32]), Audience::Holders).token(Leave {
             stream: "news",
             profile: Some("a"),
             expires: NOW,
@@ -156,7 +192,21 @@ mod tests {
     }
 
     #[test]
-    fn without_the_option_everybody_may_watch() {
-        assert!(may(&viewers(false), None, "news", None, NOW));
+    fn who_watches_without_a_token_is_configured() {
+        let now = Timestamp::from_second(0).unwrap();
+        for (tokens, caller, watches, may) in [
+            (Some(false), &NOBODY, false, true),
+            (None, &NOBODY, false, false),
+            (None, &Caller::Open, true, true),
+            (None, &Caller::Operator, true, true),
+            (Some(true), &NOBODY, false, false),
+            (Some(true), &Caller::Open, true, false),
+            (Some(true), &Caller::Operator, true, true),
+            (Some(true), &Caller::Operator, false, false),
+        ] {
+            let allowed =
+                viewers(Audience::of(tokens)).check(caller, watches, None, "news", &[], now).is_ok();
+            assert_eq!(allowed, may, "{tokens:?} {caller:?} {watches}");
+        }
     }
 }

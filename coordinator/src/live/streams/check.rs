@@ -24,6 +24,7 @@ const MAX_NAME: usize = 64;
 const MAX_SOURCE: usize = 4096;
 const MAX_PROFILES: usize = 64;
 const MAX_SLATE: usize = 200;
+const MAX_OWNER: usize = 128;
 const MAX_LABELS: usize = 32;
 const MAX_LABEL: usize = 128;
 /// Milliseconds: a day.
@@ -61,6 +62,9 @@ pub fn check(spec: &StreamSpec, profiles: &Profiles) -> Result<(), Invalid> {
     range("options.redundancy", options.redundancy.into(), 1, 2)?;
     if let Some(slate) = &options.slate {
         text("options.slate", slate, MAX_SLATE)?;
+    }
+    if let Some(owner) = &options.owner {
+        text("options.owner", owner, MAX_OWNER)?;
     }
     labels(&options.labels)
 }

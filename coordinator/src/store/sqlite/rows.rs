@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::super::{AttemptRecord, Error, JobRecord, LogRecord, TaskRecord};
+use super::super::{AttemptRecord, Error, JobRecord, LogRecord, StoredKey, TaskRecord};
 
 /// JSON as text inside the batch's JSON list. Records are plain data, so this cannot fail.
 fn text<T: Serialize>(value: &T) -> String {
@@ -156,5 +156,20 @@ pub(super) fn read_log(row: &SqliteRow) -> Result<LogRecord, Error> {
     Ok(LogRecord {
         id: AttemptId { task: row.parse("task")?, epoch: row.epoch("epoch")? },
         lines: row.json("lines")?,
+    })
+}
+
+pub(super) fn read_key(row: &SqliteRow) -> Result<StoredKey, Error> {
+    let row = Reader { table: "api_keys", id_column: "id", row };
+    Ok(StoredKey {
+        id: row.parse("id")?,
+        digest: row.parse("digest")?,
+        hint: row.get("hint")?,
+        owner: row.get("owner")?,
+        scopes: row.json("scopes")?,
+        name: row.get("name")?,
+        created_at: row.get("created_at")?,
+        expires_at: row.get("expires_at")?,
+        revoked_at: row.get("revoked_at")?,
     })
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::SqliteStore;
-use crate::store::{Error, UploadRecord, UploadStore};
+use crate::store::{Error, UploadOwners as _, UploadRecord, UploadStore};
 
 const PUT: &str = "
 INSERT INTO uploads (id, details, length, received, placed, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -39,8 +39,13 @@ impl UploadStore for SqliteStore {
     }
 
     fn remove_upload(&self, id: UploadId) -> BoxFuture<'_, Result<(), Error>> {
-        let statement = sqlx::query("DELETE FROM uploads WHERE id = ?1").bind(id.to_string());
-        self.change("remove an upload", statement).boxed()
+        async move {
+            // Whose it was last: without the upload nobody asks for that.
+            let statement = sqlx::query("DELETE FROM uploads WHERE id = ?1").bind(id.to_string());
+            self.change("remove an upload", statement).await?;
+            self.forget_upload(id).await
+        }
+        .boxed()
     }
 }
 

@@ -59,9 +59,13 @@ pub(super) async fn run(client: &Client, args: StreamsWatch, interrupt: &Interru
         )));
     }
     let profile = profiles.iter().find(|profile| profile.name == chosen);
+    let token = match args.token {
+        None if client.has_key() => client.token(&stream.name, chosen).await?,
+        given => given,
+    };
     let urls = urls(profile.map(|profile| &profile.output), |file| {
         let path = ["live", stream.name.as_str(), chosen, file];
-        let token = args.token.as_ref().map_or_else(String::new, |token| format!("?token={token}"));
+        let token = token.as_ref().map_or_else(String::new, |token| format!("?token={token}"));
         format!("{}{token}", client.address_of(&path))
     });
     if args.json {

@@ -1,0 +1,102 @@
+//! API keys as the HTTP API has them.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::KeyId;
+
+/// What the holder of a key may do. `admin` is everything; of the others none includes another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Bring inputs, submit jobs and change one's own: cancel, retry, redrive, priority.
+    Submit,
+    /// Look at one's own jobs: states, events, logs, outputs.
+    Read,
+    /// Everything, of every owner.
+    Admin,
+    /// Watch live streams.
+    View,
+}
+
+impl Scope {
+    pub const ALL: [Self; 4] = [Self::Submit, Self::Read, Self::Admin, Self::View];
+
+    /// As in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Read => "read",
+            Self::Admin => "admin",
+            Self::View => "view",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no scope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no scope; write submit, read, admin or view")]
+pub struct NoScope(String);
+
+impl FromStr for Scope {
+    type Err = NoScope;
+
+    fn from_str(text: &str) -> Result<Self, NoScope> {
+        let named = |scope: &Self| scope.as_str() == text;
+        Self::ALL.into_iter().find(named).ok_or_else(|| NoScope(text.chars().take(32).collect()))
+    }
+}
+
+/// `POST /v1/keys`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    /// In whose name its holder acts. Only a key with the scope `admin` may do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    pub scopes: Vec<Scope>,
+    /// For people: what it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Until when it opens anything; for ever if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key in `GET /v1/keys`, without what opens anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    pub id: KeyId,
+    /// The key's beginning, to tell it from others.
+    pub hint: String,
+    pub owner: Option<String>,
+    pub scopes: Vec<Scope>,
+    pub name: Option<String>,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// The answer to `POST /v1/keys`: the only time that the key is shown.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeyCreated {
+    #[serde(flatten)]
+    pub view: KeyView,
+    /// To be sent as `Authorization: Bearer KEY`.
+    pub key: String,
+}
+
+impl fmt::Debug for KeyCreated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyCreated").field("view", &self.view).finish_non_exhaustive()
+    }
+}

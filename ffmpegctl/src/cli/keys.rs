@@ -1,0 +1,62 @@
+//! The command line of `keys`.
+
+use clap::{Args, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
+use common::api::Scope;
+
+use super::{JSON, seconds};
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key. It is printed once and kept nowhere: the farm knows its hash alone.
+    ///
+    /// The first key must have the scope admin. It can be made on the coordinator's machine without any key; from then on
+    /// nobody gets in without one.
+    Create(KeysCreate),
+    /// List keys, oldest first: whose they are and what they open, not what they are.
+    #[command(alias = "ls")]
+    List(KeysList),
+    /// End keys at once, and what their holders follow.
+    Revoke(KeysRevoke),
+}
+
+#[derive(Debug, Args)]
+pub struct KeysCreate {
+    /// In whose name its holder submits, and whose jobs it sees. Only an admin key may do without.
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// What it opens: submit (uploads, jobs, cancelling), read (jobs, logs, outputs, events), view (live streams), admin
+    /// (everything, of every owner). May be repeated.
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', default_values = ["submit", "read"], value_parser = scope())]
+    pub scopes: Vec<Scope>,
+    /// For people: what it is for.
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// When it ends by itself: 12h, 2160h. Default: never.
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub expires_in: Option<u64>,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysList {
+    /// Revoked and expired ones too.
+    #[arg(long)]
+    pub all: bool,
+    /// Whole ids instead of the last twelve characters.
+    #[arg(long)]
+    pub full: bool,
+    #[arg(long, help = JSON)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysRevoke {
+    /// The ids, enough of their beginnings or ends, or the names that they were given.
+    #[arg(required = true, value_name = "KEY")]
+    pub keys: Vec<String>,
+}
+
+fn scope() -> impl TypedValueParser<Value = Scope> {
+    PossibleValuesParser::new(Scope::ALL.map(Scope::as_str)).try_map(|word| word.parse::<Scope>())
+}
