@@ -5,6 +5,7 @@ mod keys;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::keys::{KeyCreated, KeyRequest, KeyView, NoScope, Scope};
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// `POST /v1/jobs` and `POST /v1/run`. Exactly one of `preset`, `spec` and `command`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     #[serde(alias = "input_url")]
@@ -75,7 +76,7 @@ impl JobRequest {
 }
 
 /// A command as text, split as a shell does it, or as a list of arguments, taken as they are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum CommandLine {
     Text(String),
@@ -83,7 +84,7 @@ pub enum CommandLine {
 }
 
 /// What becomes of a job whose input decodes with errors or ends early.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDamagedInput {
     /// It succeeds, with warnings that count and name the damage.
@@ -95,7 +96,7 @@ pub enum OnDamagedInput {
 
 /// Where the input is. As JSON: `{"url": "https://..."}` or the URL alone, `{"upload": "<id>"}` or
 /// `{"path": "/mnt/media/a.mp4"}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", from = "InputForm")]
 pub enum InputRef {
     /// http or https.
@@ -107,7 +108,7 @@ pub enum InputRef {
 }
 
 /// The ways to write an input.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(
     untagged,
     expecting = "an input is a URL, {\"url\": \"https://...\"}, {\"upload\": \"ID\"} or {\"path\": \"/...\"}"
@@ -117,7 +118,7 @@ enum InputForm {
     Named(NamedInput),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum NamedInput {
     Url(String),
@@ -136,7 +137,7 @@ impl From<InputForm> for InputRef {
 }
 
 /// The answer to `POST /v1/run`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunAnswer {
     pub job_id: JobId,
     pub status: JobState,
@@ -153,7 +154,7 @@ pub struct RunAnswer {
 }
 
 /// `POST /v1/probe`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeRequest {
     #[serde(alias = "input_url")]
@@ -163,7 +164,7 @@ pub struct ProbeRequest {
 }
 
 /// The answer to a `POST /v1/probe` that was not done in time.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProbePending {
     pub job_id: JobId,
     pub status: JobState,
@@ -172,14 +173,14 @@ pub struct ProbePending {
 }
 
 /// `POST /v1/uploads?filename=NAME`, the body being the file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Upload {
     pub id: UploadId,
     pub filename: String,
     pub size: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     Queued,
@@ -192,7 +193,7 @@ pub enum JobState {
     Dead,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
     Queued,
@@ -202,7 +203,7 @@ pub enum TaskState {
     Cancelled,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptState {
     Running,
@@ -236,7 +237,7 @@ impl JobState {
 }
 
 /// A job in `GET /v1/jobs`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JobSummary {
     pub id: JobId,
     pub state: JobState,
@@ -257,13 +258,13 @@ pub struct JobSummary {
     pub progress: Option<ProgressView>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerRef {
     pub id: WorkerId,
     pub name: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProgressView {
     /// 0 to 100; absent while the duration is unknown.
     pub percent: Option<f64>,
@@ -274,7 +275,7 @@ pub struct ProgressView {
 }
 
 /// `GET /v1/jobs/{id}`, also the answer to `POST /v1/jobs`, `.../cancel` and `.../retry`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JobView {
     #[serde(flatten)]
     pub summary: JobSummary,
@@ -295,7 +296,7 @@ pub struct JobView {
 
 /// `POST /v1/jobs/redrive`: which dead letters are queued again. All conditions must hold; none given means all of them.
 /// One call looks at 1000 dead letters at most, newest first.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedriveRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -313,7 +314,7 @@ pub struct RedriveRequest {
 }
 
 /// The answer to a redrive.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Redriven {
     pub jobs: Vec<JobId>,
     /// Dead letters that could not be queued again, and why.
@@ -323,13 +324,13 @@ pub struct Redriven {
     pub next_cursor: Option<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RedriveRefusal {
     pub job: JobId,
     pub reason: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TaskView {
     pub id: TaskId,
     /// `encode`.
@@ -341,7 +342,7 @@ pub struct TaskView {
     pub attempts: Vec<AttemptView>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     pub epoch: Epoch,
     pub state: AttemptState,
@@ -357,7 +358,7 @@ pub struct AttemptView {
 }
 
 /// A page of a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Pass as `cursor` for the next page; absent on the last.
@@ -365,7 +366,7 @@ pub struct Page<T> {
 }
 
 /// `GET /v1/jobs/{id}/logs`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptLog {
     pub task: TaskId,
     pub epoch: Epoch,
@@ -373,7 +374,7 @@ pub struct AttemptLog {
     pub lines: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     Online,
@@ -384,7 +385,7 @@ pub enum WorkerState {
 }
 
 /// `POST /v1/workers/{id}/drain`; no body is the same as `{}`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainRequest {
     /// What the worker runs is taken away at once and goes to others, instead of being finished.
@@ -392,7 +393,7 @@ pub struct DrainRequest {
 }
 
 /// `GET /v1/workers`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerView {
     pub id: WorkerId,
     pub name: String,
@@ -423,7 +424,7 @@ pub struct WorkerView {
     pub failed: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunningTask {
     pub job: JobId,
     pub task: TaskId,
@@ -433,7 +434,7 @@ pub struct RunningTask {
 }
 
 /// An attempt for a live stream, as `GET /v1/workers` shows it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunningLive {
     pub stream: StreamId,
     pub task: TaskId,
@@ -449,7 +450,7 @@ pub struct RunningLive {
 }
 
 /// One event of `GET /v1/events` (server-sent events; `event:` is the tag, `data:` this object).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A job was submitted or changed its state.
@@ -487,7 +488,7 @@ impl Event {
 }
 
 /// A preset in `GET /v1/presets`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PresetView {
     pub name: String,
     pub description: String,
@@ -495,7 +496,7 @@ pub struct PresetView {
 }
 
 /// RFC 9457 problem document, `application/problem+json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, JsonSchema)]
 #[error("{title}: {detail}")]
 pub struct Problem {
     /// `about:blank` or a path below `/problems/`.
@@ -516,7 +517,7 @@ pub struct Problem {
 }
 
 /// A place in a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandPlace {
     /// With its dash; for a filter its name, `FILTER OPTION` for an option of one.
     pub option: String,

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A word that is not one of the values that are known here.
@@ -16,7 +17,7 @@ pub struct UnknownWord {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident, $what:literal, { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
 
         impl $name {
@@ -168,7 +169,7 @@ impl AudioCodec {
 }
 
 /// What ffprobe says about a file, reduced to what decisions are made from.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MediaInfo {
     /// ffprobe's `format_name`, for example `mov,mp4,m4a,3gp,3g2,mj2`.
     pub format: String,
@@ -188,7 +189,7 @@ pub struct MediaInfo {
 }
 
 /// One stream of a file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamInfo {
     /// Index in the file, as in ffmpeg's `0:INDEX`.
     pub index: u32,
@@ -206,7 +207,7 @@ pub struct StreamInfo {
     pub kind: StreamKind,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum StreamKind {
     Video(VideoInfo),
@@ -221,7 +222,7 @@ pub enum StreamKind {
     Other,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VideoInfo {
     /// Coded size in pixels, before rotation and sample aspect ratio.
     pub width: u32,
@@ -277,7 +278,7 @@ impl VideoInfo {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AudioInfo {
     pub channels: u32,
     pub channel_layout: Option<String>,

@@ -6,6 +6,7 @@
 mod validate;
 
 use command::Command;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// A typed output description. JSON and TOML: an object with `kind` = `file`, `hls`, `thumbnails`, `command` or `probe`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Spec {
     /// One media file.
@@ -33,7 +34,7 @@ pub enum Spec {
 /// The file that a [`Spec::Probe`] makes: JSON as `ffprobe -show_format -show_streams -show_chapters` prints it.
 pub const PROBE_ANSWER: &str = "probe.json";
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSpec {
     pub container: Container,
@@ -49,7 +50,7 @@ pub struct FileSpec {
     pub cover_art: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Container {
     Mp4,
@@ -63,7 +64,7 @@ pub enum Container {
     Wav,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VideoSpec {
     pub codec: VideoCodec,
@@ -95,7 +96,7 @@ const fn eight() -> u8 {
     8
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RateControl {
     /// Constant quality on x264's CRF scale (lower is better); lowered to each encoder's own scale.
@@ -108,7 +109,7 @@ pub enum RateControl {
     Profile,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Speed {
     /// For proxies and previews.
@@ -119,7 +120,7 @@ pub enum Speed {
     Slow,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Chroma {
     #[default]
     #[serde(rename = "420")]
@@ -130,7 +131,7 @@ pub enum Chroma {
 
 /// The picture's size in square pixels. `within` never makes a picture larger and turns with it (1920x1080 allows
 /// 1080x1920 for a portrait picture); the other modes give exactly this size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
     pub width: u32,
@@ -139,7 +140,7 @@ pub struct Size {
     pub mode: SizeMode,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SizeMode {
     /// Whole picture within the box, aspect ratio kept.
@@ -151,7 +152,7 @@ pub enum SizeMode {
     BlurPad,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AudioSpec {
     pub codec: AudioCodec,
@@ -168,7 +169,7 @@ pub struct AudioSpec {
     pub tracks: AudioTracks,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AudioTracks {
     /// The default track only.
@@ -178,7 +179,7 @@ pub enum AudioTracks {
     All,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HlsSpec {
     pub codec: VideoCodec,
@@ -193,7 +194,7 @@ pub struct HlsSpec {
     pub audio: AudioSpec,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rendition {
     /// Folder and name in the master playlist, for example `720p`.
@@ -204,7 +205,7 @@ pub struct Rendition {
     pub rate: RateControl,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ThumbnailsSpec {
     /// Width of the poster in pixels, at most the source's.
@@ -220,10 +221,19 @@ pub struct ThumbnailsSpec {
 }
 
 /// A command that was read through the allow-list of the crate `command`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandSpec {
+    #[schemars(with = "CommandArguments")]
     pub command: Command,
+}
+
+/// How a command is written: its arguments, with placeholders.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct CommandArguments {
+    #[allow(dead_code)] // for the schema
+    args: Vec<String>,
 }
 
 /// A spec that makes no sense, by field.

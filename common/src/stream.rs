@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// A live source, and what may be asked of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamSpec {
     /// In viewers' URLs: 1 to 64 lower-case letters, digits, '-' and '_'.
@@ -46,6 +47,24 @@ pub enum SourceSpec {
     Ingest(String),
     /// A file below a shared root, looped in real time by a worker that has it.
     File(String),
+}
+
+impl JsonSchema for SourceSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "SourceSpec".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let one = |name: &str| {
+            json_schema!({
+                "type": "object",
+                "properties": {name: {"type": "string"}},
+                "required": [name],
+                "additionalProperties": false,
+            })
+        };
+        json_schema!({"anyOf": [{"type": "string"}, one("pull"), one("ingest"), one("file")]})
+    }
 }
 
 /// A text that names no source.
@@ -177,7 +196,7 @@ impl<'de> Deserialize<'de> for SourceSpec {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StreamOptions {
     /// How long an encode goes on without a viewer.
@@ -210,7 +229,7 @@ impl Default for StreamOptions {
 }
 
 /// A stream as it is now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamView {
     pub id: StreamId,
     #[serde(flatten)]
@@ -222,7 +241,7 @@ pub struct StreamView {
     pub variants: Vec<VariantView>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceView {
     pub state: SourceState,
     /// What is wrong, in words.
@@ -240,7 +259,7 @@ pub struct SourceView {
     pub worker: Option<WorkerRef>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceState {
     /// Nobody watches: nothing is pulled.
@@ -252,7 +271,7 @@ pub enum SourceState {
     Lost,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VariantView {
     pub profile: String,
     pub state: VariantState,
@@ -273,7 +292,7 @@ pub struct VariantView {
     pub failovers: Vec<FailoverView>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VariantState {
     Starting,
@@ -284,7 +303,7 @@ pub enum VariantState {
     Lingering,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VariantAttempt {
     pub attempt: AttemptId,
     pub worker: WorkerRef,
@@ -295,7 +314,7 @@ pub struct VariantAttempt {
 }
 
 /// One attempt that was replaced.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailoverView {
     pub at: i64,
     pub from: WorkerRef,
@@ -307,7 +326,7 @@ pub struct FailoverView {
 }
 
 /// `POST /v1/streams/{stream}/tokens`: leave to watch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// `30m`, `12h`, `7d`.
@@ -317,7 +336,7 @@ pub struct TokenRequest {
     pub profile: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     pub token: String,
     /// Milliseconds since the Unix epoch, by the coordinator's clock.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// What a task needs of a worker's ffmpeg.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Need {
     pub video: Option<VideoNeed>,
     /// For each entry at least one of these encoders, software.
@@ -39,7 +40,7 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct VideoNeed {
     pub codec: VideoCodec,
     /// Exactly this encoder.
@@ -51,7 +52,7 @@ pub struct VideoNeed {
 }
 
 /// What the probe found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Capabilities {
     /// Empty when ffmpeg does not run.
     pub ffmpeg_version: String,
@@ -71,7 +72,7 @@ pub struct Capabilities {
     pub problems: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Encoder {
     pub name: String,
     /// Codec as ffmpeg names it; any, not only the ones of [`VideoCodec`].
@@ -81,7 +82,7 @@ pub struct Encoder {
     pub devices: Vec<EncoderDevice>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct EncoderDevice {
     /// [`Gpu::index`].
     pub gpu: u32,
@@ -91,7 +92,7 @@ pub struct EncoderDevice {
 }
 
 /// A hardware encoder that ffmpeg lists and that does not work here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RejectedEncoder {
     pub name: String,
     pub device: String,
@@ -99,7 +100,7 @@ pub struct RejectedEncoder {
     pub reason: String,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gpu {
     /// Unique on this machine, over all vendors.
     pub index: u32,
@@ -112,7 +113,7 @@ pub struct Gpu {
     pub max_sessions: Option<u32>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     pub os: String,
     pub arch: String,
@@ -124,7 +125,7 @@ pub struct Machine {
 }
 
 /// How much a worker takes at once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
     pub max_jobs: u32,
     pub max_gpu_jobs: u32,
@@ -132,7 +133,7 @@ pub struct Capacity {
 }
 
 /// How busy the machine is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Load {
     /// 0 to 1 over all cores.
     pub cpu: f64,
@@ -143,7 +144,7 @@ pub struct Load {
     pub scratch_available_bytes: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GpuLoad {
     pub index: u32,
     /// Percent.
@@ -157,7 +158,7 @@ pub struct GpuLoad {
 }
 
 /// How far an attempt is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// 0 to 1; absent while the duration is unknown.
     pub fraction: Option<f64>,
@@ -174,7 +175,7 @@ pub struct Progress {
 }
 
 /// One file of a finished attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputFile {
     /// Relative, with `/` between parts.
     pub path: String,
@@ -186,7 +187,7 @@ pub struct OutputFile {
 }
 
 /// What was wrong with an input that gave a result nevertheless.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Damage {
     /// Errors that the demuxer and the decoders reported.
     pub errors: u64,

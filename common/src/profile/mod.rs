@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::declared::frame_rate;
@@ -21,8 +22,10 @@ use crate::{
 };
 
 /// A named live output spec. As TOML and JSON it is flat: `kind` beside the fields of what it gives.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "file::Flat")]
+// As it is written; what a file may say is in docs/live.md.
+#[schemars(!try_from)]
 pub struct Profile {
     pub name: String,
     /// One line for people.
@@ -32,7 +35,7 @@ pub struct Profile {
 }
 
 /// What a profile gives.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Output {
     /// One encode.
@@ -44,7 +47,7 @@ pub enum Output {
 }
 
 /// One encode of a source.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rendition {
     #[serde(default)]
     pub hardware: HardwarePolicy,
@@ -59,7 +62,7 @@ pub struct Rendition {
 }
 
 /// How a stream is cut and packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Packaging {
     /// Length of a segment and of a GOP: key frames are at its multiples. 1000 to 10000.
     #[serde(default = "default_segment_ms")]
@@ -86,7 +89,7 @@ const fn default_part_ms() -> u32 {
     500
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Video {
     pub codec: VideoCodec,
@@ -97,7 +100,7 @@ pub struct Video {
     pub bitrate: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Audio {
     pub codec: AudioCodec,
@@ -121,7 +124,7 @@ const fn default_sample_rate() -> u32 {
 /// Of the audio that is encoded: 1024 samples, a frame of AAC, are 1920 ticks.
 pub const SAMPLE_RATE: u32 = 48_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AudioCodec {
     Aac,

@@ -24,6 +24,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         require_json(request.headers())?;
         let body = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        no_list(&body)?;
         parse(&body).map(Self)
     }
 }
@@ -41,8 +42,17 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
             return Ok(Self(T::default()));
         }
         is_json?;
+        no_list(&body)?;
         parse::<Option<T>>(&body).map(|value| Self(value.unwrap_or_default()))
     }
+}
+
+/// Every body here is an object. serde would take the fields of one in a list, too, by their order.
+fn no_list(body: &[u8]) -> Result<(), Error> {
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::invalid("", "the body is a list", "send an object: {\"name\": value, ...}"));
+    }
+    Ok(())
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {

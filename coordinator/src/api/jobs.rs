@@ -12,6 +12,7 @@ use common::{
 };
 use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -48,7 +49,7 @@ pub(super) async fn submit(
     Ok(response)
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ListQuery {
     /// One or more, separated by commas.

@@ -9,6 +9,7 @@ mod health;
 mod jobs;
 mod keys;
 pub(crate) mod live;
+mod openapi;
 mod outputs;
 mod presets;
 mod probe;
@@ -98,6 +99,8 @@ pub(crate) fn router(api: Api, Reached { loopback, insecure_open }: Reached) -> 
 fn routes() -> Router<Api> {
     Router::new()
         .route("/", get(health::root))
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::docs))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))

@@ -7,6 +7,7 @@ use common::{
     worker::OutputFile,
 };
 use hyper::{HeaderMap, Method};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -33,7 +34,7 @@ pub(super) async fn list(
     Ok(Json(Page { items, next_cursor: None }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct OutputQuery {
     /// Present with any value: to be saved rather than shown.
     download: Option<String>,

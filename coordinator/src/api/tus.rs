@@ -246,7 +246,12 @@ pub(super) async fn override_method(
         Some(Method::PATCH) => tus(add(&api, &caller, &id, request).await),
         Some(Method::DELETE) => terminate(&api, &caller, &id, request.headers()).await,
         Some(Method::HEAD) => tus(look(&api, &caller, &id, request.headers()).await),
-        _ => tus(Err(Error::MethodNotAllowed)),
+        _ => {
+            let mut response = tus(Err(Error::MethodNotAllowed));
+            let allowed = HeaderValue::from_static("PUT,DELETE,HEAD,PATCH,OPTIONS");
+            response.headers_mut().insert(header::ALLOW, allowed);
+            response
+        }
     }
 }
 

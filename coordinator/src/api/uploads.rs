@@ -9,6 +9,7 @@ use axum::{
 };
 use common::{api::Upload, failpoint, id::UploadId};
 use hyper::{HeaderMap, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -22,7 +23,7 @@ use crate::{
     storage::{Expect, Key, Prefix, path::safe_name},
 };
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UploadQuery {
     #[serde(default)]

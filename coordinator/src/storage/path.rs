@@ -69,6 +69,8 @@ fn defect(text: &str) -> Option<&'static str> {
         "" => Some("a part is empty"),
         "." | ".." => Some("a part is . or .."),
         _ if part.contains('\\') => Some("it holds a backslash"),
+        // It would be taken for a drive on its way to the file system.
+        _ if part.ends_with(':') => Some("a part ends with a colon"),
         _ if part.chars().any(char::is_control) => Some("it holds a control character"),
         _ if PathPart::from(part).as_ref().len() > MAX_PART => Some("a part is too long"),
         _ => None,
@@ -193,7 +195,8 @@ pub(super) fn attempt_of(key: &str) -> Option<(JobId, AttemptId)> {
 pub fn safe_name(filename: &str) -> String {
     let last = filename.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-    let clean = clean.trim();
+    // A name that ends with one is taken for a drive somewhere on its way.
+    let clean = clean.trim().trim_end_matches([':', ' ']);
     if clean.is_empty() || clean == "." || clean == ".." {
         return "input".to_owned();
     }
@@ -231,6 +234,8 @@ mod tests {
             "a\0b",
             "a\nb",
             "a/./b",
+            "C:",
+            "a:/b",
             "\u{7f}",
         ] {
             assert!(RelPath::parse(text).is_err(), "{text:?}");
@@ -255,6 +260,10 @@ mod tests {
         assert_eq!(safe_name(".."), "input");
         assert_eq!(safe_name(""), "input");
         assert_eq!(safe_name("a\r\nb"), "a__b");
+        assert_eq!(
+            (safe_name("C:"), safe_name("::"), safe_name("a:b")),
+            ("C".into(), "input".into(), "a:b".into())
+        );
         let long = safe_name(&format!("{}.mkv", "ä".repeat(300)));
         assert!(long.len() <= MAX_NAME && long.ends_with("ä.mkv"), "{long}");
     }

@@ -22,6 +22,7 @@ mod jobs;
 mod keys;
 mod lies;
 mod network;
+mod openapi;
 mod placement;
 mod presets;
 mod run;
