@@ -3,12 +3,13 @@
 use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::KeyId;
 
 /// What the holder of a key may do. `admin` is everything; of the others none includes another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// Bring inputs, submit jobs and change one's own: cancel, retry, redrive, priority.
@@ -57,7 +58,7 @@ impl FromStr for Scope {
 }
 
 /// `POST /v1/keys`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRequest {
     /// In whose name its holder acts. Only a key with the scope `admin` may do without.
@@ -73,7 +74,7 @@ pub struct KeyRequest {
 }
 
 /// A key in `GET /v1/keys`, without what opens anything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyView {
     pub id: KeyId,
     /// The key's beginning, to tell it from others.
@@ -87,7 +88,7 @@ pub struct KeyView {
 }
 
 /// The answer to `POST /v1/keys`: the only time that the key is shown.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct KeyCreated {
     #[serde(flatten)]
     pub view: KeyView,

@@ -51,6 +51,8 @@ const ADMIN: Need = Need::Scope(Scope::Admin);
 /// Every route. HEAD is what GET is, where it is not named itself.
 pub(super) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/", Need::Nothing),
+    ("GET", "/openapi.json", Need::Nothing),
+    ("GET", "/docs", Need::Nothing),
     ("GET", "/healthz", Need::Nothing),
     ("GET", "/readyz", Need::Nothing),
     ("GET", "/v1/jobs", READ),

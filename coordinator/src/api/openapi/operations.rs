@@ -2,8 +2,8 @@
 
 use common::{
     api::{
-        AttemptLog, DrainRequest, JobRequest, JobSummary, JobView, Page, PresetView, ProbePending,
-        ProbeRequest, RedriveRequest, Redriven, RunAnswer, Upload, WorkerView,
+        AttemptLog, DrainRequest, JobRequest, JobSummary, JobView, KeyCreated, KeyRequest, KeyView, Page,
+        PresetView, ProbePending, ProbeRequest, RedriveRequest, Redriven, RunAnswer, Upload, WorkerView,
     },
     profile::Profile,
     stream::{StreamSpec, StreamView, TokenRequest, TokenView},
@@ -57,6 +57,7 @@ impl Operation {
             Some("run" | "probe" | "jobs" | "signed") => "Jobs",
             Some("uploads") => "Uploads",
             Some("workers") => "Workers",
+            Some("keys") => "API keys",
             Some("presets" | "profiles") => "Presets and profiles",
             Some("streams" | "live") => "Live streams",
             _ => "The coordinator",
@@ -222,6 +223,12 @@ fn fleet() -> Vec<Operation> {
             .gives::<WorkerView>(200, "It drains"),
         post("/v1/workers/{id}/resume", "Give a drained worker work again")
             .gives::<WorkerView>(200, "It takes work"),
+        get("/v1/keys", "List API keys").gives::<Page<KeyView>>(200, "All of them, revoked ones too"),
+        post("/v1/keys", "Make an API key")
+            .takes::<KeyRequest>()
+            .gives::<KeyCreated>(201, "The key itself, which is never told again"),
+        Operation::new("delete", "/v1/keys/{id}", "Revoke an API key")
+            .gives::<KeyView>(200, "It opens nothing any more"),
         get("/v1/presets", "What jobs can make by name").gives::<Page<PresetView>>(200, "All of them"),
         get("/v1/presets/{path}", "A preset by name").gives::<PresetView>(200, "The preset"),
         get("/v1/profiles", "What live streams can be watched as").gives::<Page<Profile>>(200, "All of them"),

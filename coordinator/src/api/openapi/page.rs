@@ -55,8 +55,8 @@ fn in_order(document: &Value) -> Vec<(&str, &str, &Value)> {
             methods.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
         })
         .collect();
-    const TAGS: [&str; 6] =
-        ["Jobs", "Uploads", "Live streams", "Workers", "Presets and profiles", "The coordinator"];
+    const TAGS: [&str; 7] =
+        ["Jobs", "Uploads", "Live streams", "Workers", "API keys", "Presets and profiles", "The coordinator"];
     all.sort_by_key(|(_, _, operation)| {
         let tag = operation["tags"][0].as_str().unwrap_or_default();
         TAGS.iter().position(|known| *known == tag).unwrap_or(TAGS.len())
