@@ -49,6 +49,10 @@ pub struct JobRequest {
     pub owner: Option<String>,
     #[serde(default)]
     pub on_damaged_input: OnDamagedInput,
+    /// Folder or prefix of a bucket where the results are delivered to, as `s3://bucket/prefix/`, `gs://`, `az://` or
+    /// `file:///folder/`, of those that the coordinator allows. The job has succeeded when everything is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// Wall-clock seconds that ffmpeg may take, all attempts together; the coordinator's `TVARR_TIME_LIMIT` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_limit_seconds: Option<u64>,
@@ -70,6 +74,7 @@ impl JobRequest {
             labels: Labels::new(),
             owner: None,
             on_damaged_input: OnDamagedInput::default(),
+            output: None,
             time_limit_seconds: None,
         }
     }
@@ -285,6 +290,9 @@ pub struct JobView {
     pub input_info: Option<MediaInfo>,
     pub tasks: Vec<TaskView>,
     pub outputs: Vec<OutputFile>,
+    /// Where they are delivered to, if the job said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// Leads to the result, or to the most important of several, for whoever has it, until it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_url: Option<String>,

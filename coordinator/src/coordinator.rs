@@ -18,6 +18,7 @@ use crate::{
         self, Api, Estimates, EventHub, Links, Reached,
         live::{Audience, Viewers},
     },
+    delivery::Deliverer,
     fleet::Policy,
     incoming::{self, Incoming},
     live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
@@ -27,7 +28,7 @@ use crate::{
     ready,
     serve::{Stop, serve},
     session::{self, Sessions, Uploads},
-    storage::{Storage, address::Address, shared::SharedRoots, sign::Signer},
+    storage::{Storage, address::Address, buckets::Buckets, shared::SharedRoots, sign::Signer},
     store::{self, JobStore, SqliteStore, UploadOwners},
     sweep::{self, Found, Sweeper},
 };
@@ -87,6 +88,7 @@ pub struct Coordinator {
 
 /// What the API offers besides jobs.
 struct Offer {
+    buckets: Buckets,
     presets: Presets,
     profiles: Arc<Profiles>,
     live: Live,
@@ -102,6 +104,7 @@ struct Media {
     live: Live,
     storage: Storage,
     shared: SharedRoots,
+    buckets: Buckets,
     signer: Signer,
     uploads: Uploads,
 }
@@ -148,6 +151,7 @@ impl Coordinator {
         let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
         let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
         let live_events = service.live_events();
+        let deliveries = service.delivery_orders();
 
         let mut this = Self {
             http: http.1,
@@ -170,6 +174,11 @@ impl Coordinator {
             &this.tracker,
             this.stop.graceful.clone(),
         );
+        let buckets = Buckets::new(config.storage.buckets.clone(), config.storage.environment.clone());
+        let deliverer =
+            Deliverer { storage: storage.clone(), buckets: buckets.clone(), queue: queue.clone() };
+        let orders = deliveries.expect("nobody took them before");
+        this.tracker.spawn(deliverer.run(orders, this.stop.graceful.clone()));
         let uploads = Uploads::default();
         let (lost, left_behind) = mpsc::unbounded_channel();
         let late = (config.storage.direct && storage.is_remote()).then_some(config.storage.url_ttl);
@@ -183,13 +192,22 @@ impl Coordinator {
         ));
         let viewers = Viewers::new(&signer, Audience::of(config.live_tokens));
         let links = Links::new(&signer, config.output_url_ttl, config.public_url.clone());
-        let offer =
-            Offer { presets, profiles, live: live.clone(), viewers, incoming, links, access, upload_owners };
+        let offer = Offer {
+            buckets: buckets.clone(),
+            presets,
+            profiles,
+            live: live.clone(),
+            viewers,
+            incoming,
+            links,
+            access,
+            upload_owners,
+        };
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
         this.tracker.spawn(api::sweep::run(api, patience, this.stop.graceful.clone()));
         if let Some((listener, _)) = grpc {
-            let media = Media { live, storage, shared, signer, uploads };
+            let media = Media { live, storage, shared, buckets, signer, uploads };
             this.serve_workers(&config, listener, queue, media);
         }
         if let Some(path) = config.ready_file {
@@ -208,7 +226,7 @@ impl Coordinator {
         listener: TcpListener,
         queue: Handle,
         storage: &Storage,
-        Offer { presets, profiles, live, viewers, incoming, links, access, upload_owners }: Offer,
+        Offer { buckets, presets, profiles, live, viewers, incoming, links, access, upload_owners }: Offer,
         shared: &SharedRoots,
     ) -> Api {
         let loopback = self.http.ip().is_loopback();
@@ -231,6 +249,7 @@ impl Coordinator {
             storage: storage.clone(),
             presets: Arc::new(presets),
             shared: shared.clone(),
+            buckets,
             max_upload: config.max_upload_bytes,
             incoming,
             uploads: Arc::new(RwLock::new(())),
@@ -254,7 +273,7 @@ impl Coordinator {
         config: &Config,
         listener: TcpListener,
         queue: Handle,
-        Media { live, storage, shared, signer, uploads }: Media,
+        Media { live, storage, shared, buckets, signer, uploads }: Media,
     ) {
         let token = config.grpc.as_ref().and_then(|grpc| grpc.token.as_ref());
         if token.is_none() {
@@ -266,6 +285,7 @@ impl Coordinator {
             queue,
             storage,
             shared,
+            buckets,
             signer,
             uploads,
             direct: config.storage.direct.then_some(config.storage.url_ttl),

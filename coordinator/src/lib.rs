@@ -4,6 +4,7 @@
 
 mod access;
 mod api;
+mod delivery;
 pub mod fleet;
 mod incoming;
 pub mod live;

@@ -96,6 +96,11 @@ pub struct Options {
     #[arg(long, env = "TVARR_STORAGE_URL_TTL", default_value = "15m", value_parser = parse_duration)]
     pub storage_url_ttl: Duration,
 
+    /// Folders and buckets that jobs may name as their input (buckets) and as where to deliver to, separated by commas:
+    /// s3://bucket, s3://bucket/prefix, file:///folder. Jobs may name no other.
+    #[arg(long, env = "TVARR_STORAGE_BUCKETS", value_delimiter = ',')]
+    pub storage_buckets: Vec<Address>,
+
     /// Folders whose files may be inputs without an upload (NFS, mounted disks), separated by commas.
     #[arg(long, env = "TVARR_SHARED_ROOTS", value_delimiter = ',')]
     pub shared_roots: Vec<PathBuf>,
@@ -223,6 +228,8 @@ pub struct StorageConfig {
     pub direct: bool,
     /// How long those are good.
     pub url_ttl: Duration,
+    /// What jobs may name.
+    pub buckets: Vec<Address>,
     /// What the store's keys are taken from.
     pub environment: Environment,
 }
@@ -357,6 +364,7 @@ impl Config {
                 url: options.storage_url,
                 direct: options.storage_direct,
                 url_ttl: options.storage_url_ttl,
+                buckets: options.storage_buckets,
                 environment: Environment::of_process(),
             },
             shared_roots,

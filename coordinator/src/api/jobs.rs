@@ -187,6 +187,8 @@ pub(super) async fn queue_again(api: &Api, job: JobId) -> Result<JobView, Error>
         if matches!(state, JobState::Failed | JobState::Cancelled | JobState::Dead)
             && let InputLocation::Object(key) = input.location()
             && !api.storage.holds(key).await?
+            // All that is missing is the delivery.
+            && api.queue.published(job).await?.is_none()
         {
             return Err(Error::Conflict {
                 problem: format!(

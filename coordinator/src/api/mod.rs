@@ -46,7 +46,7 @@ use crate::{
     incoming::Incoming,
     live::service::Live,
     queue,
-    storage::{Storage, shared::SharedRoots},
+    storage::{Storage, buckets::Buckets, shared::SharedRoots},
     store::UploadOwners,
 };
 
@@ -57,6 +57,7 @@ pub(crate) struct Api {
     pub(crate) storage: Storage,
     pub(crate) presets: Arc<Presets>,
     pub(crate) shared: SharedRoots,
+    pub(crate) buckets: Buckets,
     pub(crate) max_upload: u64,
     pub(crate) incoming: Incoming,
     /// Read while a job claims an upload, written while uploads are removed.

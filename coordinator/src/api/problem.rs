@@ -318,7 +318,7 @@ impl From<storage::Error> for Error {
                 Self::invalid("body", text, "send the file again; nothing of it was kept")
             }
             storage::Error::Full { .. } => Self::StorageFull,
-            storage::Error::Store { .. } => Self::Internal { problem: text },
+            storage::Error::Denied { .. } | storage::Error::Store { .. } => Self::Internal { problem: text },
         }
     }
 }

@@ -17,7 +17,12 @@ use super::{Api, problem::Error, suggest, uploads};
 use crate::{
     access::Caller,
     queue::{InputLocation, JobInput},
-    storage::{Key, shared::Refused},
+    storage::{
+        Key,
+        address::{Address, BadAddress, Scheme},
+        buckets::Refused as NotNamed,
+        shared::Refused,
+    },
     store::JobDetails,
 };
 
@@ -83,7 +88,7 @@ pub(super) async fn check(api: &Api, caller: &Caller, request: JobRequest) -> Re
         owner,
         on_damaged_input: request.on_damaged_input,
         time_limit_ms: time_limit(request.time_limit_seconds)?,
-        output: None,
+        output: target(api, request.output)?,
     })
 }
 
@@ -101,6 +106,7 @@ fn time_limit(seconds: Option<u64>) -> Result<Option<u64>, Error> {
 
 async fn input(api: &Api, caller: &Caller, given: InputRef) -> Result<JobInput, Error> {
     match given {
+        InputRef::Url(text) if Address::claims(&text) => bucket(api, &text).await,
         InputRef::Url(text) => url(&text),
         InputRef::Path(text) => shared(api, text).await,
         InputRef::Upload(id) => uploaded(api, caller, id).await,
@@ -112,6 +118,10 @@ pub(super) async fn size(api: &Api, job: &JobDetails) -> Result<Option<u64>, Err
     match job.input.location() {
         InputLocation::Object(key) => match Key::parse(key) {
             Ok(key) => Ok(api.storage.size(&key).await?),
+            Err(_) => Ok(None),
+        },
+        InputLocation::Bucket(text) => match text.parse() {
+            Ok(address) => Ok(api.buckets.size(&address).await?),
             Err(_) => Ok(None),
         },
         InputLocation::Url(_) | InputLocation::Path(_) => Ok(None),
@@ -304,6 +314,58 @@ fn url(text: &str) -> Result<JobInput, Error> {
         url.to_string()
     };
     Ok(JobInput::new(location, name))
+}
+
+/// An object in a bucket that jobs may name.
+async fn bucket(api: &Api, text: &str) -> Result<JobInput, Error> {
+    let address = address(api, "url", text)?;
+    if address.scheme == Scheme::File {
+        return Err(Error::invalid(
+            "url",
+            "an input is no file:// URL",
+            "give a path below a shared root: {\"path\": \"/...\"}",
+        ));
+    }
+    if address.folder {
+        return Err(Error::invalid("url", format!("{address} names no object"), "name a file, not a folder"));
+    }
+    match api.buckets.size(&address).await? {
+        Some(0) => Err(Error::invalid("url", format!("{address} is empty"), "check how it got there")),
+        Some(_) => {
+            let text = address.to_string();
+            Ok(JobInput::new(InputLocation::Bucket(text.clone()), text))
+        }
+        None => Err(Error::invalid(
+            "url",
+            format!("there is no object {address}"),
+            "check the bucket and the key",
+        )),
+    }
+}
+
+/// An address that jobs may name.
+fn address(api: &Api, field: &str, text: &str) -> Result<Address, Error> {
+    let address: Address = text.parse().map_err(|error: BadAddress| {
+        Error::invalid(
+            field,
+            error.to_string(),
+            "write s3://bucket/key, gs://bucket/key or az://container/key",
+        )
+    })?;
+    api.buckets.check(&address).map_err(|refused| {
+        let remedy = match &refused {
+            NotNamed::NotAllowed => "add it to TVARR_STORAGE_BUCKETS of the coordinator",
+            NotNamed::Unusable(_) => "check the coordinator's keys for it (docs/storage.md)",
+        };
+        Error::invalid(field, format!("{address} {refused}"), remedy)
+    })?;
+    Ok(address)
+}
+
+/// Where the results are delivered to.
+fn target(api: &Api, wanted: Option<String>) -> Result<Option<String>, Error> {
+    let Some(text) = wanted else { return Ok(None) };
+    Ok(Some(address(api, "output", &text)?.to_string()))
 }
 
 async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {

@@ -99,12 +99,14 @@ pub enum InputLocation {
     Object(String),
     /// Absolute path below a shared root of the coordinator, canonical.
     Path(String),
+    /// Address of an object in a bucket that jobs may name.
+    Bucket(String),
 }
 
 impl InputLocation {
     fn as_str(&self) -> &str {
         match self {
-            Self::Url(text) | Self::Object(text) | Self::Path(text) => text,
+            Self::Url(text) | Self::Object(text) | Self::Path(text) | Self::Bucket(text) => text,
         }
     }
 }

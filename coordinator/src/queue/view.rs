@@ -53,6 +53,7 @@ pub(super) fn stored_view(stored: &StoredJob) -> JobView {
         input_info: job.result.input_info.as_deref().cloned(),
         tasks: stored.tasks.iter().map(|(task, attempts)| task_view(task, attempts)).collect(),
         outputs: job.result.outputs.clone(),
+        output: job.request.output.clone(),
         output_url: None,
         warnings: job.result.warnings.clone(),
         damage: job.result.damage.as_deref().copied(),

@@ -55,7 +55,7 @@ use crate::{
     live::service::Live,
     queue,
     serve::Peer,
-    storage::{Storage, shared::SharedRoots, sign::Signer},
+    storage::{Storage, buckets::Buckets, shared::SharedRoots, sign::Signer},
 };
 
 /// Messages to a worker that it has not taken yet, per session. They are small; a worker that lets so many wait is stuck.
@@ -71,6 +71,7 @@ pub(crate) struct Sessions {
     pub(crate) queue: queue::Handle,
     pub(crate) storage: Storage,
     pub(crate) shared: SharedRoots,
+    pub(crate) buckets: Buckets,
     pub(crate) signer: Signer,
     pub(crate) uploads: Uploads,
     /// How long a URL of the object store is good that a worker gets; `None`: workers get none.
@@ -91,6 +92,7 @@ pub(crate) fn router(sessions: Sessions, token: Option<&Secret>) -> Router {
     let objects = objects::router(Objects {
         storage: sessions.storage.clone(),
         shared: sessions.shared.clone(),
+        buckets: sessions.buckets.clone(),
         signer: sessions.signer.clone(),
         current: Current::new(sessions.queue.clone()),
         uploads: sessions.uploads.clone(),

@@ -23,6 +23,8 @@ use crate::{
     api::problem::Error as Problem,
     storage::{
         Error, Expect, Key, Storage,
+        address::Address,
+        buckets::Buckets,
         respond::{Presentation, Source, respond},
         shared::{Refused as NotShared, SharedRoots},
         sign::{Action, Leave, Params, Signer},
@@ -36,6 +38,7 @@ const LINGER: Duration = Duration::from_secs(10);
 pub(super) struct Objects {
     pub(super) storage: Storage,
     pub(super) shared: SharedRoots,
+    pub(super) buckets: Buckets,
     pub(super) signer: Signer,
     pub(super) current: Current,
     pub(super) uploads: Uploads,
@@ -49,6 +52,7 @@ pub(super) fn router(objects: Objects) -> Router {
     Router::new()
         .route("/objects/{*target}", get(read).put(write).post(direct::ask))
         .route("/shared/{*target}", get(read_shared))
+        .route("/bucket/{*target}", get(read_bucket))
         .with_state(objects)
 }
 
@@ -195,6 +199,25 @@ async fn read_shared(
         .map_err(|error| Problem::Internal { problem: format!("opening {path}: {error}") })?
         .map_err(|refused| Problem::NotFound { what: format!("{path} {refused}") })?;
     send(&method, &headers, source, path.rsplit('/').next().unwrap_or_default()).await
+}
+
+async fn read_bucket(
+    State(objects): State<Objects>,
+    Path(target): Path<String>,
+    params: Signed,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    objects.may_read(Action::ReadBucket, &target, params).await?;
+    let address =
+        Address::from_path(&target).map_err(|error| Problem::NotFound { what: error.to_string() })?;
+    if let Some(ttl) = objects.direct.followed(&headers)
+        && let Some(url) = objects.buckets.read_url(&address, ttl).await
+    {
+        return Ok(direct::redirect(&url, ttl));
+    }
+    let object = objects.buckets.object(&address).await?;
+    send(&method, &headers, Source::Object(Box::new(object)), address.name()).await
 }
 
 async fn send(method: &Method, headers: &HeaderMap, source: Source, name: &str) -> Result<Response, Problem> {

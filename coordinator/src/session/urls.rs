@@ -5,6 +5,7 @@ use common::{id::AttemptId, worker::OutputFile};
 use crate::queue::UploadGrant;
 use crate::storage::{
     Key, RelPath,
+    address::Address,
     sign::{Action, Claim, Signer},
 };
 
@@ -19,6 +20,11 @@ impl AttemptUrls {
 
     pub(super) fn shared(&self, attempt: AttemptId, path: &str) -> String {
         self.0.url(Claim { action: Action::ReadShared, target: path, attempt, size: 0, sha256: None })
+    }
+
+    pub(super) fn bucket(&self, attempt: AttemptId, address: &Address) -> String {
+        let target = &address.as_path();
+        self.0.url(Claim { action: Action::ReadBucket, target, attempt, size: 0, sha256: None })
     }
 
     /// Where a live attempt reads its source.

@@ -130,6 +130,10 @@ fn wire_input(job: JobId, attempt: AttemptId, input: &JobInput, terms: &Terms) -
     let location = match input.location() {
         InputLocation::Url(url) => Location::Url(url.clone()),
         InputLocation::Object(key) => Location::Url(terms.urls.object(attempt, key)),
+        InputLocation::Bucket(text) => match text.parse() {
+            Ok(address) => Location::Url(terms.urls.bucket(attempt, &address)),
+            Err(_) => unreachable!("it was parsed when the job came in"),
+        },
         InputLocation::Path(path) if shares(&terms.shared_roots, path) => Location::Path(path.clone()),
         InputLocation::Path(path) => Location::Url(terms.urls.shared(attempt, path)),
     };

@@ -71,6 +71,21 @@ impl Address {
             && (self.path.is_empty() || other.path.strip_prefix(&self.path).is_some_and(below))
     }
 
+    /// As it is in a path of the worker port: `s3/bucket/key`.
+    #[must_use]
+    pub fn as_path(&self) -> String {
+        format!("{}/{}/{}", self.scheme.as_str(), self.bucket, self.path)
+    }
+
+    /// What [`Address::as_path`] was made of.
+    ///
+    /// # Errors
+    /// It was made of nothing.
+    pub fn from_path(path: &str) -> Result<Self, BadAddress> {
+        let (scheme, rest) = path.split_once('/').unwrap_or((path, ""));
+        format!("{scheme}://{rest}").parse()
+    }
+
     /// The whole bucket.
     #[must_use]
     pub fn root(&self) -> Self {
@@ -165,6 +180,8 @@ mod tests {
         {
             assert_eq!(address(text).to_string(), text);
         }
+        let object = address("s3://b/x/ä b.mp4");
+        assert_eq!(Address::from_path(&object.as_path()).unwrap(), object);
         assert_eq!(address("s3://b").to_string(), "s3://b/");
         assert_eq!(address("file:///srv/x").file(), Some(PathBuf::from("/srv/x")));
         assert_eq!(address("s3://b/x/").join("a/b.mp4").to_string(), "s3://b/x/a/b.mp4");

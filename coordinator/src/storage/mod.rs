@@ -11,6 +11,7 @@
 pub mod address;
 mod adopt;
 mod backend;
+pub mod buckets;
 mod check;
 mod cloud;
 pub mod credentials;
@@ -69,6 +70,8 @@ pub enum Error {
     BrokenOff { key: String, reason: String },
     #[error("no space left in the object storage while {doing}; free some space or use a larger disk")]
     Full { doing: String },
+    #[error("{doing} was denied: {reason}; check what the coordinator's keys may do")]
+    Denied { doing: String, reason: String },
     #[error("{doing} failed: {reason}")]
     Store { doing: String, reason: String },
 }
@@ -76,10 +79,13 @@ pub enum Error {
 impl Error {
     fn store(doing: impl Into<String>, source: &object_store::Error) -> Self {
         let doing = doing.into();
-        if is_storage_full(source) {
-            Self::Full { doing }
-        } else {
-            Self::Store { doing, reason: source.to_string() }
+        let reason = source.to_string();
+        match source {
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                Self::Denied { doing, reason }
+            }
+            _ if is_storage_full(source) => Self::Full { doing },
+            _ => Self::Store { doing, reason },
         }
     }
 }
@@ -131,6 +137,8 @@ pub struct Storage {
     spool: Backend,
     /// Everything else.
     results: Backend,
+    /// Where those are, if not in the folder of the uploads.
+    url: Option<Address>,
     /// The last put met a full disk.
     full: Arc<AtomicBool>,
 }
@@ -149,20 +157,20 @@ impl Storage {
     /// The folder cannot be created, read or written.
     pub fn open_local(folder: &Path) -> io::Result<Self> {
         let both = Backend::open_folder(folder)?;
-        Ok(Self { spool: both.clone(), results: both, full: Arc::default() })
+        Ok(Self { spool: both.clone(), results: both, url: None, full: Arc::default() })
     }
 
-    /// Opens a storage that keeps uploads in `folder` and everything else at `results`. Blocks on the file system.
+    /// Opens a storage that keeps uploads in `folder` and everything else at `url`. Blocks on the file system.
     ///
     /// # Errors
-    /// As [`Storage::open_local`], or `results` cannot be used: in words.
-    pub fn open(folder: &Path, results: &Address, environment: &Environment) -> io::Result<Self> {
+    /// As [`Storage::open_local`], or `url` cannot be used: in words.
+    pub fn open(folder: &Path, url: &Address, environment: &Environment) -> io::Result<Self> {
         let spool = Backend::open_folder(folder)?;
-        let results = match (results.scheme, results.file()) {
+        let results = match (url.scheme, url.file()) {
             (Scheme::File, Some(folder)) => Backend::open_folder(&folder)?,
-            _ => Backend::bucket(results, environment).map_err(io::Error::other)?,
+            _ => Backend::bucket(url, environment).map_err(io::Error::other)?,
         };
-        Ok(Self { spool, results, full: Arc::default() })
+        Ok(Self { spool, results, url: Some(url.clone()), full: Arc::default() })
     }
 
     /// Aborts the uploads in parts that a crash left in a bucket: for the start, when nothing is under way.
@@ -198,6 +206,11 @@ impl Storage {
     #[must_use]
     pub fn is_remote(&self) -> bool {
         self.results.cloud.is_some()
+    }
+
+    /// Whether an address is in the bucket where results are.
+    fn is_in(&self, address: &Address) -> bool {
+        self.url.as_ref().is_some_and(|url| url.root() == address.root())
     }
 
     /// The attempts that have, or had, objects.

@@ -25,6 +25,8 @@ pub enum Action {
     Read,
     /// GET and HEAD of a file below a shared root.
     ReadShared,
+    /// GET and HEAD of an object in a bucket that a job names: `s3/bucket/key`.
+    ReadBucket,
     /// One PUT of an object.
     Write,
     /// One GET of what comes in for a live attempt, for as long as it runs.
@@ -38,6 +40,7 @@ impl Action {
         match self {
             Self::Read => "read",
             Self::ReadShared => "read-shared",
+            Self::ReadBucket => "read-bucket",
             Self::Write => "write",
             Self::ReadLive => "read-live",
             Self::WriteLive => "write-live",
@@ -48,6 +51,7 @@ impl Action {
         match self {
             Self::Read | Self::Write => "/objects/",
             Self::ReadShared => "/shared/",
+            Self::ReadBucket => "/bucket/",
             Self::ReadLive => "/live/input",
             Self::WriteLive => "/live/output",
         }

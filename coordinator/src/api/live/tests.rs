@@ -31,7 +31,7 @@ use crate::{
         streams::Streams,
     },
     queue::{Service, Settings as QueueSettings},
-    storage::{Storage, shared::SharedRoots, sign::Signer},
+    storage::{Storage, buckets::Buckets, shared::SharedRoots, sign::Signer},
     store::SqliteStore,
 };
 
@@ -85,6 +85,7 @@ impl Bench {
             storage,
             presets: Arc::new(Presets::builtin()),
             shared: SharedRoots::new(&[]).unwrap(),
+            buckets: Buckets::default(),
             max_upload: 0,
             uploads: Arc::new(RwLock::new(())),
             upload_owners,
