@@ -2,8 +2,8 @@
 # Sets up what the benchmarks need, builds release binaries and measures. See bench/README.md.
 #
 #   scripts/bench.sh                        everything
-#   scripts/bench.sh latency throughput     named parts: latency, throughput, encode, failover, queue,
-#                                           memory, live
+#   scripts/bench.sh latency throughput     named parts: latency, throughput, encode, upload, failover,
+#                                           queue, memory, live
 #   scripts/bench.sh encode --encode-pairs 5    options of the bench program: cargo run -p bench -- --help
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root). Everything else goes into .bench/:

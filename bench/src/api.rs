@@ -84,6 +84,36 @@ impl Api {
         Ok(InputRef::Upload(upload.id))
     }
 
+    /// Makes an upload that comes in pieces: its URL's path, and the input that it will be.
+    pub(crate) async fn create_upload(&self, name: &str, length: usize) -> Result<(String, InputRef)> {
+        let request = self.http.post(self.url("/v1/uploads")).query(&[("filename", name)]);
+        let request = request.header("tus-resumable", "1.0.0").header("upload-length", length);
+        let response = request.send().await?.error_for_status().context("creating an upload")?;
+        let path = response.headers().get("location").context("an upload has a place")?.to_str()?.to_owned();
+        let id = path.rsplit('/').next().unwrap_or_default().parse()?;
+        Ok((path, InputRef::Upload(id)))
+    }
+
+    /// Sends a piece of an upload, which must be taken.
+    pub(crate) async fn send_piece(
+        &self,
+        upload: &str,
+        offset: usize,
+        length: usize,
+        body: reqwest::Body,
+    ) -> Result<()> {
+        let request = self
+            .http
+            .patch(self.url(upload))
+            .header("tus-resumable", "1.0.0")
+            .header("upload-offset", offset)
+            .header("content-length", length)
+            .header("content-type", "application/offset+octet-stream")
+            .body(body);
+        request.send().await?.error_for_status().context("sending a piece")?;
+        Ok(())
+    }
+
     /// How many jobs are in that state, counted page by page.
     pub(crate) async fn count(&self, state: JobState) -> Result<usize> {
         let state = serde_json::to_value(state)?;

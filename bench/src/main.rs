@@ -26,6 +26,7 @@ mod resident;
 mod stamps;
 mod stats;
 mod throughput;
+mod uploading;
 
 use std::process::ExitCode;
 
@@ -83,6 +84,9 @@ async fn measure(options: &Options) -> Result<Report> {
             }
             Part::Queue => {
                 results.queue = Some(queue::measure(&site, &installed, &options.queue()).await?);
+            }
+            Part::Upload => {
+                results.uploading = Some(uploading::measure(&site, &options.uploading()?).await?);
             }
             Part::Live => results.live = Some(live::measure(&site, &options.live()).await?),
             Part::Memory => results.memory = Some(memory::measure(&site, &options.memory()).await?),

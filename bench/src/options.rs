@@ -14,7 +14,7 @@ use crate::{
     farm::Site,
     latency, live, memory,
     peers::Installed,
-    queue, throughput,
+    queue, throughput, uploading,
 };
 
 /// Measures the farm, beside plain ffmpeg, Celery, BullMQ and PostgreSQL.
@@ -100,6 +100,14 @@ pub(crate) struct Options {
     /// Jobs that one null worker takes at once.
     #[arg(long, default_value_t = 200, value_name = "N")]
     slots: u32,
+
+    /// Seconds of the encode's clip that are uploaded and encoded meanwhile; 5 for trying it.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    upload_seconds: u32,
+
+    /// Rounds of encoding while the clip is uploaded, and after.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    upload_rounds: usize,
 
     /// Workers that are killed while they run a task.
     #[arg(long, default_value_t = 40, value_name = "N")]
@@ -198,6 +206,8 @@ pub(crate) enum Part {
     Throughput,
     /// Wall time of an encode over plain ffmpeg.
     Encode,
+    /// An encode that follows its upload, beside one that waits for its end.
+    Upload,
     /// From the death of a worker to its task's start elsewhere.
     Failover,
     /// Durable submissions, and claims with completions, beside BullMQ and PostgreSQL.
@@ -236,6 +246,16 @@ impl Options {
             preset: self.preset.clone(),
             pairs: self.encode_pairs,
         }
+    }
+
+    pub(crate) fn uploading(&self) -> Result<uploading::Plan> {
+        Ok(uploading::Plan {
+            clip: absolute(&self.clip),
+            seconds: self.upload_seconds,
+            preset: self.preset.clone(),
+            rounds: self.upload_rounds,
+            ffmpeg: installed("ffmpeg")?,
+        })
     }
 
     pub(crate) fn latency(&self) -> Result<latency::Plan> {

@@ -7,10 +7,12 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{encode, failover, latency, live, memory, queue, stats::Spread, throughput};
+use crate::{encode, failover, latency, live, memory, queue, stats::Spread, throughput, uploading};
 
 /// Farm over plain ffmpeg, wall clock: at most.
 const ENCODE_RATIO: f64 = 1.03;
+/// An upload that is encoded meanwhile, over the longer of upload and encode: at most.
+const FOLLOWING_RATIO: f64 = 1.15;
 /// Farm over Celery, jobs per second: at least.
 const THROUGHPUT_RATIO: f64 = 4.0;
 /// Durable submissions per second from many clients: at least.
@@ -43,6 +45,8 @@ pub(crate) struct Results {
     pub(crate) queue: Option<queue::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<memory::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) uploading: Option<uploading::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) live: Option<live::Measured>,
 }
@@ -99,6 +103,7 @@ impl Results {
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         verdicts.extend(self.encode.iter().map(encode_verdict));
+        verdicts.extend(self.uploading.iter().map(uploading_verdict));
         verdicts.extend(self.latency.iter().flat_map(latency_verdicts));
         verdicts.extend(self.throughput.iter().flat_map(throughput_verdicts));
         verdicts.extend(self.queue.iter().flat_map(queue_verdicts));
@@ -116,6 +121,17 @@ fn encode_verdict(encode: &encode::Measured) -> Verdict {
         other: format!("{:.2} s", wall.median_theirs),
         target: format!("ratio {:.4}, at most {ENCODE_RATIO}", wall.median_ratio),
         met: wall.median_ratio <= ENCODE_RATIO && encode.same_output,
+    }
+}
+
+fn uploading_verdict(uploading: &uploading::Measured) -> Verdict {
+    let ratio = uploading.following_ratio;
+    Verdict {
+        what: format!("upload and encode over the longer of both ({})", uploading.preset),
+        farm: format!("{ratio:.3}"),
+        other: format!("{:.3} one after the other", uploading.uploading_first_ratio),
+        target: format!("at most {FOLLOWING_RATIO}"),
+        met: ratio <= FOLLOWING_RATIO,
     }
 }
 

@@ -18,6 +18,13 @@ pub const LIVE_SINCE: u32 = 3;
 /// The first protocol version in which a worker takes users' commands and probes, and several inputs.
 pub const COMMANDS_SINCE: u32 = 4;
 
+/// The first protocol version in which a worker follows an input that is still on its way to the coordinator.
+pub const FOLLOWS_SINCE: u32 = 4;
+
+/// Header of a GET for such an input: seconds that the answer may wait for a byte, a number. The answer has it too for as
+/// long as more may come: 206 with what there is, its total `*` while nobody knows it, or 204 where nothing came.
+pub const FOLLOW: &str = "tvarr-follow";
+
 /// Metadata key of the worker token: `authorization: Bearer <token>`.
 pub const AUTHORIZATION: &str = "authorization";
 

@@ -107,6 +107,7 @@ struct Media {
     buckets: Buckets,
     signer: Signer,
     uploads: Uploads,
+    incoming: Incoming,
 }
 
 impl Coordinator {
@@ -136,16 +137,7 @@ impl Coordinator {
         };
         let sqlite = Arc::new(SqliteStore::open(&config.data_dir.join("jobs.sqlite")).await?);
         let store: Arc<dyn JobStore> = Arc::clone(&sqlite) as _;
-        let (stop, tracker) = (Stop::default(), TaskTracker::new());
-        let uploads = incoming::Settings {
-            folder: config.data_dir.join("uploads"),
-            limits: upload_limits(&config),
-            stop: stop.graceful.clone(),
-            tracker: tracker.clone(),
-        };
-        let incoming = Incoming::open(uploads, Arc::clone(&sqlite) as _, storage.clone())
-            .await
-            .map_err(|error| Error::Incoming(error.to_string()))?;
+        let rows = Arc::clone(&sqlite) as _;
         let access = Access::open(Arc::clone(&sqlite) as _, config.admin_key.as_ref()).await?;
         let upload_owners = Arc::clone(&sqlite) as _;
         let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
@@ -156,8 +148,8 @@ impl Coordinator {
         let mut this = Self {
             http: http.1,
             workers: grpc.as_ref().map(|(_, address)| *address),
-            stop,
-            tracker,
+            stop: Stop::default(),
+            tracker: TaskTracker::new(),
             queue_tracker: TaskTracker::new(),
             queue_stop: CancellationToken::new(),
             store,
@@ -165,6 +157,17 @@ impl Coordinator {
             _lock: lock,
         };
         this.queue_tracker.spawn(service.run(this.queue_stop.clone()));
+        let uploads = incoming::Settings {
+            folder: config.data_dir.join("uploads"),
+            limits: upload_limits(&config),
+            queue: queue.clone(),
+            stop: this.stop.graceful.clone(),
+            tracker: this.tracker.clone(),
+        };
+        // Before any worker is there: what waits for an upload is not begun.
+        let incoming = Incoming::open(uploads, rows, storage.clone())
+            .await
+            .map_err(|error| Error::Incoming(error.to_string()))?;
         let live = live::service::start(
             live_settings(&config),
             queue.clone(),
@@ -198,7 +201,7 @@ impl Coordinator {
             profiles,
             live: live.clone(),
             viewers,
-            incoming,
+            incoming: incoming.clone(),
             links,
             access,
             upload_owners,
@@ -207,7 +210,7 @@ impl Coordinator {
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
         this.tracker.spawn(api::sweep::run(api, patience, this.stop.graceful.clone()));
         if let Some((listener, _)) = grpc {
-            let media = Media { live, storage, shared, buckets, signer, uploads };
+            let media = Media { live, storage, shared, buckets, signer, uploads, incoming };
             this.serve_workers(&config, listener, queue, media);
         }
         if let Some(path) = config.ready_file {
@@ -273,7 +276,7 @@ impl Coordinator {
         config: &Config,
         listener: TcpListener,
         queue: Handle,
-        Media { live, storage, shared, buckets, signer, uploads }: Media,
+        Media { live, storage, shared, buckets, signer, uploads, incoming }: Media,
     ) {
         let token = config.grpc.as_ref().and_then(|grpc| grpc.token.as_ref());
         if token.is_none() {
@@ -289,6 +292,7 @@ impl Coordinator {
             signer,
             uploads,
             direct: config.storage.direct.then_some(config.storage.url_ttl),
+            incoming,
             live,
             protocols: Arc::default(),
             heartbeat_interval: config.heartbeat_interval,

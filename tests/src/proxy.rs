@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -69,6 +69,7 @@ pub struct Proxy {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
     open: Arc<AtomicUsize>,
+    down: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -85,12 +86,14 @@ impl Proxy {
         let (weather, forecast) = watch::channel(Weather::FAIR);
         let open = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&open);
+        let down = Arc::new(AtomicU64::new(0));
+        let bytes = Arc::clone(&down);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         std::thread::Builder::new()
             .name("proxy".to_owned())
-            .spawn(move || runtime.block_on(serve(listener, upstream, forecast, count)))
+            .spawn(move || runtime.block_on(serve(listener, upstream, forecast, (count, bytes))))
             .unwrap();
-        Self { address, weather, open }
+        Self { address, weather, open, down }
     }
 
     /// `host:port` for a worker.
@@ -103,6 +106,12 @@ impl Proxy {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.open.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that the worker was sent so far.
+    #[must_use]
+    pub fn sent_down(&self) -> u64 {
+        self.down.load(Ordering::SeqCst)
     }
 
     pub fn set(&self, weather: Weather) {
@@ -125,7 +134,7 @@ async fn serve(
     listener: std::net::TcpListener,
     upstream: SocketAddr,
     mut forecast: Forecast,
-    open: Arc<AtomicUsize>,
+    (open, down): (Arc<AtomicUsize>, Arc<AtomicU64>),
 ) {
     let listener = TcpListener::from_std(listener).unwrap();
     let mut connections = JoinSet::new();
@@ -133,11 +142,11 @@ async fn serve(
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                let (forecast, open) = (forecast.clone(), Arc::clone(&open));
+                let (forecast, open, down) = (forecast.clone(), Arc::clone(&open), Arc::clone(&down));
                 connections.spawn(async move {
                     open.fetch_add(1, Ordering::SeqCst);
                     // How a connection ends is the business of both sides.
-                    let _ = carry(client, upstream, forecast).await;
+                    let _ = carry(client, upstream, forecast, &down).await;
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -155,7 +164,12 @@ async fn gone(forecast: &mut Forecast) {
     while forecast.changed().await.is_ok() {}
 }
 
-async fn carry(client: TcpStream, upstream: SocketAddr, mut forecast: Forecast) -> io::Result<()> {
+async fn carry(
+    client: TcpStream,
+    upstream: SocketAddr,
+    mut forecast: Forecast,
+    sent_down: &AtomicU64,
+) -> io::Result<()> {
     if forecast.borrow().cut {
         return client.set_zero_linger();
     }
@@ -175,10 +189,11 @@ async fn carry(client: TcpStream, upstream: SocketAddr, mut forecast: Forecast) 
         let (client_in, client_out) = client.split();
         let (server_in, server_out) = server.split();
         let (up, down) = (forecast.clone(), forecast.clone());
+        let sent_up = AtomicU64::new(0);
         let both = async {
             tokio::join!(
-                pump(client_in, server_out, up, |weather| weather.up, &lost),
-                pump(server_in, client_out, down, |weather| weather.down, &lost),
+                pump(client_in, server_out, up, |weather| weather.up, &lost, &sent_up),
+                pump(server_in, client_out, down, |weather| weather.down, &lost, sent_down),
             )
         };
         tokio::select! {
@@ -201,6 +216,7 @@ async fn pump(
     mut forecast: Forecast,
     flow: impl Fn(&Weather) -> Flow,
     lost: &AtomicBool,
+    moved: &AtomicU64,
 ) -> io::Result<()> {
     let dead = || io::Error::from(io::ErrorKind::ConnectionReset);
     let mut chunk = vec![0; CHUNK];
@@ -239,6 +255,7 @@ async fn pump(
             return to.shutdown().await;
         }
         to.write_all(&chunk[..count]).await?;
+        moved.fetch_add(count as u64, Ordering::SeqCst);
     }
 }
 

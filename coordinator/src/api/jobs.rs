@@ -186,6 +186,7 @@ pub(super) async fn queue_again(api: &Api, job: JobId) -> Result<JobView, Error>
         // Of what may not be queued again anyway, the queue says why.
         if matches!(state, JobState::Failed | JobState::Cancelled | JobState::Dead)
             && let InputLocation::Object(key) = input.location()
+            && !api.incoming.has(key)
             && !api.storage.holds(key).await?
             // All that is missing is the delivery.
             && api.queue.published(job).await?.is_none()

@@ -354,7 +354,7 @@ pub(super) async fn not_found(uri: hyper::Uri) -> Error {
 }
 
 /// An empty answer to what worked and has nothing to say.
-pub(super) fn no_content() -> Response {
+pub(crate) fn no_content() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response

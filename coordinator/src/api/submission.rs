@@ -406,6 +406,11 @@ async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {
 
 async fn uploaded(api: &Api, caller: &Caller, id: UploadId) -> Result<JobInput, Error> {
     let seen = uploads::is_seen(api, caller, id).await?;
+    // Before it has ended, too: the queue knows how far it has come.
+    if let Some(key) = api.incoming.input(id)?.filter(|_| seen) {
+        let location = InputLocation::Object(key.as_str().to_owned());
+        return Ok(JobInput::new(location, key.name().to_owned()));
+    }
     let stored = api.storage.upload(id).await?;
     match stored.filter(|_| seen) {
         Some(upload) => {

@@ -275,11 +275,17 @@ impl From<incoming::Error> for Error {
                 Refusal::NotPartial(_) | Refusal::Unfinished(_) => {
                     malformed("put whole uploads together that were created with Upload-Concat: partial")
                 }
+                Refusal::Part(_) => Self::invalid(
+                    "input.upload",
+                    text,
+                    "put its parts together first, with Upload-Concat: final",
+                ),
                 Refusal::TooMany => Self::Unavailable { problem: text },
             },
             incoming::Error::Checksum => Self::Checksum { problem: text },
             incoming::Error::BrokenOff { .. } => malformed("ask with HEAD what there is, and send the rest"),
             incoming::Error::Storage(error) => error.into(),
+            incoming::Error::Queue(error) => error.into(),
             incoming::Error::Store(_) | incoming::Error::ShuttingDown => Self::Unavailable { problem: text },
         }
     }

@@ -130,7 +130,7 @@ pub(super) async fn delete(
 /// Removes an upload, whole or not.
 pub(super) async fn remove(api: &Api, caller: &Caller, id: &str) -> Result<Response, Error> {
     let id = seen(api, caller, id).await?;
-    if api.incoming.terminate(id, "its sender asked for it").await? {
+    if api.incoming.terminate(id, "it was removed before it had ended").await? {
         api.upload_owners.forget_upload(id).await?;
         return Ok(problem::no_content());
     }

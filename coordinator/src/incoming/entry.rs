@@ -6,10 +6,10 @@ use std::{
 };
 
 use common::id::UploadId;
-use tokio::sync::{MutexGuard, mpsc, oneshot};
+use tokio::sync::{MutexGuard, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::state::Refusal;
+use super::{index::Index, state::Refusal};
 use crate::store::UploadRecord;
 
 /// How long who looks waits for what is on its way to the disk.
@@ -19,6 +19,10 @@ pub(super) struct Entry {
     pub(super) id: UploadId,
     /// As it is in the store.
     record: Mutex<UploadRecord>,
+    /// As far as it was looked at.
+    index: Mutex<Index>,
+    /// Changes with the record; `true` once it was removed.
+    seen: watch::Sender<bool>,
     /// Held by who changes it; `false` inside once it was removed.
     turn: tokio::sync::Mutex<bool>,
     /// Who came last.
@@ -45,6 +49,8 @@ impl Entry {
         Self {
             id: record.id,
             record: Mutex::new(record),
+            index: Mutex::default(),
+            seen: watch::Sender::new(false),
             turn: tokio::sync::Mutex::new(true),
             writer: Mutex::default(),
         }
@@ -52,6 +58,11 @@ impl Entry {
 
     pub(super) fn record(&self) -> UploadRecord {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hears of every change.
+    pub(super) fn seen(&self) -> watch::Receiver<bool> {
+        self.seen.subscribe()
     }
 
     /// Asks who is changing it to stop, and waits until that is done.
@@ -119,6 +130,15 @@ impl Turn<'_> {
     /// It is so in the store.
     pub(super) fn set(&self, record: UploadRecord) {
         *self.entry.record.lock().unwrap_or_else(PoisonError::into_inner) = record;
+        self.entry.seen.send_replace(false);
+    }
+
+    pub(super) fn index(&self) -> Index {
+        *self.entry.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_index(&self, index: Index) {
+        *self.entry.index.lock().unwrap_or_else(PoisonError::into_inner) = index;
     }
 
     /// Who asks for a flush; can be taken once.
@@ -129,5 +149,6 @@ impl Turn<'_> {
     /// It was removed: nobody gets a turn any more.
     pub(super) fn gone(mut self) {
         *self.there = false;
+        self.entry.seen.send_replace(true);
     }
 }

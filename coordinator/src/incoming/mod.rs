@@ -12,12 +12,17 @@
 
 mod checksum;
 mod entry;
+mod follow;
+mod index;
 mod open;
 mod state;
 mod writer;
 
 use std::{
     collections::HashMap,
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -26,13 +31,18 @@ use axum::body::BodyDataStream;
 use common::{failpoint, id::UploadId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::entry::{Entry, Turn};
 pub(crate) use self::{
     checksum::{ALGORITHMS, Checksum},
+    follow::There,
     open::Settings,
     state::{Append, Limits, NewUpload, Refusal},
 };
+use self::{
+    entry::{Entry, Turn},
+    index::Readable,
+};
 use crate::{
+    queue::{self, Inflow},
     storage::{self, Key, Storage},
     store::{self, UploadRecord, UploadStore},
 };
@@ -53,6 +63,8 @@ pub(crate) enum Error {
     Storage(#[from] storage::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
     #[error("the coordinator is shutting down")]
     ShuttingDown,
 }
@@ -65,6 +77,8 @@ struct Shared {
     folder: PathBuf,
     store: Arc<dyn UploadStore>,
     storage: Storage,
+    /// Hears how far inputs have come.
+    queue: queue::Handle,
     limits: Limits,
     entries: Mutex<HashMap<UploadId, Arc<Entry>>>,
     /// Ends writers.
@@ -92,6 +106,7 @@ impl Incoming {
         failpoint::hit("incoming.create.before");
         self.0.store.put_upload(&record).await?;
         failpoint::hit("incoming.create.after");
+        self.0.tell(&record, Readable::NotYet).await?;
         self.0.lock().insert(record.id, Arc::new(Entry::new(record.clone())));
         tracing::info!(upload = %record.id, length = record.length, name = record.details.filename, "an upload begins");
         Ok(record)
@@ -131,6 +146,15 @@ impl Incoming {
         let entry = self.0.entry(id)?;
         entry.flush().await;
         Some(entry.record())
+    }
+
+    /// The object that an upload is, or will be. `None`: there is no such upload here.
+    ///
+    /// # Errors
+    /// It is a part of others.
+    pub(crate) fn input(&self, id: UploadId) -> Result<Option<Key>, Error> {
+        let Some(record) = self.0.entry(id).map(|entry| entry.record()) else { return Ok(None) };
+        if state::is_input(&record) { Ok(Some(key(&record))) } else { Err(Refusal::Part(id).into()) }
     }
 
     /// Adds a piece. Who was sending the same upload gives up. Goes on, and keeps what came, when this is dropped.
@@ -186,7 +210,7 @@ impl Incoming {
             // Nobody who is sending it is disturbed.
             let Some(turn) = entry.take_if_free() else { continue };
             if expired(&entry) {
-                self.0.remove(turn, "it expired before it had ended").await?;
+                self.0.remove(turn, "it expired, as nothing more of it came").await?;
                 removed += 1;
             }
         }
@@ -211,7 +235,7 @@ impl Shared {
     /// Makes an object of an upload that is whole.
     async fn place(&self, turn: &Turn<'_>) -> Result<(), Error> {
         let mut record = turn.record();
-        let key = Key::upload(record.id, &record.details.filename);
+        let key = key(&record);
         failpoint::hit("incoming.place.before");
         self.storage.adopt(&self.file(record.id), &key).await?;
         failpoint::hit("incoming.placed");
@@ -220,12 +244,48 @@ impl Shared {
         failpoint::hit("incoming.place.after");
         tracing::info!(upload = %record.id, size = record.received, "an upload has ended");
         turn.set(record);
+        Ok(self.queue.inflow(key.as_str(), Inflow::Whole).await?)
+    }
+
+    /// Looks how far an upload can be read, and has the queue know if that has changed.
+    async fn inspect(&self, turn: &Turn<'_>) -> Result<(), Error> {
+        let (record, path) = (turn.record(), self.file(turn.record().id));
+        let mut index = turn.index();
+        if !state::is_input(&record) || index.readable() != Readable::NotYet {
+            return Ok(());
+        }
+        let (received, whole) = (record.received, state::is_whole(&record));
+        let looking = tokio::task::spawn_blocking(move || {
+            let file = File::open(path)?;
+            index.look(received, whole, |at| header(&file, at, received))?;
+            Ok(index)
+        });
+        let looked = looking.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let index =
+            looked.map_err(|error| storage::Error::io(format!("looking at upload {}", record.id), &error))?;
+        turn.set_index(index);
+        match index.readable() {
+            Readable::NotYet => Ok(()),
+            readable => self.tell(&record, readable).await,
+        }
+    }
+
+    /// Has the queue know how far an upload can be read.
+    async fn tell(&self, record: &UploadRecord, readable: Readable) -> Result<(), Error> {
+        if state::is_input(record) {
+            self.queue.inflow(key(record).as_str(), inflow(readable)).await?;
+        }
         Ok(())
     }
 
     async fn remove(&self, turn: Turn<'_>, why: &str) -> Result<(), Error> {
         let id = turn.record().id;
         failpoint::hit("incoming.remove.before");
+        if state::is_input(&turn.record()) {
+            let words =
+                format!("its upload cannot be read: {why}; upload the file again and submit another job");
+            self.queue.inflow(key(&turn.record()).as_str(), Inflow::Gone(words)).await?;
+        }
         // A file without a row is removed by the next start.
         self.store.remove_upload(id).await?;
         failpoint::hit("incoming.remove.after");
@@ -233,7 +293,7 @@ impl Shared {
         turn.gone();
         let path = self.file(id);
         match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(upload = %id, %error, "the file of a removed upload stays until the next start");
             }
             _ => {}
@@ -241,6 +301,30 @@ impl Shared {
         tracing::info!(upload = %id, why, "an upload was removed");
         Ok(())
     }
+}
+
+/// What the queue is told of an upload.
+fn inflow(readable: Readable) -> Inflow {
+    match readable {
+        Readable::NotYet => Inflow::Held("its upload, of which too little has come to begin with".to_owned()),
+        Readable::Forward => Inflow::Flowing,
+        Readable::AtEnd => Inflow::Held(
+            "the end of its upload: the index of this MP4 or QuickTime file (moov) comes last".to_owned(),
+        ),
+    }
+}
+
+/// The object that an upload becomes.
+fn key(record: &UploadRecord) -> Key {
+    Key::upload(record.id, &record.details.filename)
+}
+
+/// The bytes of a file that may be a box's header.
+fn header(file: &File, at: u64, received: u64) -> io::Result<Vec<u8>> {
+    let there = received.saturating_sub(at).min(index::HEADER as u64);
+    let mut bytes = vec![0; usize::try_from(there).unwrap_or(index::HEADER)];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
 }
 
 /// Milliseconds since the Unix epoch: expiry is told to clients as a date.

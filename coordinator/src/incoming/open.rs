@@ -11,8 +11,9 @@ use std::{
 use common::id::UploadId;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Error, Incoming, Limits, Shared, entry::Entry, state};
+use super::{Error, Incoming, Limits, Shared, entry::Entry, index::Readable, inflow, key, state};
 use crate::{
+    queue,
     storage::{self, Key, Storage},
     store::{UploadRecord, UploadStore},
 };
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     /// For the bytes; on the disk of the storage.
     pub(crate) folder: PathBuf,
     pub(crate) limits: Limits,
+    /// Hears how far inputs have come.
+    pub(crate) queue: queue::Handle,
     /// Ends writers.
     pub(crate) stop: CancellationToken,
     pub(crate) tracker: TaskTracker,
@@ -72,12 +75,13 @@ impl Incoming {
         store: Arc<dyn UploadStore>,
         storage: Storage,
     ) -> Result<Self, Error> {
-        let Settings { folder, limits, stop, tracker } = settings;
+        let Settings { folder, limits, queue, stop, tracker } = settings;
         let doing = |error: io::Error| storage::Error::io("reading the folder of uploads", &error);
         let listing = folder.clone();
         let listed = tokio::task::spawn_blocking(move || list(&listing)).await;
         let mut files = listed.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(doing)?;
-        let shared = Shared { folder, store, storage, limits, entries: Mutex::default(), stop, tracker };
+        let shared =
+            Shared { folder, store, storage, queue, limits, entries: Mutex::default(), stop, tracker };
         for record in shared.store.uploads().await? {
             let key = Key::upload(record.id, &record.details.filename);
             let object = shared.storage.size(&key).await?.is_some();
@@ -98,10 +102,20 @@ impl Incoming {
         for id in files.into_keys() {
             fs::remove_file(shared.file(id)).map_err(doing)?;
         }
-        let whole: Vec<Arc<Entry>> = shared.lock().values().cloned().collect();
-        for entry in whole {
+        let entries: Vec<Arc<Entry>> = shared.lock().values().cloned().collect();
+        let inputs = entries.iter().map(|entry| entry.record());
+        let inputs = inputs.filter(|record| !record.placed && state::is_input(record));
+        let held = inputs.map(|record| (key(&record).as_str().to_owned(), inflow(Readable::NotYet)));
+        shared.queue.inflows(held.collect()).await?;
+        for entry in entries {
             let record = entry.record();
-            if state::is_whole(&record) && state::is_input(&record) && !record.placed {
+            if record.placed {
+                continue;
+            }
+            if record.received > 0 {
+                shared.inspect(&entry.take().await?).await?;
+            }
+            if state::is_whole(&record) && state::is_input(&record) {
                 let turn = entry.take().await?;
                 if let Err(error) = shared.place(&turn).await {
                     // Its sender can have it tried again, with an empty piece.

@@ -60,6 +60,8 @@ pub(crate) enum Refusal {
     NotPartial(UploadId),
     #[error("the partial upload {0} has not ended")]
     Unfinished(UploadId),
+    #[error("upload {0} is a part of others, and no file by itself")]
+    Part(UploadId),
     #[error("another request sends this upload")]
     TakenOver,
     #[error("too many uploads have not ended")]

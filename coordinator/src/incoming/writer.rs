@@ -175,7 +175,7 @@ impl<'a> Pen<'a> {
         self.turn.set(record);
         self.pending = 0;
         self.committed = Instant::now();
-        Ok(())
+        self.shared.inspect(self.turn).await
     }
 
     /// The whole piece came.

@@ -44,7 +44,7 @@ impl State {
         }
         let Some(running) = self.current_mut(attempt) else { return };
         running.record.details.command = argv;
-        running.record.started_at = Some(now.wall);
+        running.record.started_at.get_or_insert(now.wall);
         let job = running.record.job;
         self.changed.tasks.insert(attempt.task);
         if let Some(known) = self.jobs.get_mut(&job)
@@ -260,6 +260,7 @@ impl State {
         if let Some(known) = self.jobs.get(&job) {
             task.requirement = self.pool.requirement(requirement(&known.record, &task.record));
         }
+        self.note_inflow(id);
         self.make_ready(id);
         self.changed.tasks.insert(id);
         if let Some(known) = self.jobs.get_mut(&job) {

@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
     delivery::Delivered,
+    inflow::Inflow,
     jobs::{Submission, state_word},
     live::{LiveAssignment, LiveOrder, LivePlacement},
     view::{Overlay, stored_summary, stored_view},
@@ -148,6 +149,8 @@ pub struct Assignment {
     pub spec: Arc<Spec>,
     pub input: JobInput,
     pub more_inputs: Vec<JobInput>,
+    /// The input is still on its way.
+    pub grows: bool,
     pub encoder: Option<String>,
     pub device: Option<EncoderDevice>,
     pub on_damaged_input: OnDamagedInput,
@@ -246,6 +249,8 @@ pub(super) enum Command {
     CapabilitiesChanged(SessionId, Box<Capabilities>),
     SessionEnding(SessionId),
     Disconnected(SessionId),
+    Inflow(String, Inflow, Answer<()>),
+    Inflows(Vec<(String, Inflow)>, oneshot::Sender<()>),
     PlaceLive(Box<LiveOrder>, Answer<LivePlacement>),
     EndLive(AttemptId, String),
 }
@@ -441,6 +446,23 @@ impl Handle {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// The input that becomes the object `key` has come further, or will not. When this returns, tasks that read it wait or
+    /// go on; with [`Inflow::Gone`] their jobs have failed, durably.
+    ///
+    /// # Errors
+    /// The coordinator is shutting down, or the store cannot be written.
+    pub async fn inflow(&self, key: &str, inflow: Inflow) -> Result<(), Error> {
+        self.ask_urgently(|answer| Command::Inflow(key.to_owned(), inflow, answer)).await?
+    }
+
+    /// The same of all inputs that are on their way, after a restart and before any worker is there.
+    ///
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub async fn inflows(&self, inflows: Vec<(String, Inflow)>) -> Result<(), Error> {
+        self.ask_urgently(|answer| Command::Inflows(inflows, answer)).await
     }
 
     // ---- what a worker's session says

@@ -71,9 +71,12 @@ impl State {
                     record: task,
                 }),
             );
-            self.make_ready(queued);
         }
-        self.jobs.insert(id, Box::new(Job { record, tasks: ids }));
+        self.jobs.insert(id, Box::new(Job { record, tasks: ids.clone() }));
+        for task in ids {
+            self.note_inflow(task);
+            self.make_ready(task);
+        }
         self.job_changed(id, now);
     }
 

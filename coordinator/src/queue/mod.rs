@@ -7,6 +7,7 @@ mod attempts;
 mod delivery;
 mod fence;
 mod handle;
+mod inflow;
 mod intern;
 mod invariants;
 mod jobs;
@@ -30,6 +31,7 @@ pub use handle::{
     Assignment, AttemptResult, Beat, Error, Handle, InputLocation, JobFilter, JobInput, Registration,
     ToWorker, UploadGrant, Welcome,
 };
+pub use inflow::Inflow;
 pub use live::{LiveAssignment, LiveEvent, LiveOrder, LivePlacement};
 pub use service::{Service, Sweep};
 pub use state::Settings;

@@ -108,6 +108,7 @@ impl State {
         job.record.started_at.get_or_insert(now.wall);
         become_state(&mut job.record, JobState::Running);
         let request = job.record.request.clone();
+        let grows = self.inflows.any(&request);
         let job = job.record.id;
         let assign = ToWorker::Assign(Box::new(Assignment {
             job,
@@ -116,6 +117,7 @@ impl State {
             spec: request.spec.clone(),
             input: request.input.clone(),
             more_inputs: request.more_inputs.clone(),
+            grows,
             encoder: placement.encoder,
             device: placement.device,
             on_damaged_input: request.on_damaged_input,

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     delivery::DeliveryOrder,
     handle::{Command, Error, Handle, ToWorker},
+    inflow::Inflow,
     live::LiveEvent,
     state::{Effect, Now, Settings, State},
 };
@@ -321,6 +322,19 @@ impl Service {
             Command::EndLive(attempt, reason) => {
                 self.state.end_live(attempt, &reason);
                 self.send_at_once();
+            }
+            Command::Inflows(inflows, answer) => {
+                self.state.inflows(inflows, now);
+                let _ = answer.send(());
+            }
+            Command::Inflow(key, inflow, answer) => {
+                let durable = matches!(inflow, Inflow::Gone(_));
+                self.state.inflow(&key, inflow, now);
+                if durable {
+                    self.answer_when_durable(Ok(()), answer);
+                } else {
+                    let _ = answer.send(Ok(()));
+                }
             }
             Command::WorkerDraining(session) => self.state.worker_draining(session, now),
             Command::CapabilitiesChanged(session, capabilities) => {

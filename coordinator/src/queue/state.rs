@@ -23,6 +23,7 @@ use super::{
     delivery::{Delivering, DeliveryOrder},
     fence::{self, Stale},
     handle::ToWorker,
+    inflow::Inflows,
     intern::Pool,
     live::LiveEvent,
     live_attempts::{OnAir, Waiters},
@@ -166,6 +167,7 @@ pub(crate) struct State {
     pub(super) told_idle: BTreeSet<SessionId>,
     pub(super) pool: Pool,
     pub(super) waiting: Waiting,
+    pub(super) inflows: Inflows,
     /// Changed since the commit under way began, or since the last one.
     pub(super) changed: Changed,
     /// What the commit under way writes.
@@ -193,6 +195,7 @@ impl State {
             told_idle: BTreeSet::new(),
             pool: Pool::default(),
             waiting: Waiting::default(),
+            inflows: Inflows::default(),
             changed: Changed::default(),
             writing: Changed::default(),
             effects: Vec::new(),
@@ -235,15 +238,14 @@ impl State {
                 requirement,
                 record,
             };
-            let id = task.record.id;
-            let queued = task.record.state == TaskState::Queued;
-            self.tasks.insert(id, Box::new(task));
-            if queued {
-                self.make_ready(id);
-            }
+            self.tasks.insert(task.record.id, Box::new(task));
         }
         let id = job.id;
-        self.jobs.insert(id, Box::new(Job { record: job, tasks: ids }));
+        self.jobs.insert(id, Box::new(Job { record: job, tasks: ids.clone() }));
+        for task in ids {
+            self.note_inflow(task);
+            self.make_ready(task);
+        }
         self.restore_delivery(id);
     }
 
@@ -433,6 +435,8 @@ impl State {
         if let Some(task) = self.tasks.get(&id)
             && task.record.state == TaskState::Queued
             && task.delayed_until.is_none()
+            && let Some(job) = self.jobs.get(&task.record.job)
+            && self.waits_for_input(&job.record).is_none()
         {
             self.ready.insert(task.requirement.clone(), rank(task));
         }

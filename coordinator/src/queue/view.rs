@@ -153,9 +153,9 @@ impl State {
                             tries(task.record.history.failures)
                         ))
                     }
-                    (common::api::TaskState::Queued, None) => {
-                        self.waiting.explain(&task.requirement, &self.fleet, now.mono)
-                    }
+                    (common::api::TaskState::Queued, None) => self
+                        .waits_for_input(&job.record)
+                        .or_else(|| self.waiting.explain(&task.requirement, &self.fleet, now.mono)),
                     _ => None,
                 })
             })

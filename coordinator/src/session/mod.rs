@@ -52,6 +52,7 @@ use self::{
 };
 use crate::{
     api::problem,
+    incoming::Incoming,
     live::service::Live,
     queue,
     serve::Peer,
@@ -76,6 +77,7 @@ pub(crate) struct Sessions {
     pub(crate) uploads: Uploads,
     /// How long a URL of the object store is good that a worker gets; `None`: workers get none.
     pub(crate) direct: Option<Duration>,
+    pub(crate) incoming: Incoming,
     pub(crate) live: Live,
     /// What each open session has agreed on.
     pub(crate) protocols: Arc<Mutex<HashMap<SessionId, u32>>>,
@@ -97,6 +99,7 @@ pub(crate) fn router(sessions: Sessions, token: Option<&Secret>) -> Router {
         current: Current::new(sessions.queue.clone()),
         uploads: sessions.uploads.clone(),
         direct: Direct::new(sessions.direct, sessions.stop.clone(), sessions.tracker.clone()),
+        incoming: sessions.incoming.clone(),
         stop: sessions.stop.clone(),
         tracker: sessions.tracker.clone(),
     });

@@ -9,9 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use common::id::AttemptId;
+use common::{id::AttemptId, proto};
 use futures::StreamExt as _;
-use hyper::{HeaderMap, Method, StatusCode, header};
+use hyper::{HeaderMap, Method, StatusCode, header, header::HeaderValue};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -20,12 +20,13 @@ use super::{
     uploads::{Begin, Uploads, Writing},
 };
 use crate::{
-    api::problem::Error as Problem,
+    api::problem::{self, Error as Problem},
+    incoming::{Incoming, There},
     storage::{
         Error, Expect, Key, Storage,
         address::Address,
         buckets::Buckets,
-        respond::{Presentation, Source, respond},
+        respond::{Presentation, Source, part, respond},
         shared::{Refused as NotShared, SharedRoots},
         sign::{Action, Leave, Params, Signer},
     },
@@ -33,6 +34,8 @@ use crate::{
 
 /// How long the rest of a refused body is taken and thrown away: who is hung up on while sending does not hear the answer.
 const LINGER: Duration = Duration::from_secs(10);
+/// How long who follows an upload waits for one answer.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) struct Objects {
@@ -43,6 +46,7 @@ pub(super) struct Objects {
     pub(super) current: Current,
     pub(super) uploads: Uploads,
     pub(super) direct: Direct,
+    pub(super) incoming: Incoming,
     /// Ends what lingers.
     pub(super) stop: CancellationToken,
     pub(super) tracker: TaskTracker,
@@ -171,11 +175,48 @@ async fn read(
 ) -> Result<Response, Problem> {
     objects.may_read(Action::Read, &target, params).await?;
     let key = key(&target)?;
+    if let Some(patience) = headers.get(proto::FOLLOW) {
+        if let Some(response) = follow(&objects, &key, patience, &headers).await? {
+            return Ok(response);
+        }
+    } else if objects.incoming.is_growing(&key) {
+        return Err(Problem::Conflict { problem: format!("{key} is an upload that has not ended") });
+    }
     if let Some(redirect) = objects.direct.reading(&objects.storage, &key, &headers).await {
         return Ok(redirect);
     }
     let object = objects.storage.object(&key).await?;
     send(&method, &headers, Source::Object(Box::new(object)), key.name()).await
+}
+
+/// Answers a worker that follows an upload. `None`: the upload has ended.
+async fn follow(
+    objects: &Objects,
+    key: &Key,
+    patience: &HeaderValue,
+    headers: &HeaderMap,
+) -> Result<Option<Response>, Problem> {
+    let seconds = patience.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let patience = Duration::from_secs(seconds).min(LONGEST_WAIT);
+    let from = headers
+        .get(header::RANGE)
+        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split('-').next()?.parse().ok())
+        .unwrap_or(0);
+    let there = objects.incoming.follow(key, from, patience).await?;
+    let mut response = match there {
+        There::Whole => return Ok(None),
+        There::Gone => {
+            return Err(Problem::NotFound {
+                what: format!("the upload {key} was removed before it had ended"),
+            });
+        }
+        There::NothingYet => problem::no_content(),
+        There::Bytes { file, range, total } => part(file, range, total)
+            .await
+            .map_err(|error| Problem::Internal { problem: format!("reading {key}: {error}") })?,
+    };
+    response.headers_mut().insert(proto::FOLLOW, HeaderValue::from_static("1"));
+    Ok(Some(response))
 }
 
 async fn read_shared(

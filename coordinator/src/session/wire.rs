@@ -81,6 +81,7 @@ fn assign(assignment: Assignment, terms: &Terms) -> proto::Assign {
         spec,
         input,
         more_inputs,
+        grows,
         encoder,
         device,
         on_damaged_input,
@@ -94,7 +95,7 @@ fn assign(assignment: Assignment, terms: &Terms) -> proto::Assign {
         spec_json: serde_json::to_string(&*spec).expect("a spec is JSON"),
         encoder: encoder.unwrap_or_default(),
         device: device.map(Into::into),
-        input: Some(wire_input(job, attempt, &input, terms)),
+        input: Some(proto::Input { grows, ..wire_input(job, attempt, &input, terms) }),
         stall_timeout_ms: terms.stall_timeout_ms,
         time_limit_ms: time_limit.map_or(0, |limit| limit.as_millis().try_into().unwrap_or(u64::MAX).max(1)),
         on_damaged_input: proto::OnDamagedInput::from(on_damaged_input).into(),
@@ -138,7 +139,7 @@ fn wire_input(job: JobId, attempt: AttemptId, input: &JobInput, terms: &Terms) -
         InputLocation::Path(path) => Location::Url(terms.urls.shared(attempt, path)),
     };
     tracing::debug!(%job, name = input.name(), "input located");
-    proto::Input { location: Some(location), name: input.name().to_owned() }
+    proto::Input { location: Some(location), name: input.name().to_owned(), grows: false }
 }
 
 /// Lines for people, at most `max` bytes of them, the newest kept.

@@ -126,7 +126,7 @@ impl StoredUpload {
     /// The upload that it is the file of.
     #[must_use]
     pub fn id(&self) -> Option<UploadId> {
-        self.key.as_str().split('/').nth(1)?.parse().ok()
+        self.key.upload_id()
     }
 }
 

@@ -112,6 +112,12 @@ impl Key {
         self.as_str().starts_with("uploads/")
     }
 
+    /// The upload that it is the file of, if it is one.
+    #[must_use]
+    pub fn upload_id(&self) -> Option<UploadId> {
+        self.as_str().strip_prefix("uploads/")?.split('/').next()?.parse().ok()
+    }
+
     /// The part after the last `/`.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -138,6 +138,22 @@ pub async fn respond(
     Ok(response)
 }
 
+/// Answers with a part of a file that is still growing. `total`: its length at the end, if that is known.
+///
+/// # Errors
+/// The file cannot be read.
+pub async fn part(file: File, range: Range<u64>, total: Option<u64>) -> io::Result<Response> {
+    let total = total.map_or_else(|| "*".to_owned(), |total| total.to_string());
+    let said = format!("bytes {}-{}/{total}", range.start, range.end.saturating_sub(1));
+    let length = range.end.saturating_sub(range.start);
+    let mut response = Response::new(Body::from_stream(read_file(file, range).await?));
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::CONTENT_RANGE, HeaderValue::try_from(said).map_err(io::Error::other)?);
+    Ok(response)
+}
+
 fn disposition(presentation: Presentation<'_>) -> String {
     let kind = if presentation.attachment { "attachment" } else { "inline" };
     let plain: String = presentation

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::{
     api::{
         AttemptLog, DrainRequest, JobRequest, JobState, JobSummary, JobView, KeyCreated, KeyRequest, KeyView,
-        Page, PresetView, Problem, RedriveRequest, Redriven, Upload, WorkerView,
+        Page, PresetView, Problem, RedriveRequest, Redriven, WorkerView,
     },
     config::Secret,
     failure::FailureKind,

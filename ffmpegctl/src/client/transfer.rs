@@ -1,7 +1,7 @@
 //! Media between here and the coordinator.
 
 use std::{
-    io::SeekFrom,
+    io::{Cursor, SeekFrom},
     path::Path,
     sync::{
         Arc,
@@ -13,21 +13,26 @@ use std::{
 use common::{
     backoff::Backoff,
     digest::{Digest, Hasher},
-    id::JobId,
+    id::{JobId, UploadId},
     worker::OutputFile,
 };
 use futures::TryStreamExt;
-use reqwest::{Body, StatusCode, header};
+use reqwest::{Body, Method, StatusCode, header};
 use tokio::{
     fs::{File, OpenOptions},
-    io::{AsyncSeekExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt},
 };
 use tokio_util::io::ReaderStream;
 
-use super::{Client, Error, Upload, UploadParameters};
+use super::{CALL_TIMEOUT, Client, Error, UploadParameters};
 
-/// Bytes read from the file at once; larger reads were not faster on a local disk.
+/// Bytes of an upload in one request: what is lost at most when a connection breaks.
+const PIECE: u64 = 4 * 1024 * 1024;
+/// Of those, bytes that are handed over at once.
 const CHUNK: usize = 256 * 1024;
+/// Who sends this speaks tus.
+const TUS: &str = "tus-resumable";
+const TUS_VERSION: &str = "1.0.0";
 /// A transfer in which nothing moves for this long is broken.
 const STALL: Duration = Duration::from_secs(60);
 /// Times that a broken transfer is tried again without having got any further.
@@ -38,53 +43,105 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), cap: Durati
 pub(crate) type Counter = Arc<AtomicU64>;
 
 impl Client {
-    /// Streams the file to the farm. A broken connection starts it again from the beginning; `retrying` is told why.
-    pub(crate) async fn upload(
-        &self,
-        file: &Path,
-        name: &str,
-        sent: &Counter,
-        retrying: impl Fn(&Error),
-    ) -> Result<Upload, crate::Error> {
-        let mut retry = 0;
-        loop {
-            sent.store(0, Ordering::Relaxed);
-            match self.upload_once(file, name, sent).await? {
-                Ok(upload) => return Ok(upload),
-                Err(error) if error.is_transient() && retry < RETRIES => {
-                    retrying(&error);
-                    tokio::time::sleep(BACKOFF.delay(retry, rand::random())).await;
-                    retry += 1;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    async fn upload_once(
-        &self,
-        path: &Path,
-        name: &str,
-        sent: &Counter,
-    ) -> Result<Result<Upload, Error>, crate::Error> {
-        let reading = |error| crate::Error::invalid(format!("cannot read {}: {error}", path.display()));
-        let file = File::open(path).await.map_err(reading)?;
-        let size = file.metadata().await.map_err(reading)?.len();
-        let counter = sent.clone();
-        let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| {
-            counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        });
+    /// Makes an upload known to the farm, of which nothing has been sent.
+    pub(crate) async fn create_upload(&self, name: &str, size: u64) -> Result<UploadId, Error> {
         let request = self
             .post(&["v1", "uploads"])
             .query(&UploadParameters { filename: name })
-            .header(header::CONTENT_TYPE, "application/octet-stream")
-            .header(header::CONTENT_LENGTH, size)
-            .body(Body::wrap_stream(stream));
-        let sending = async {
-            let response = self.send(request).await?;
-            self.body(response).await
-        };
-        Ok(unless_stalled(self, sent, sending).await)
+            .header(TUS, TUS_VERSION)
+            .header("upload-length", size);
+        let response = self.send(request.timeout(CALL_TIMEOUT)).await?;
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        location.and_then(|url| url.rsplit('/').next()?.parse().ok()).ok_or_else(|| Error::NotTheApi {
+            address: self.address().to_owned(),
+            reason: "it takes no uploads in pieces (tus)".to_owned(),
+        })
+    }
+
+    /// Sends a file in pieces. A broken connection goes on where it broke; `retrying` is told why. `sent`: bytes of the file
+    /// that are on their way or there.
+    pub(crate) async fn send_upload(
+        &self,
+        upload: UploadId,
+        path: &Path,
+        size: u64,
+        sent: &Counter,
+        retrying: impl Fn(&Error),
+    ) -> Result<(), crate::Error> {
+        let reading = |error| crate::Error::invalid(format!("cannot read {}: {error}", path.display()));
+        let mut file = File::open(path).await.map_err(reading)?;
+        let (mut offset, mut retry) = (0, 0);
+        while offset < size {
+            let wanted = (size - offset).min(PIECE);
+            let mut piece = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
+            file.seek(SeekFrom::Start(offset)).await.map_err(reading)?;
+            (&mut file).take(wanted).read_to_end(&mut piece).await.map_err(reading)?;
+            if piece.len() as u64 != wanted {
+                return Err(crate::Error::invalid(format!(
+                    "{} became shorter while it was uploaded; wait until it is finished, then try again",
+                    path.display()
+                )));
+            }
+            sent.store(offset, Ordering::Relaxed);
+            let error = match unless_stalled(self, sent, self.send_piece(upload, offset, piece, sent)).await {
+                Ok(()) => {
+                    (offset, retry) = (offset + wanted, 0);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            // 409: what was sent before came further than was heard of.
+            if !error.is_transient() && error.status() != Some(409) || retry >= RETRIES {
+                return Err(error.into());
+            }
+            retrying(&error);
+            tokio::time::sleep(BACKOFF.delay(retry, rand::random())).await;
+            retry += 1;
+            match self.upload_offset(upload).await {
+                Ok(there) => {
+                    if there > offset {
+                        retry = 0;
+                    }
+                    offset = there;
+                }
+                Err(error) if error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        sent.store(size, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn send_piece(
+        &self,
+        upload: UploadId,
+        offset: u64,
+        piece: Vec<u8>,
+        sent: &Counter,
+    ) -> Result<(), Error> {
+        let (length, counter) = (piece.len(), sent.clone());
+        let parts = ReaderStream::with_capacity(Cursor::new(piece), CHUNK).inspect_ok(move |bytes| {
+            counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        });
+        let request = self
+            .request(Method::PATCH, &["v1", "uploads", &upload.to_string()])
+            .header(TUS, TUS_VERSION)
+            .header("upload-offset", offset)
+            .header(header::CONTENT_TYPE, "application/offset+octet-stream")
+            .header(header::CONTENT_LENGTH, length)
+            .body(Body::wrap_stream(parts));
+        self.send(request).await.map(drop)
+    }
+
+    /// How much of an upload the farm has.
+    async fn upload_offset(&self, upload: UploadId) -> Result<u64, Error> {
+        let request = self.request(Method::HEAD, &["v1", "uploads", &upload.to_string()]);
+        let response = self.send(request.header(TUS, TUS_VERSION).timeout(CALL_TIMEOUT)).await?;
+        let offset = response.headers().get("upload-offset").and_then(|value| value.to_str().ok());
+        offset.and_then(|text| text.parse().ok()).ok_or_else(|| Error::NotTheApi {
+            address: self.address().to_owned(),
+            reason: "it does not say how much of the upload it has".to_owned(),
+        })
     }
 
     /// Streams an output into `file`, which is there and empty, and compares it with what was published. A broken

@@ -2,12 +2,13 @@
 
 use std::{
     path::PathBuf,
+    pin::pin,
     sync::{Mutex, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use common::{
-    api::{InputRef, JobRequest, JobState, JobView, Upload},
+    api::{InputRef, JobRequest, JobState, JobView},
     id::{JobId, UploadId},
 };
 use tokio::sync::Semaphore;
@@ -50,6 +51,26 @@ pub(super) struct Pipeline<'a> {
     pub uploads: Semaphore,
 }
 
+/// A file on its way to the coordinator.
+struct Sending<'a> {
+    upload: UploadId,
+    file: &'a LocalFile,
+    sent: Counter,
+}
+
+impl Sending<'_> {
+    fn is_done(&self) -> bool {
+        self.sent.load(Ordering::Relaxed) >= self.file.size
+    }
+
+    /// What is shown of it while the job is at `stage`.
+    fn stage(&self, stage: &Stage) -> Option<Stage> {
+        let done_bytes = self.sent.load(Ordering::Relaxed).min(self.file.size);
+        let waits = matches!(stage, Stage::Queued { .. }) && !self.is_done();
+        waits.then_some(Stage::Uploading { done_bytes, total_bytes: self.file.size })
+    }
+}
+
 impl Pipeline<'_> {
     pub(super) async fn run(&self, index: usize, input: &Input, target: &Target) -> Outcome {
         let began = Instant::now();
@@ -75,8 +96,9 @@ impl Pipeline<'_> {
         if self.interrupt.asked.is_cancelled() {
             return Err(Error::interrupted());
         }
-        let (reference, upload) = self.bring(index, input).await?;
-        let result = self.job(index, reference, target, outcome).await;
+        let (reference, sending) = self.bring(input).await?;
+        let upload = sending.as_ref().map(|sending| sending.upload);
+        let result = self.job(index, reference, sending, target, outcome).await;
         // A coordinator that went away may still need it.
         if let Some(upload) = upload
             && !matches!(&result, Err(error) if error.exit == Exit::Unreachable)
@@ -86,8 +108,8 @@ impl Pipeline<'_> {
         result
     }
 
-    /// Makes the input known to the coordinator.
-    async fn bring(&self, index: usize, input: &Input) -> Result<(InputRef, Option<UploadId>), Error> {
+    /// Makes the input known to the coordinator. A file is still to be sent then.
+    async fn bring<'i>(&self, input: &'i Input) -> Result<(InputRef, Option<Sending<'i>>), Error> {
         let file = match input {
             Input::Url(url) => return Ok((InputRef::Url(url.clone()), None)),
             Input::File(file) => file,
@@ -99,28 +121,69 @@ impl Pipeline<'_> {
         let upload = tokio::select! {
             biased;
             () = self.interrupt.asked.cancelled() => return Err(Error::interrupted()),
-            upload = self.upload(index, file) => upload?,
+            upload = self.create_upload(file) => upload?,
         };
-        Ok((InputRef::Upload(upload.id), Some(upload.id)))
+        Ok((InputRef::Upload(upload), Some(Sending { upload, file, sent: Counter::default() })))
     }
 
-    async fn upload(&self, index: usize, file: &LocalFile) -> Result<Upload, Error> {
+    async fn create_upload(&self, file: &LocalFile) -> Result<UploadId, Error> {
+        let name = file.file_name();
+        let mut tries = 0;
+        loop {
+            match self.client.create_upload(&name, file.size).await {
+                // One that was made all the same is removed by the coordinator, as nothing comes.
+                Err(error) if error.is_transient() && tries < SUBMIT_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(SHORTLY).await;
+                }
+                made => return Ok(made?),
+            }
+        }
+    }
+
+    /// Sends the file of a job that follows it.
+    async fn send(&self, index: usize, sending: &Sending<'_>) -> Result<(), Error> {
         let closed = |_| Error::failed("uploads were stopped");
         let _permit = self.uploads.acquire().await.map_err(closed)?;
-        let sent = Counter::default();
+        let Sending { upload, file, sent } = sending;
         let retrying = |error: &client::Error| {
-            self.reporter.note_on(index, &format!("the upload broke and begins again: {error}"));
+            self.reporter.note_on(index, &format!("the upload broke and goes on: {error}"));
         };
-        let name = file.file_name();
-        let uploading = self.client.upload(&file.canonical, &name, &sent, retrying);
-        let stage = || Stage::Uploading { done_bytes: sent.load(Ordering::Relaxed), total_bytes: file.size };
-        self.ticking(index, None, stage, uploading).await
+        self.client.send_upload(*upload, &file.canonical, file.size, sent, retrying).await
+    }
+
+    /// Sends what is to be sent and follows the job meanwhile, to its end.
+    async fn send_and_follow(
+        &self,
+        index: usize,
+        job: JobId,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<JobView, Error> {
+        let Some(sending) = sending else { return self.follow(index, job, None).await };
+        let mut following = pin!(self.follow(index, job, Some(sending)));
+        let sent = tokio::select! {
+            // A job that ends before its input has come has failed, or was cancelled.
+            ended = &mut following => return ended,
+            sent = self.send(index, sending) => sent,
+        };
+        match sent {
+            Ok(()) => following.await,
+            Err(error) => match self.client.job(job).await {
+                // The upload is gone, and the job's end tells why.
+                Ok(view) if view.summary.state.is_final() => Ok(view),
+                Ok(_) | Err(_) => {
+                    self.cancel(index, job).await;
+                    Err(error)
+                }
+            },
+        }
     }
 
     async fn job(
         &self,
         index: usize,
         reference: InputRef,
+        sending: Option<Sending<'_>>,
         target: &Target,
         outcome: &mut Outcome,
     ) -> Result<Vec<PathBuf>, Error> {
@@ -136,7 +199,7 @@ impl Pipeline<'_> {
                 self.cancel(index, job).await;
                 return Err(error);
             }
-            ended = self.follow(index, job) => ended?,
+            ended = self.send_and_follow(index, job, sending.as_ref()) => ended?,
         };
         outcome.conclude(&ended);
         if ended.summary.state != JobState::Succeeded {
@@ -193,18 +256,43 @@ impl Pipeline<'_> {
         }
     }
 
-    async fn follow(&self, index: usize, job: JobId) -> Result<JobView, Error> {
+    /// Until the job runs, what is shown is how much of its input was sent.
+    async fn follow(
+        &self,
+        index: usize,
+        job: JobId,
+        sending: Option<&Sending<'_>>,
+    ) -> Result<JobView, Error> {
         let stage = Mutex::new(Stage::Queued { waiting_for: None });
-        let mut news = |news: News<'_>| {
-            let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
-            match news {
-                News::Job(view) if view.summary.state.is_final() => return,
-                News::Job(view) => *stage = Stage::of_job(view),
-                News::Progress(progress) => *stage = stage.with_progress(progress),
-            }
-            self.reporter.stage(index, Some(job), &stage);
+        let show = || {
+            let stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+            let uploading = sending.and_then(|sending| sending.stage(&stage));
+            self.reporter.stage(index, Some(job), uploading.as_ref().unwrap_or(&stage));
         };
-        follow(self.client, &self.events, &self.link, job, &mut news).await
+        let mut news = |news: News<'_>| {
+            {
+                let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+                match news {
+                    News::Job(view) if view.summary.state.is_final() => return,
+                    News::Job(view) => *stage = Stage::of_job(view),
+                    News::Progress(progress) => *stage = stage.with_progress(progress),
+                }
+            }
+            show();
+        };
+        let following = follow(self.client, &self.events, &self.link, job, &mut news);
+        let uploaded = async {
+            let mut ticks = tokio::time::interval(TICK);
+            while sending.is_some_and(|sending| !sending.is_done()) {
+                ticks.tick().await;
+                show();
+            }
+            std::future::pending::<Result<JobView, Error>>().await
+        };
+        tokio::select! {
+            ended = following => ended,
+            never = uploaded => never,
+        }
     }
 
     /// Ends when the job waits for what this machine will never have.

@@ -5,6 +5,7 @@
 //! ffmpeg itself only says `Input/output error`.
 
 mod failure;
+mod follow;
 mod pace;
 mod path;
 mod policy;

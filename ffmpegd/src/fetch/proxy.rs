@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use axum::{
@@ -20,16 +20,17 @@ use axum::{
 };
 use common::reach::Reach;
 use reqwest::Url;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::OwnedSemaphorePermit};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Limits,
     failure::SourceFailure,
+    follow::{Follower, Following, until_whole},
     policy::Origin,
     range::{Wanted, parse_range},
     reader::{Opened, Reader},
-    source::Source,
+    source::{Source, shown},
     upstream::Upstream,
 };
 
@@ -43,6 +44,9 @@ pub(crate) struct Proxy {
 #[derive(Debug)]
 struct Sources {
     upstream: Upstream,
+    /// Uploads that attempts of this worker follow, by their URL without the query, in which each attempt has its own
+    /// signature.
+    followed: Mutex<HashMap<String, Weak<Following>>>,
     /// By token.
     by_token: Mutex<HashMap<String, Arc<Source>>>,
 }
@@ -66,7 +70,7 @@ impl Proxy {
         stop: CancellationToken,
     ) -> io::Result<Self> {
         let upstream = Upstream::new(limits, reach).map_err(io::Error::other)?;
-        let sources = Arc::new(Sources { upstream, by_token: Mutex::default() });
+        let sources = Arc::new(Sources { upstream, followed: Mutex::default(), by_token: Mutex::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let router = Router::new().route("/{token}/{name}", any(serve)).with_state(Arc::clone(&sources));
@@ -79,8 +83,19 @@ impl Proxy {
 
     /// Makes a source readable. `name` is only for guessing the format: its extension is kept.
     pub(crate) fn mount(&self, url: Url, origin: Origin, name: &str) -> Mount {
+        self.mount_source(Source::new(url, origin), name)
+    }
+
+    /// The same of an input that is still on its way to the coordinator: ffmpeg gets it as it comes, from its beginning and
+    /// without a length. Read again once it has ended, it is like any other.
+    pub(crate) fn mount_growing(&self, url: Url, name: &str) -> Mount {
+        let following = self.sources.following(&url);
+        self.mount_source(Source::growing(url, following), name)
+    }
+
+    fn mount_source(&self, source: Source, name: &str) -> Mount {
         let token = format!("{:032x}", rand::random::<u128>());
-        let source = Arc::new(Source::new(url, origin));
+        let source = Arc::new(source);
         self.sources.lock().insert(token.clone(), Arc::clone(&source));
         Mount {
             url: format!("http://{}/{token}/{}", self.address, plain_name(name)),
@@ -94,6 +109,30 @@ impl Proxy {
 impl Sources {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Source>>> {
         self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sources {
+    /// The one that every reader of an upload shares.
+    fn following(&self, url: &Url) -> Arc<Following> {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.retain(|_, following| following.strong_count() > 0);
+        let slot = followed.entry(shown(url)).or_default();
+        slot.upgrade().unwrap_or_else(|| {
+            let following = Arc::new(Following::default());
+            *slot = Arc::downgrade(&following);
+            following
+        })
+    }
+}
+
+impl Mount {
+    /// Returns once an input that was on its way has come.
+    ///
+    /// # Errors
+    /// It will not, or the coordinator is away for too long.
+    pub(crate) async fn until_whole(&self) -> Result<(), SourceFailure> {
+        until_whole(&self.sources.upstream, &self.source).await
     }
 }
 
@@ -132,10 +171,31 @@ async fn serve(
         return StatusCode::TOO_MANY_REQUESTS.into_response();
     };
     let wanted = parse_range(headers.get(RANGE).and_then(|value| value.to_str().ok()));
+    if let Some(following) = source.following.clone().filter(|_| source.grows()) {
+        return forward(&sources, source, following, wanted, method == Method::HEAD, permit);
+    }
     match Reader::open(sources.upstream.clone(), Arc::clone(&source), wanted, permit).await {
         Ok(opened) => respond(&source, wanted, method == Method::HEAD, opened),
         Err(failure) => refused(&failure),
     }
+}
+
+/// Answers with an input as it comes.
+fn forward(
+    sources: &Sources,
+    source: Arc<Source>,
+    following: Arc<Following>,
+    wanted: Wanted,
+    head: bool,
+    permit: OwnedSemaphorePermit,
+) -> Response {
+    if wanted.start > 0 {
+        // ffmpeg was told that it cannot seek here.
+        return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+    }
+    let follower = Follower::new(sources.upstream.clone(), source, following, permit);
+    let body = if head { Body::empty() } else { Body::from_stream(follower.stream()) };
+    ([(ACCEPT_RANGES, "none")], body).into_response()
 }
 
 fn respond(source: &Source, wanted: Wanted, head: bool, opened: Opened) -> Response {

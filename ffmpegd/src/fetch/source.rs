@@ -1,14 +1,17 @@
 //! One input that ffmpeg reads through the proxy, and what was seen of it.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use reqwest::Url;
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{failure::SourceFailure, policy::Origin};
+use super::{failure::SourceFailure, follow::Following, policy::Origin};
 
 /// Reads of one source at once. ffmpeg has one open, and opens the next before it has closed the last.
 const MAX_READS: usize = 8;
@@ -22,6 +25,9 @@ pub(crate) struct Source {
     /// Where the coordinator sent this worker on to.
     pub(super) onward: Mutex<Onward>,
     pub(super) reads: Arc<Semaphore>,
+    /// With an input that was still on its way when the attempt began.
+    pub(super) following: Option<Arc<Following>>,
+    waits: Mutex<Waits>,
     bytes: AtomicU64,
     observed: Mutex<Observed>,
 }
@@ -49,8 +55,34 @@ pub(crate) struct Observed {
     pub(crate) ranges: Option<bool>,
     /// Bytes of the whole file.
     pub(crate) size: Option<u64>,
+    /// An input that was on its way has come.
+    pub(crate) whole: bool,
     /// The first bytes, once they were read; too few to be split by a network.
     pub(crate) head: Vec<u8>,
+}
+
+/// Reads that wait for what is still to come.
+#[derive(Debug, Default)]
+struct Waits {
+    now: u32,
+    since: Option<Instant>,
+    total: Duration,
+}
+
+/// One of them, until dropped.
+#[derive(Debug)]
+pub(super) struct Waiting<'s>(&'s Source);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.now -= 1;
+        if waits.now == 0
+            && let Some(since) = waits.since.take()
+        {
+            waits.total += since.elapsed();
+        }
+    }
 }
 
 /// Enough to tell a container by.
@@ -64,9 +96,47 @@ impl Source {
             origin,
             onward: Mutex::default(),
             reads: Arc::new(Semaphore::new(MAX_READS)),
+            following: None,
+            waits: Mutex::default(),
             bytes: AtomicU64::new(0),
             observed: Mutex::default(),
         }
+    }
+
+    /// The same, of an input that is still on its way to the coordinator.
+    pub(super) fn growing(url: Url, following: Arc<Following>) -> Self {
+        Self { following: Some(following), ..Self::new(url, Origin::Coordinator) }
+    }
+
+    /// Whether the input is still on its way, as far as it is known.
+    pub(crate) fn grows(&self) -> bool {
+        self.following.is_some() && !self.is_whole()
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.lock().whole
+    }
+
+    /// The input has that many bytes, and all of them are at the coordinator.
+    pub(super) fn ended(&self, total: u64) {
+        let mut observed = self.lock();
+        observed.whole = true;
+        observed.size = Some(total);
+    }
+
+    /// Waits for bytes that are still to come, until the answer is dropped.
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.now += 1;
+        waits.since.get_or_insert_with(Instant::now);
+        Waiting(self)
+    }
+
+    /// How long an input that is still on its way was waited for, and whether that is so at the moment.
+    pub(crate) fn waited(&self) -> (Duration, bool) {
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = waits.since.map_or(Duration::ZERO, |since| since.elapsed());
+        (waits.total + current, waits.now > 0)
     }
 
     /// Bytes that were read so far, those read twice included: it grows for as long as the source delivers.

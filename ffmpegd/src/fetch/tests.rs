@@ -1,5 +1,7 @@
 //! The proxy against servers that misbehave, over real sockets.
 
+mod following;
+
 use std::{
     sync::{
         Arc,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use common::{direct, reach::Reach};
+use common::{direct, proto, reach::Reach};
 use reqwest::{
     Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE},
@@ -43,6 +43,15 @@ pub(super) enum Answer {
     Whole { response: Response, length: Option<u64> },
     /// There is nothing at that place: the file has `total` bytes.
     Beyond { total: u64 },
+}
+
+/// What there is of an upload at a place.
+#[derive(Debug)]
+pub(super) struct More {
+    /// With the bytes, if there are any.
+    pub(super) response: Option<Response>,
+    /// The upload's length, once it has ended.
+    pub(super) whole: Option<u64>,
 }
 
 impl Upstream {
@@ -179,6 +188,46 @@ fn sent_on(response: &Response) -> Option<(Url, Duration)> {
     let age = text(CACHE_CONTROL)?.split(',').find_map(|part| part.trim().strip_prefix("max-age="))?;
     // Not to its last moment: a request takes its time.
     Some((url, Duration::from_secs(age.parse().ok()?).mul_f64(0.9)))
+}
+
+impl Upstream {
+    /// Asks the coordinator for what there is from `at` on of an upload that may still be growing; the answer may take as
+    /// long as `patience` where nothing has come.
+    pub(super) async fn follow(
+        &self,
+        source: &Source,
+        at: u64,
+        patience: Duration,
+    ) -> Result<More, SourceFailure> {
+        let request = self
+            .for_coordinator
+            .get(source.url.clone())
+            .header(RANGE, format!("bytes={at}-"))
+            .header(ACCEPT_ENCODING, "identity")
+            .header(proto::FOLLOW, patience.as_secs());
+        let longest = patience + self.limits.stall;
+        let response = match timeout(longest, request.send()).await {
+            Err(_) => return Err(SourceFailure::Stalled { seconds: longest.as_secs(), at }),
+            Ok(Err(error)) => return Err(describe(error)),
+            Ok(Ok(response)) => response,
+        };
+        let grows = response.headers().contains_key(proto::FOLLOW);
+        let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        match (response.status(), range.and_then(parse_content_range)) {
+            (StatusCode::NO_CONTENT, _) if grows => Ok(More { response: None, whole: None }),
+            (StatusCode::PARTIAL_CONTENT, Some(ContentRange::Part { start, total, .. })) if start == at => {
+                let whole = if grows { None } else { total };
+                Ok(More { response: Some(response), whole })
+            }
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(ContentRange::Unsatisfied { total })) if !grows => {
+                Ok(More { response: None, whole: Some(total) })
+            }
+            (status, _) if status.is_client_error() || status.is_server_error() => {
+                Err(SourceFailure::Status(status.as_u16()))
+            }
+            (_, range) => Err(SourceFailure::Nonsense(format!("a part that was not asked for ({range:?})"))),
+        }
+    }
 }
 
 fn answer(source: &Source, wanted: Wanted, response: Response) -> Result<Answer, SourceFailure> {

@@ -55,6 +55,8 @@ pub(crate) struct Input {
     pub(crate) location: Location,
     /// The name that the user knows it by.
     pub(crate) name: String,
+    /// It is still on its way to the coordinator.
+    pub(crate) grows: bool,
 }
 
 /// Files into files.
@@ -152,7 +154,7 @@ fn input(input: &proto::Input) -> Result<Input, String> {
         proto::input::Location::Url(url) => Location::Url(url.clone()),
         proto::input::Location::Path(path) => Location::Path(path.clone()),
     };
-    Ok(Input { location, name: named(&input.name) })
+    Ok(Input { location, name: named(&input.name), grows: input.grows })
 }
 
 fn named(name: &str) -> String {
@@ -193,6 +195,7 @@ mod tests {
             input: Some(proto::Input {
                 location: Some(proto::input::Location::Url("/objects/a".to_owned())),
                 name: "a.mp4".to_owned(),
+                grows: false,
             }),
             ..Default::default()
         }

@@ -25,6 +25,7 @@ use super::{
     check::{Check, MAX_ANSWER, Objection},
     classify::{Evidence, SourceSeen, Verdict, after_check, after_probe, after_success, classify, no_room},
     damage::{self, Complaints},
+    growing,
     inputs::Inputs,
     machine::OomKills,
     progress::{Encoded, Parser},
@@ -87,7 +88,7 @@ async fn run(
         oom_kills: OomKills::read(),
     };
     let ending = match opened {
-        Some(Ok(inputs)) => match course.run(&inputs, started).await {
+        Some(Ok(inputs)) => match Box::pin(course.run_in_order(&inputs, started)).await {
             Ok(ending) => ending,
             // The coordinator gave the input to somebody else: what ffmpeg made of that says nothing.
             Err(Ending::Failed(_)) if inputs.taken_away() => Ending::NotCurrent,
@@ -130,6 +131,33 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
+    /// Runs it; what fails of an input that is read as it comes is tried again when all of it is there.
+    async fn run_in_order(
+        &self,
+        inputs: &Inputs,
+        started: mpsc::Sender<(AttemptId, proto::AttemptStarted)>,
+    ) -> Result<Ending, Ending> {
+        let grew = inputs.grow();
+        let ending = Box::pin(self.run(inputs, started.clone())).await;
+        let again = match &ending {
+            Err(Ending::Failed(verdict)) => {
+                grew && growing::may_be_for_its_order(verdict.failure.kind) && inputs.failure().is_none()
+            }
+            Ok(_) | Err(_) => false,
+        };
+        if !again {
+            return ending;
+        }
+        self.vitals.log("ffmpegd: that was read while it was uploaded; it is tried again when it has ended");
+        self.vitals.phase("waiting");
+        self.until_stopped(inputs.until_whole()).await??;
+        let cleared = self.scratch.clear().await;
+        cleared.map_err(|error| Ending::from(no_scratch(self.tools, self.assignment, &error)))?;
+        self.vitals.begin_again();
+        self.vitals.phase("probing");
+        Box::pin(self.run(inputs, started)).await
+    }
+
     async fn run(
         &self,
         inputs: &Inputs,
@@ -143,7 +171,11 @@ impl Course<'_> {
 
         let urls = inputs.urls();
         let url = urls.first().map_or("", String::as_str);
-        let (info, answer) = self.probe(inputs, url, &bounds).await?;
+        let grew = inputs.grow();
+        let (mut info, answer) = self.probe(inputs, url, &bounds).await?;
+        if grew {
+            growing::forget_guesses(&mut info);
+        }
         if self.batch.spec == Spec::Probe {
             return self.answer(&info, &answer, started).await;
         }
@@ -158,6 +190,12 @@ impl Course<'_> {
         let _ = started.send((self.assignment.attempt, self.started(&program, &info))).await;
         let (encoded, complaints) = self.encode(process, &lowered, inputs, &bounds).await?;
         failpoint::hit("encode.after");
+        if grew {
+            // It says more about itself by now.
+            self.until_stopped(inputs.until_whole()).await??;
+            (info, _) = self.probe(inputs, url, &bounds).await?;
+            let _ = started.send((self.assignment.attempt, self.started(&program, &info))).await;
+        }
 
         self.vitals.phase("checking");
         let check = Check {

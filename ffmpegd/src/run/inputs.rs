@@ -64,6 +64,27 @@ impl Inputs {
         self.0.iter().filter_map(Opened::source).cloned().collect()
     }
 
+    /// Whether one of them is still on its way to the coordinator.
+    pub(super) fn grow(&self) -> bool {
+        self.0.iter().filter_map(Opened::source).any(|source| source.grows())
+    }
+
+    /// Returns once all of all of them has come.
+    ///
+    /// # Errors
+    /// One will not.
+    pub(super) async fn until_whole(&self) -> Result<(), Failure> {
+        for opened in &self.0 {
+            if let Place::Mount(mount) = &opened.at
+                && mount.source.grows()
+            {
+                let whole = mount.until_whole().await;
+                whole.map_err(|failure| failure.failure(&opened.name, mount.source.origin))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the coordinator answered that the attempt is not current any more.
     pub(super) fn taken_away(&self) -> bool {
         self.0.iter().filter_map(Opened::source).any(|source| source.taken_away())
@@ -87,7 +108,7 @@ impl Inputs {
 
 impl Opened {
     async fn open(tools: &Tools, input: &Input) -> Result<Self, Failure> {
-        let Input { location, name } = input;
+        let Input { location, name, grows } = input;
         let invalid =
             |reason: String| Failure::new(FailureKind::InvalidInput, format!("cannot read {name}: {reason}"));
         let at = match location {
@@ -104,7 +125,10 @@ impl Opened {
                         resolved.scheme()
                     )));
                 }
-                Place::Mount(tools.proxy.mount(resolved, origin, name))
+                Place::Mount(match (grows, origin) {
+                    (true, Origin::Coordinator) => tools.proxy.mount_growing(resolved, name),
+                    (true, Origin::User) | (false, _) => tools.proxy.mount(resolved, origin, name),
+                })
             }
         };
         Ok(Self { at, name: name.clone() })

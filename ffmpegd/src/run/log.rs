@@ -54,6 +54,11 @@ impl Log {
         self.tally.take().unwrap_or_default()
     }
 
+    /// What was written so far says nothing about what comes.
+    pub(super) fn begin_again(&mut self) {
+        self.tail = Bounded::new(TAIL_BYTES);
+    }
+
     pub(crate) fn push(&mut self, line: &str) {
         let mut line = line.to_owned();
         for (name, shown) in &self.names {

@@ -10,6 +10,7 @@ mod classify;
 mod damage;
 mod death_signal;
 mod direct;
+mod growing;
 mod inputs;
 mod leftovers;
 mod lines;

@@ -120,11 +120,16 @@ pub(super) async fn supervise(
                 let now = Instant::now();
                 let (out_time_us, frames) = stdout.lock().unwrap_or_else(PoisonError::into_inner).signs();
                 let fetched = bounds.sources.iter().map(|source| source.bytes()).sum();
+                // What waits for an upload does not hang, and its time does not run.
+                let (waited, waiting) = waited(&bounds.sources);
+                if waiting {
+                    watchdog.forgive(now);
+                }
                 let signs = Signs { out_time_us, frames, read: bytes_read(pid), fetched };
                 if watchdog.hangs(signs, now) {
                     break Err(End::Stalled(bounds.stall.unwrap_or_default()));
                 }
-                if bounds.deadline.is_some_and(|deadline| now >= deadline) {
+                if bounds.deadline.is_some_and(|deadline| now >= deadline + waited) {
                     break Err(End::OutOfTime);
                 }
             }
@@ -145,6 +150,16 @@ pub(super) async fn supervise(
             end
         }
     }
+}
+
+/// How long inputs that are still on their way were waited for, and whether one is at the moment.
+fn waited(sources: &[Arc<Source>]) -> (Duration, bool) {
+    sources
+        .iter()
+        .map(|source| source.waited())
+        .fold((Duration::ZERO, false), |(sum, any), (waited, waits)| {
+            (sum.saturating_add(waited), any || waits)
+        })
 }
 
 async fn read_log(stderr: impl AsyncRead + Unpin, log: &Mutex<Log>) {

@@ -35,6 +35,12 @@ impl Vitals {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).rename(name, shown);
     }
 
+    /// What was said so far is no evidence any more.
+    pub(super) fn begin_again(&self) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).begin_again();
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Progress::default();
+    }
+
     /// Counts what ffmpeg says from now on.
     pub(super) fn start_tally(&self) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).start_tally();

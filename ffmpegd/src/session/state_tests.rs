@@ -70,7 +70,11 @@ fn assignment(attempt: AttemptId, slot: Slot) -> Assignment {
         input: "x".to_owned(),
         work: Work::Batch(Box::new(Batch {
             spec,
-            inputs: vec![Input { location: Location::Url("/x".to_owned()), name: "x".to_owned() }],
+            inputs: vec![Input {
+                location: Location::Url("/x".to_owned()),
+                name: "x".to_owned(),
+                grows: false,
+            }],
             stall: None,
             time_limit: None,
             on_damaged_input: Default::default(),

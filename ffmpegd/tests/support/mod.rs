@@ -240,6 +240,7 @@ impl Coordinator {
             input: Some(proto::Input {
                 location: Some(proto::input::Location::Url(url.to_owned())),
                 name: url.rsplit('/').next().unwrap().to_owned(),
+                grows: false,
             }),
             stall_timeout_ms: 60_000,
             time_limit_ms: 0,

@@ -76,6 +76,7 @@ impl Bench {
         let incoming = incoming::Settings {
             folder: folder.path().join("uploads"),
             limits: incoming::Limits { max_bytes: 0, expiry_ms: 0 },
+            queue: queue.clone(),
             stop: stop.clone(),
             tracker: tracker.clone(),
         };

@@ -1,6 +1,7 @@
 //! What the queue promises, case by case and under random sequences of events.
 
 mod cases;
+mod inflows;
 mod live;
 mod random;
 
@@ -161,15 +162,30 @@ impl Bench {
     }
 
     fn submit(&mut self, number: u128, priority: i32) -> JobId {
-        self.submit_to(number, priority, None)
+        self.submit_as(number, priority, InputLocation::Url("http://x/a.mp4".to_owned()), None)
     }
 
     /// A job whose result is delivered to `output`.
     fn submit_to(&mut self, number: u128, priority: i32, output: Option<&str>) -> JobId {
+        self.submit_as(number, priority, InputLocation::Url("http://x/a.mp4".to_owned()), output)
+    }
+
+    /// A job of that input.
+    fn submit_of(&mut self, number: u128, priority: i32, input: InputLocation) -> JobId {
+        self.submit_as(number, priority, input, None)
+    }
+
+    fn submit_as(
+        &mut self,
+        number: u128,
+        priority: i32,
+        input: InputLocation,
+        output: Option<&str>,
+    ) -> JobId {
         let id = JobId(Uuid::from_u128(number));
         let requirement = testing::h264(HardwarePolicy::Prefer);
         let details = JobDetails {
-            input: JobInput::new(InputLocation::Url("http://x/a.mp4".to_owned()), "a.mp4".to_owned()),
+            input: JobInput::new(input, "a.mp4".to_owned()),
             more_inputs: Vec::new(),
             preset: requirement.preset.clone(),
             spec: Arc::new(

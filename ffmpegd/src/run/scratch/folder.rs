@@ -41,6 +41,16 @@ impl Scratch {
         self.folder.join("out")
     }
 
+    /// Removes what was made so far.
+    pub(in crate::run) async fn clear(&self) -> io::Result<()> {
+        let (folder, out) = (self.folder.clone(), self.out());
+        let clearing = tokio::task::spawn_blocking(move || {
+            make_empty(&folder)?;
+            std::fs::create_dir(out)
+        });
+        clearing.await.map_err(io::Error::other)?
+    }
+
     pub(in crate::run) async fn remove(mut self) {
         self.removed = true;
         if let Err(error) = fs::remove_dir_all(&self.folder).await
