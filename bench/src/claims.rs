@@ -25,7 +25,7 @@ pub(crate) async fn submit(
 ) -> Result<Flooded> {
     let coordinator = site.coordinator(data, &[]).await?;
     let flood = |numbers: std::ops::Range<usize>| {
-        Flood::new(coordinator.api.address(), numbers.map(|number| job(number, preset)))
+        Flood::new("/v1/jobs", coordinator.api.address(), numbers.map(|number| job(number, preset)))
     };
     flood(0..WARM_UP)?.send(clients).await?;
     let flooded = flood(WARM_UP..WARM_UP + jobs)?.send(clients).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn claim(
     let mut fleet = Fleet::start(&coordinator, size, &gate).await?;
     let held = size.workers * size.slots as usize;
     let queued = (0..held + jobs).map(|number| job(number, preset));
-    Flood::new(coordinator.api.address(), queued)?.send(clients).await?;
+    Flood::new("/v1/jobs", coordinator.api.address(), queued)?.send(clients).await?;
     fleet.holds(held).await?;
     let before = crate::clock::monotonic_ns();
     open.send(true)?;

@@ -38,12 +38,12 @@ pub(crate) struct Flooded {
 }
 
 impl Flood {
-    /// Submissions to `POST /v1/jobs` of the coordinator at `address` (host:port).
-    pub(crate) fn new(address: &str, jobs: impl IntoIterator<Item = JobRequest>) -> Result<Self> {
+    /// Submissions to `path` (`/v1/jobs`, `/v1/run`) of the coordinator at `address` (host:port).
+    pub(crate) fn new(path: &str, address: &str, jobs: impl IntoIterator<Item = JobRequest>) -> Result<Self> {
         let requests = jobs.into_iter().map(|job| {
             let body = serde_json::to_vec(&job)?;
             let mut request = format!(
-                "POST /v1/jobs HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
                 body.len()
             )
             .into_bytes();

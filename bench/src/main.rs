@@ -8,9 +8,11 @@ mod clock;
 mod durability;
 mod encode;
 mod failover;
+mod far;
 mod farm;
 mod fleet;
 mod flood;
+mod input;
 mod latency;
 mod limits;
 mod live;
@@ -88,6 +90,7 @@ async fn measure(options: &Options) -> Result<Report> {
             Part::Upload => {
                 results.uploading = Some(uploading::measure(&site, &options.uploading()?).await?);
             }
+            Part::Input => results.input = Some(input::measure(&site, &options.input()).await?),
             Part::Live => results.live = Some(live::measure(&site, &options.live()).await?),
             Part::Memory => results.memory = Some(memory::measure(&site, &options.memory()).await?),
         }

@@ -118,7 +118,7 @@ async fn running(site: &Site, plan: &Plan) -> Result<(usize, Stage)> {
 
 async fn submit(coordinator: &Coordinator, plan: &Plan, numbers: std::ops::Range<usize>) -> Result<()> {
     let jobs = numbers.map(|number| job(number, &plan.preset));
-    let flooded = Flood::new(coordinator.api.address(), jobs)?.send(plan.clients).await?;
+    let flooded = Flood::new("/v1/jobs", coordinator.api.address(), jobs)?.send(plan.clients).await?;
     #[allow(clippy::cast_precision_loss)]
     let rate = flooded.milliseconds.len() as f64 / seconds(flooded.before_ns, flooded.after_ns);
     eprintln!("memory: {} jobs submitted, {rate:.0}/s", flooded.milliseconds.len());

@@ -12,7 +12,7 @@ use crate::{
     encode::{self, Input},
     failover,
     farm::Site,
-    latency, live, memory,
+    input, latency, live, memory,
     peers::Installed,
     queue, throughput, uploading,
 };
@@ -161,6 +161,18 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20, value_name = "N")]
     memory_slots: u32,
 
+    /// Requests to POST /v1/run at once.
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    input_requests: usize,
+
+    /// Rounds of requests.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    input_rounds: usize,
+
+    /// Pairs of transcodes, and of cuts.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    input_pairs: usize,
+
     /// Profile of the live variants.
     #[arg(long, default_value = "h264-1080p", value_name = "NAME")]
     live_profile: String,
@@ -216,6 +228,8 @@ pub(crate) enum Part {
     Memory,
     /// Live streams: first byte, failover, throughput, viewers; beside plain ffmpeg, TCP and Python's gRPC.
     Live,
+    /// Many requests at once, and inputs over HTTP, near and far; beside ffmpeg's own reader.
+    Input,
 }
 
 impl Options {
@@ -327,6 +341,15 @@ impl Options {
             minutes: self.live_minutes,
             python: absolute(&self.setup.join("venv/bin/python")),
             peers: absolute(&self.peers),
+        }
+    }
+
+    pub(crate) fn input(&self) -> input::Plan {
+        input::Plan {
+            clip: absolute(&self.clip),
+            at_once: self.input_requests,
+            rounds: self.input_rounds,
+            pairs: self.input_pairs,
         }
     }
 

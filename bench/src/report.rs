@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{encode, failover, latency, live, memory, queue, stats::Spread, throughput, uploading};
+use crate::{encode, failover, input, latency, live, memory, queue, stats::Spread, throughput, uploading};
 
 /// Farm over plain ffmpeg, wall clock: at most.
 const ENCODE_RATIO: f64 = 1.03;
@@ -49,6 +49,8 @@ pub(crate) struct Results {
     pub(crate) uploading: Option<uploading::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) live: Option<live::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) input: Option<input::Measured>,
 }
 
 /// Where it was measured.
@@ -109,6 +111,7 @@ impl Results {
         verdicts.extend(self.queue.iter().flat_map(queue_verdicts));
         verdicts.extend(self.memory.iter().flat_map(memory_verdicts));
         verdicts.extend(self.live.iter().flat_map(live::verdicts));
+        verdicts.extend(self.input.iter().flat_map(input::verdicts));
         verdicts
     }
 }

@@ -30,9 +30,17 @@ impl Api {
     /// `base`: `http://host:port`.
     #[must_use]
     pub fn new(base: &str) -> Self {
+        Self::keyed(base, None)
+    }
+
+    /// With an API key, if there is one.
+    #[must_use]
+    pub fn keyed(base: &str, key: Option<&str>) -> Self {
         common::tls::install_provider();
-        let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-        Self { base: base.to_owned(), client }
+        let key = key.map(|key| (header::AUTHORIZATION, format!("Bearer {key}").parse().unwrap()));
+        let client =
+            Client::builder().timeout(Duration::from_secs(60)).default_headers(key.into_iter().collect());
+        Self { base: base.to_owned(), client: client.build().unwrap() }
     }
 
     /// # Errors

@@ -200,7 +200,9 @@ impl Farm {
             address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap()
         };
         self.ports = (port("http"), port("grpc"));
-        self.api = Api::new(&format!("http://127.0.0.1:{}", self.ports.0));
+        let admin =
+            self.env.iter().find(|(name, _)| name == "TVARR_ADMIN_KEY").and_then(|(_, key)| key.to_str());
+        self.api = Api::keyed(&format!("http://127.0.0.1:{}", self.ports.0), admin);
         self.coordinator = Some(daemon);
         Ok(())
     }

@@ -190,3 +190,26 @@ async fn a_probe_answers_what_ffprobe_says() {
     assert!(pending["waiting_for"].as_str().is_some_and(|words| words.contains("worker")), "{pending}");
     empty.stop().await;
 }
+
+#[tokio::test]
+async fn with_keys_a_result_opens_by_its_url_alone() {
+    let admin = "an admin key for this test";
+    let farm = Farm::builder().worker(WorkerSpec::new("alone")).env("TVARR_ADMIN_KEY", admin).start().await;
+    let film = Behaviour::Ranges(std::fs::read(film()).unwrap());
+    let web = Web::serve([("/film.mp4", film)]).await;
+    let body = json!({"input_url": web.url("/film.mp4"), "preset": "thumbnails"});
+    let run = |key: Option<&str>| {
+        let request =
+            client().post(format!("{}/v1/run", farm.api.base)).header("prefer", "wait=60").json(&body);
+        key.map_or_else(|| request.try_clone().unwrap(), |key| request.try_clone().unwrap().bearer_auth(key))
+            .send()
+    };
+    assert_eq!(run(None).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let answer: RunAnswer = run(Some(admin)).await.unwrap().json().await.unwrap();
+    assert_eq!(answer.status, JobState::Succeeded);
+    let by_url = client().get(&answer.output_url).send().await.unwrap();
+    assert_eq!((by_url.status(), by_url.bytes().await.unwrap().is_empty()), (StatusCode::OK, false));
+    let job = client().get(format!("{}/v1/jobs/{}", farm.api.base, answer.job_id)).send().await.unwrap();
+    assert_eq!(job.status(), StatusCode::UNAUTHORIZED);
+    farm.stop().await;
+}
