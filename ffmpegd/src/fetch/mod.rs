@@ -4,6 +4,7 @@
 //! proxy reads http and https with time limits and resumes what breaks, and it remembers why a source could not be read:
 //! ffmpeg itself only says `Input/output error`.
 
+mod cache;
 mod failure;
 mod follow;
 mod pace;

@@ -29,7 +29,10 @@ const PROGRESS: u64 = 64 * 1024;
 pub(super) struct Reader {
     upstream: Upstream,
     source: Arc<Source>,
-    response: Response,
+    /// `None` while what is held of the source is enough.
+    response: Option<Response>,
+    /// Where that began.
+    opened: u64,
     tag: Option<String>,
     position: u64,
     /// Where the body ends, if that is known.
@@ -56,6 +59,11 @@ impl Reader {
         wanted: Wanted,
         permit: OwnedSemaphorePermit,
     ) -> Result<Opened, SourceFailure> {
+        if let Some(total) = source.seekable()
+            && source.cache().get(wanted.start).is_some()
+        {
+            return Ok(Self::held(upstream, source, wanted, total, permit));
+        }
         let mut tries = 0;
         let answer = loop {
             match upstream.open(&source, wanted, None).await {
@@ -78,7 +86,8 @@ impl Reader {
         let reader = Self {
             upstream,
             source,
-            response,
+            response: Some(response),
+            opened: position,
             tag,
             position,
             end,
@@ -89,6 +98,34 @@ impl Reader {
             _permit: permit,
         };
         Ok(Opened::Body { reader: Box::new(reader), length, total, ranges })
+    }
+
+    /// Begins with what is held; the source is asked only where that ends.
+    fn held(
+        upstream: Upstream,
+        source: Arc<Source>,
+        wanted: Wanted,
+        total: u64,
+        permit: OwnedSemaphorePermit,
+    ) -> Opened {
+        let end = wanted.end.map_or(total, |end| end.min(total));
+        let tag = source.cache().tag().map(str::to_owned);
+        let reader = Self {
+            upstream,
+            source,
+            response: None,
+            opened: wanted.start,
+            tag,
+            position: wanted.start,
+            end: Some(end),
+            resumable: true,
+            pace: Pace::default(),
+            tries: 0,
+            since_resume: 0,
+            _permit: permit,
+        };
+        let length = Some(end.saturating_sub(wanted.start));
+        Opened::Body { reader: Box::new(reader), length, total: Some(total), ranges: true }
     }
 
     /// The bytes. A failure that could not be mended ends the stream with an error, which cuts the connection to ffmpeg.
@@ -110,9 +147,17 @@ impl Reader {
             if self.end.is_some_and(|end| self.position >= end) {
                 return Ok(None);
             }
+            let Some(response) = &mut self.response else {
+                let held = self.source.cache().get(self.position);
+                match held {
+                    Some(bytes) => return Ok(Some(self.took(self.before_the_end(bytes)))),
+                    None => self.go_on().await?,
+                }
+                continue;
+            };
             let limits = self.upstream.limits;
             let (stall, asked) = (limits.stall, Instant::now());
-            let came = timeout(stall, self.response.chunk()).await;
+            let came = timeout(stall, response.chunk()).await;
             let count = match &came {
                 Ok(Ok(Some(bytes))) => bytes.len() as u64,
                 _ => 0,
@@ -123,12 +168,48 @@ impl Reader {
             }
             let broke = match came {
                 Ok(Ok(Some(bytes))) if bytes.is_empty() => continue,
-                Ok(Ok(Some(bytes))) => return Ok(Some(self.took(bytes))),
+                Ok(Ok(Some(bytes))) => {
+                    if self.resumable && self.source.seekable().is_some() {
+                        self.source.cache().keep(self.opened, self.position, &bytes, self.tag.as_deref());
+                    }
+                    return Ok(Some(self.took(bytes)));
+                }
                 Ok(Ok(None)) if self.end.is_none() => return Ok(None),
                 Ok(Ok(None) | Err(_)) => SourceFailure::HungUp { at: self.position, of: self.end },
                 Err(_) => SourceFailure::Stalled { seconds: stall.as_secs(), at: self.position },
             };
             self.resume(broke).await?;
+        }
+    }
+
+    /// As much of it as was asked for.
+    fn before_the_end(&self, mut bytes: Bytes) -> Bytes {
+        let left = self.end.map_or(u64::MAX, |end| end - self.position);
+        bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        bytes
+    }
+
+    /// Opens the source where what was held ends.
+    async fn go_on(&mut self) -> Result<(), SourceFailure> {
+        match self.ask().await {
+            Ok(Asked::There) => Ok(()),
+            Ok(Asked::Changed) => Err(changed()),
+            Err(failure) if failure.is_final() => Err(failure),
+            Err(failure) => self.resume(failure).await,
+        }
+    }
+
+    /// One try to open the source at the position, in the version that was read until there.
+    async fn ask(&mut self) -> Result<Asked, SourceFailure> {
+        let wanted = Wanted { start: self.position, end: self.end, ranged: true };
+        match self.upstream.open(&self.source, wanted, self.tag.as_deref()).await? {
+            Answer::Part { response, .. } => {
+                self.response = Some(response);
+                self.opened = self.position;
+                self.since_resume = 0;
+                Ok(Asked::There)
+            }
+            Answer::Whole { .. } | Answer::Beyond { .. } => Ok(Asked::Changed),
         }
     }
 
@@ -151,21 +232,25 @@ impl Reader {
             }
             sleep(BACKOFF.delay(self.tries, rand::random())).await;
             self.tries += 1;
-            let wanted = Wanted { start: self.position, end: self.end, ranged: true };
-            match self.upstream.open(&self.source, wanted, self.tag.as_deref()).await {
-                Ok(Answer::Part { response, .. }) => {
-                    self.response = response;
-                    self.since_resume = 0;
-                    return Ok(());
-                }
-                Ok(Answer::Whole { .. } | Answer::Beyond { .. }) => {
-                    return Err(SourceFailure::Nonsense("the file changed while it was read".to_owned()));
-                }
+            match self.ask().await {
+                Ok(Asked::There) => return Ok(()),
+                Ok(Asked::Changed) => return Err(changed()),
                 Err(failure) if failure.is_final() => return Err(failure),
                 Err(failure) => broke = failure,
             }
         }
     }
+}
+
+/// What a server says to a read that goes on.
+enum Asked {
+    There,
+    /// It has another version.
+    Changed,
+}
+
+fn changed() -> SourceFailure {
+    SourceFailure::Nonsense("the file changed while it was read".to_owned())
 }
 
 /// Whether enough was tried. A server that stalls takes the whole stall timeout each time, so it gets one more chance.

@@ -11,7 +11,7 @@ use std::{
 use reqwest::Url;
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{failure::SourceFailure, follow::Following, policy::Origin};
+use super::{cache::Cache, failure::SourceFailure, follow::Following, policy::Origin};
 
 /// Reads of one source at once. ffmpeg has one open, and opens the next before it has closed the last.
 const MAX_READS: usize = 8;
@@ -30,6 +30,7 @@ pub(crate) struct Source {
     waits: Mutex<Waits>,
     bytes: AtomicU64,
     observed: Mutex<Observed>,
+    cache: Mutex<Cache>,
 }
 
 /// Where a source of the coordinator is read.
@@ -100,6 +101,7 @@ impl Source {
             waits: Mutex::default(),
             bytes: AtomicU64::new(0),
             observed: Mutex::default(),
+            cache: Mutex::default(),
         }
     }
 
@@ -176,6 +178,16 @@ impl Source {
         let mut observed = self.lock();
         observed.failure = Some(failure);
         observed.failed_at = at;
+    }
+
+    pub(super) fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of the whole file, if it is known and any part of it can be asked for.
+    pub(super) fn seekable(&self) -> Option<u64> {
+        let observed = self.lock();
+        observed.size.filter(|_| observed.ranges == Some(true))
     }
 
     fn lock(&self) -> MutexGuard<'_, Observed> {

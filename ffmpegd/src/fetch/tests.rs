@@ -163,6 +163,57 @@ async fn ranges_are_passed_through() {
 }
 
 #[tokio::test]
+async fn what_was_read_is_not_asked_for_again() {
+    let server = server(|_, request| {
+        let (film, start) = (film(), range_start(request));
+        let head = format!(
+            "206 Partial Content\r\nETag: \"1\"\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {}",
+            film.len() - 1,
+            film.len(),
+            film.len() - start
+        );
+        says(&head, &film[start..])
+    })
+    .await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+    assert_eq!(read(&mount, Some("bytes=100000-")).await.1.unwrap(), film()[100_000..]);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    for (range, part) in [("bytes=100000-", 100_000..300_000), ("bytes=150000-150999", 150_000..151_000)] {
+        let (status, body) = read(&mount, Some(range)).await;
+        assert_eq!((status, body.unwrap()), (StatusCode::PARTIAL_CONTENT, film()[part].to_vec()));
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    // What comes before was not read yet.
+    assert_eq!(read(&mount, Some("bytes=99000-")).await.1.unwrap(), film()[99_000..]);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn what_was_held_is_never_joined_to_another_version() {
+    let server = server(|number, request| {
+        let film = film();
+        if number == 0 {
+            let head = format!(
+                "206 Partial Content\r\nETag: \"1\"\r\nContent-Range: bytes 0-99999/{}\r\nContent-Length: 100000",
+                film.len()
+            );
+            return says(&head, &film[..100_000]);
+        }
+        assert!(request.contains("if-range: \"1\""), "{request}");
+        let head = format!("200 OK\r\nETag: \"2\"\r\nContent-Length: {}", film.len());
+        says(&head, &film)
+    })
+    .await;
+    let rig = rig().await;
+    let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
+    assert_eq!(read(&mount, Some("bytes=0-99999")).await.1.unwrap(), film()[..100_000]);
+    assert!(read(&mount, Some("bytes=0-")).await.1.is_err());
+    let failure = mount.source.observed().failure.unwrap();
+    assert!(matches!(&failure, SourceFailure::Nonsense(why) if why.contains("changed")), "{failure:?}");
+}
+
+#[tokio::test]
 async fn a_read_that_breaks_goes_on_where_it_broke() {
     let server = server(|number, request| {
         let (film, start) = (film(), range_start(request));
@@ -404,9 +455,10 @@ async fn the_coordinators_store_is_read_itself_until_its_url_expires() {
     // Loopback is out of a user's reach, and not of the coordinator's.
     let rig = rig_with(LIMITS, Reach::default()).await;
     let mount = rig.proxy.mount(coordinator.url.clone(), Origin::Coordinator, "clip.mp4");
-    for (asked, read_there) in [(1, 1), (1, 2), (2, 4)] {
-        let (status, body) = read(&mount, Some("bytes=1000-")).await;
-        assert_eq!((status, body.unwrap()), (StatusCode::PARTIAL_CONTENT, film()[1000..].to_vec()));
+    // From earlier each time: what was read is not asked for again.
+    for (start, asked, read_there) in [(3000, 1, 1), (2000, 1, 2), (1000, 2, 4)] {
+        let (status, body) = read(&mount, Some(&format!("bytes={start}-"))).await;
+        assert_eq!((status, body.unwrap()), (StatusCode::PARTIAL_CONTENT, film()[start..].to_vec()));
         let seen = |server: &Server| server.connections.load(Ordering::SeqCst);
         assert_eq!((seen(&coordinator), seen(&store)), (asked, read_there));
     }
@@ -418,9 +470,9 @@ async fn a_store_out_of_reach_is_read_through_the_coordinator() {
     let coordinator = coordinator(format!("http://{nobody}/x").parse().unwrap()).await;
     let rig = rig().await;
     let mount = rig.proxy.mount(coordinator.url.clone(), Origin::Coordinator, "clip.mp4");
-    for asked in [2, 3] {
-        let (_, body) = read(&mount, Some("bytes=0-")).await;
-        assert!(body.unwrap() == film());
+    for (start, asked) in [(1000, 2), (0, 3)] {
+        let (_, body) = read(&mount, Some(&format!("bytes={start}-"))).await;
+        assert!(body.unwrap() == film()[start..]);
         assert_eq!(coordinator.connections.load(Ordering::SeqCst), asked);
     }
 }
