@@ -38,6 +38,25 @@ pub struct Loaded<T> {
     pub sections: toml::Table,
 }
 
+/// Variables of other systems, and the options that they stand for where a program has those. Their own variables come first.
+const ALIASES: [(&str, &str); 4] = [
+    ("CONCURRENCY", "max_jobs"),
+    ("CONCURRENCY", "max_cpu_jobs"),
+    ("HWACCEL", "hwaccel"),
+    ("NVENC_PRESET", "nvenc_preset"),
+];
+
+/// The options with what [`ALIASES`] say as default.
+fn with_aliases(mut command: Command, variable: impl Fn(&str) -> Option<String>) -> Command {
+    for (name, id) in ALIASES {
+        let known = command.get_arguments().any(|arg| arg.get_id().as_str() == id);
+        if let (true, Some(value)) = (known, variable(name).filter(|value| !value.is_empty())) {
+            command = command.mut_arg(id, |arg| arg.default_value(value));
+        }
+    }
+    command
+}
+
 /// Reads the options `T` from `argv`, the environment and the file that `--config` (`TVARR_CONFIG`) names, if any.
 /// `sections` are the file's keys that are no options and are handed back as they are.
 ///
@@ -72,6 +91,7 @@ where
             });
         }
     }
+    let command = with_aliases(command, |name| std::env::var(name).ok());
     let matches = command.try_get_matches_from(argv)?;
     Ok(Loaded { options: T::from_arg_matches(&matches)?, sections: rest })
 }
@@ -279,5 +299,24 @@ mod tests {
     fn labels_need_a_key() {
         assert_eq!(parse_labels("gpu=yes, site=b").unwrap().len(), 2);
         assert!(parse_labels("gpu").is_err());
+    }
+
+    #[test]
+    fn other_systems_variables_stand_for_options_that_are_not_set() {
+        let command = || {
+            let jobs = clap::Arg::new("max_jobs").long("max-jobs");
+            Command::new("worker").arg(jobs).arg(clap::Arg::new("name").long("name"))
+        };
+        let jobs = |variable: Option<&str>, argv: &[&str]| {
+            let command = with_aliases(command(), |name| {
+                (name == "CONCURRENCY").then(|| variable.map(str::to_owned)).flatten()
+            });
+            let argv = std::iter::once("worker").chain(argv.iter().copied());
+            command.try_get_matches_from(argv).unwrap().get_one::<String>("max_jobs").cloned()
+        };
+        assert_eq!(jobs(Some("3"), &[]).as_deref(), Some("3"));
+        assert_eq!(jobs(Some("3"), &["--max-jobs", "1"]).as_deref(), Some("1"));
+        assert_eq!(jobs(Some(""), &[]), None);
+        assert_eq!(jobs(None, &[]), None);
     }
 }

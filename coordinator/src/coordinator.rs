@@ -23,14 +23,15 @@ use crate::{
     incoming::{self, Incoming},
     live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
     lock::{self, DataLock},
-    options::Config,
+    options::{Config, StorageConfig},
     queue::{Handle, Service, Settings},
     ready,
     serve::{Stop, serve},
     session::{self, Sessions, Uploads},
     storage::{Storage, address::Address, buckets::Buckets, shared::SharedRoots, sign::Signer},
-    store::{self, JobStore, SqliteStore, UploadOwners},
+    store::{self, JobStore, SqliteStore, UploadOwners, WatchStore},
     sweep::{self, Found, Sweeper},
+    watch::Watcher,
 };
 
 /// How long requests that are under way may take after shutdown began.
@@ -54,6 +55,10 @@ pub enum Error {
     SigningKey { path: PathBuf, source: io::Error },
     #[error("TVARR_SHARED_ROOTS: {}: {source}; mount it, or take it out of the list", path.display())]
     SharedRoot { path: PathBuf, source: io::Error },
+    #[error("TVARR_WATCH: {}: {source}; a watched folder must be there", path.display())]
+    WatchedFolder { path: PathBuf, source: io::Error },
+    #[error("TVARR_WATCH: {0}: there is no such preset; ffmpegctl presets ls names them")]
+    WatchPreset(String),
     #[error("TVARR_PRESETS_DIR: {0}")]
     Presets(#[from] preset::Error),
     #[error("TVARR_PROFILES_DIR: {0}")]
@@ -89,7 +94,7 @@ pub struct Coordinator {
 /// What the API offers besides jobs.
 struct Offer {
     buckets: Buckets,
-    presets: Presets,
+    presets: Arc<Presets>,
     profiles: Arc<Profiles>,
     live: Live,
     viewers: Viewers,
@@ -126,6 +131,11 @@ impl Coordinator {
         });
         let shared = SharedRoots::new(&config.shared_roots)
             .map_err(|(path, source)| Error::SharedRoot { path, source })?;
+        let watched = shared_with_watched(&config)?;
+        if let Some(rule) = config.storage.watch.iter().find(|rule| presets.get(&rule.preset).is_none()) {
+            return Err(Error::WatchPreset(rule.to_string()));
+        }
+        let presets = Arc::new(presets);
         let lock = DataLock::acquire(&config.data_dir)?;
         let (storage, found) = open_storage(&config).await?;
         let key = config.data_dir.join("signing.key");
@@ -140,6 +150,7 @@ impl Coordinator {
         let rows = Arc::clone(&sqlite) as _;
         let access = Access::open(Arc::clone(&sqlite) as _, config.admin_key.as_ref()).await?;
         let upload_owners = Arc::clone(&sqlite) as _;
+        let watch_store: Arc<dyn WatchStore> = Arc::clone(&sqlite) as _;
         let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
         let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
         let live_events = service.live_events();
@@ -177,11 +188,21 @@ impl Coordinator {
             &this.tracker,
             this.stop.graceful.clone(),
         );
-        let buckets = Buckets::new(config.storage.buckets.clone(), config.storage.environment.clone());
-        let deliverer =
-            Deliverer { storage: storage.clone(), buckets: buckets.clone(), queue: queue.clone() };
+        let Places { nameable, all } = Places::of(&config);
+        let deliverer = Deliverer { storage: storage.clone(), buckets: all.clone(), queue: queue.clone() };
         let orders = deliveries.expect("nobody took them before");
         this.tracker.spawn(deliverer.run(orders, this.stop.graceful.clone()));
+        for rule in &config.storage.watch {
+            let watcher = Watcher {
+                rule: rule.clone(),
+                every: config.storage.watch_every,
+                presets: Arc::clone(&presets),
+                buckets: all.clone(),
+                queue: queue.clone(),
+                store: Arc::clone(&watch_store),
+            };
+            this.tracker.spawn(watcher.run(this.stop.graceful.clone()));
+        }
         let uploads = Uploads::default();
         let (lost, left_behind) = mpsc::unbounded_channel();
         let late = (config.storage.direct && storage.is_remote()).then_some(config.storage.url_ttl);
@@ -196,8 +217,8 @@ impl Coordinator {
         let viewers = Viewers::new(&signer, Audience::of(config.live_tokens));
         let links = Links::new(&signer, config.output_url_ttl, config.public_url.clone());
         let offer = Offer {
-            buckets: buckets.clone(),
-            presets,
+            buckets: nameable,
+            presets: Arc::clone(&presets),
             profiles,
             live: live.clone(),
             viewers,
@@ -210,7 +231,7 @@ impl Coordinator {
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
         this.tracker.spawn(api::sweep::run(api, patience, this.stop.graceful.clone()));
         if let Some((listener, _)) = grpc {
-            let media = Media { live, storage, shared, buckets, signer, uploads, incoming };
+            let media = Media { live, storage, shared: watched, buckets: all, signer, uploads, incoming };
             this.serve_workers(&config, listener, queue, media);
         }
         if let Some(path) = config.ready_file {
@@ -250,7 +271,7 @@ impl Coordinator {
         let api = Api {
             queue,
             storage: storage.clone(),
-            presets: Arc::new(presets),
+            presets,
             shared: shared.clone(),
             buckets,
             max_upload: config.max_upload_bytes,
@@ -401,6 +422,33 @@ async fn open_storage(config: &Config) -> Result<(Storage, Found), Error> {
     }
     let found = storage.attempts().await.map_err(|error| failed(io::Error::other(error)))?;
     Ok((storage, Found::Before(found)))
+}
+
+/// The folders and buckets that are configured.
+struct Places {
+    /// What jobs may name.
+    nameable: Buckets,
+    /// With what is watched, and where that is delivered to.
+    all: Buckets,
+}
+
+impl Places {
+    fn of(config: &Config) -> Self {
+        let StorageConfig { buckets, watch, environment, .. } = &config.storage;
+        let watched = watch.iter().flat_map(|rule| std::iter::once(&rule.place).chain(&rule.target));
+        let all = buckets.iter().chain(watched).cloned().collect();
+        Self {
+            nameable: Buckets::new(buckets.clone(), environment.clone()),
+            all: Buckets::new(all, environment.clone()),
+        }
+    }
+}
+
+/// The shared roots and the folders that are watched: of those, workers read what the watch has found.
+fn shared_with_watched(config: &Config) -> Result<SharedRoots, Error> {
+    let watched = config.storage.watch.iter().filter_map(|rule| rule.place.file());
+    let roots: Vec<PathBuf> = config.shared_roots.iter().cloned().chain(watched).collect();
+    SharedRoots::new(&roots).map_err(|(path, source)| Error::WatchedFolder { path, source })
 }
 
 async fn bind(address: SocketAddr, port: &'static str) -> Result<(TcpListener, SocketAddr), Error> {

@@ -19,6 +19,7 @@ pub mod storage;
 pub mod store;
 mod sweep;
 mod text;
+pub mod watch;
 
 mod coordinator;
 

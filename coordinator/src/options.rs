@@ -20,6 +20,7 @@ use crate::{
     fleet::{EncoderRule, RuleError, parse_rules},
     live::streams::{self, ConfiguredError},
     storage::{address::Address, credentials::Environment},
+    watch::{BadRule, Rule},
 };
 
 /// Three segments of usual profiles, and some.
@@ -100,6 +101,27 @@ pub struct Options {
     /// s3://bucket, s3://bucket/prefix, file:///folder. Jobs may name no other.
     #[arg(long, env = "TVARR_STORAGE_BUCKETS", value_delimiter = ',')]
     pub storage_buckets: Vec<Address>,
+
+    /// Folders and bucket prefixes to watch, separated by commas, each with a preset and, if it is to be delivered, a target:
+    /// s3://camera/in/ h264 s3://website/out/. Each new file becomes one job.
+    #[arg(long, env = "TVARR_WATCH", value_delimiter = ',')]
+    pub watch: Vec<Rule>,
+
+    /// How often is looked. A file in a folder is taken when it was the same at two looks.
+    #[arg(long, env = "TVARR_WATCH_EVERY", default_value = "10s", value_parser = parse_duration)]
+    pub watch_every: Duration,
+
+    /// Bucket (of S3, or an address) to watch; with OUTPUT_BUCKET and PRESET the same as TVARR_WATCH.
+    #[arg(long, env = "INPUT_BUCKET")]
+    pub input_bucket: Option<String>,
+
+    /// Bucket (of S3, or an address) where what comes of INPUT_BUCKET is delivered to.
+    #[arg(long, env = "OUTPUT_BUCKET")]
+    pub output_bucket: Option<String>,
+
+    /// Preset for what comes in INPUT_BUCKET.
+    #[arg(long, env = "PRESET", default_value = "h264")]
+    pub preset: String,
 
     /// Folders whose files may be inputs without an upload (NFS, mounted disks), separated by commas.
     #[arg(long, env = "TVARR_SHARED_ROOTS", value_delimiter = ',')]
@@ -230,6 +252,9 @@ pub struct StorageConfig {
     pub url_ttl: Duration,
     /// What jobs may name.
     pub buckets: Vec<Address>,
+    /// What is watched.
+    pub watch: Vec<Rule>,
+    pub watch_every: Duration,
     /// What the store's keys are taken from.
     pub environment: Environment,
 }
@@ -266,6 +291,8 @@ pub enum Error {
     ShortLease { lease: Duration, heartbeat: Duration },
     #[error("TVARR_PUBLIC_URL={0} is no address of a website; write https://host or https://host/path")]
     PublicUrl(Url),
+    #[error("INPUT_BUCKET, OUTPUT_BUCKET: {0}")]
+    Watch(#[from] BadRule),
     #[error("{name} must not be 0")]
     Zero { name: &'static str },
     #[error(
@@ -327,6 +354,7 @@ impl Config {
             ("TVARR_UPLOAD_EXPIRY", options.upload_expiry),
             ("TVARR_OUTPUT_URL_TTL", options.output_url_ttl),
             ("TVARR_STORAGE_URL_TTL", options.storage_url_ttl),
+            ("TVARR_WATCH_EVERY", options.watch_every),
         ] {
             if value.is_zero() {
                 return Err(Error::Zero { name });
@@ -345,6 +373,11 @@ impl Config {
             options.shared_roots.into_iter().filter(|root| !root.as_os_str().is_empty()).collect();
         if let Some(root) = shared_roots.iter().find(|root| !root.is_absolute()) {
             return Err(Error::RelativeRoot(root.clone()));
+        }
+        let mut watch = options.watch;
+        if let Some(input) = options.input_bucket.as_deref().filter(|input| !input.is_empty()) {
+            let output = options.output_bucket.as_deref().filter(|output| !output.is_empty());
+            watch.push(Rule::of_buckets(input, output, &options.preset)?);
         }
         let encoder_rules = match sections.remove("encoder_rules") {
             Some(section) => parse_rules(section)?,
@@ -365,6 +398,8 @@ impl Config {
                 direct: options.storage_direct,
                 url_ttl: options.storage_url_ttl,
                 buckets: options.storage_buckets,
+                watch,
+                watch_every: options.watch_every,
                 environment: Environment::of_process(),
             },
             shared_roots,

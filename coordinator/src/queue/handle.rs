@@ -263,8 +263,16 @@ impl Handle {
     /// # Errors
     /// [`Error::Store`] when it could not be written; then it was not accepted.
     pub async fn submit(&self, details: JobDetails) -> Result<JobView, Error> {
+        self.submit_as(JobId::new(), details).await
+    }
+
+    /// The same with an id that was chosen before, and that no job has.
+    ///
+    /// # Errors
+    /// As [`Handle::submit`].
+    pub async fn submit_as(&self, id: JobId, details: JobDetails) -> Result<JobView, Error> {
         let tasks = plan(&details.spec).into_iter().map(|kind| (TaskId::new(), kind)).collect();
-        let submission = Submission { id: JobId::new(), details, tasks };
+        let submission = Submission { id, details, tasks };
         self.ask(|answer| Command::Submit(submission, answer)).await?
     }
 

@@ -16,7 +16,7 @@ use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use record::{
     AttemptDetails, AttemptRecord, Concat, JobDetails, JobRecord, JobResult, LogRecord, Mishap, StoredKey,
-    StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord,
+    StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord, WatchedRecord,
 };
 pub use sqlite::{Reason, Refusal, SqliteStore};
 
@@ -102,6 +102,14 @@ pub trait UploadStore: Send + Sync + 'static {
     fn put_upload<'a>(&'a self, upload: &'a UploadRecord) -> BoxFuture<'a, Result<(), Error>>;
     /// That there is none is no error.
     fn remove_upload(&self, id: UploadId) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// Durable memory of what was found in watched places.
+pub trait WatchStore: Send + Sync + 'static {
+    /// In one of them.
+    fn watched<'a>(&'a self, place: &'a str) -> BoxFuture<'a, Result<Vec<WatchedRecord>, Error>>;
+    /// Durable once it returns. Of what is known only `submitted` changes.
+    fn put_watched<'a>(&'a self, record: &'a WatchedRecord) -> BoxFuture<'a, Result<(), Error>>;
 }
 
 /// Durable keys of the HTTP API.

@@ -224,3 +224,15 @@ pub struct StoredKey {
     pub expires_at: Option<i64>,
     pub revoked_at: Option<i64>,
 }
+
+/// A file that was found in a watched place, and the job that it became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedRecord {
+    pub place: String,
+    pub object: String,
+    pub version: String,
+    pub job: JobId,
+    /// `false`: the job may not be there yet.
+    pub submitted: bool,
+    pub seen_at: i64,
+}

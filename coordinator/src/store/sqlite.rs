@@ -12,6 +12,7 @@ mod rows;
 mod select;
 mod streams;
 mod uploads;
+mod watched;
 
 use std::{
     collections::{HashMap, HashSet},

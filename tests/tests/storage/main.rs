@@ -7,3 +7,4 @@ mod conformance;
 mod farm;
 mod faults;
 mod jobs;
+mod watch;
