@@ -193,7 +193,7 @@ async fn a_probe_answers_what_ffprobe_says() {
 
 #[tokio::test]
 async fn with_keys_a_result_opens_by_its_url_alone() {
-    let admin = "an admin key for this test";
+    let admin = "an-admin-key-for-this-test";
     let farm = Farm::builder().worker(WorkerSpec::new("alone")).env("TVARR_ADMIN_KEY", admin).start().await;
     let film = Behaviour::Ranges(std::fs::read(film()).unwrap());
     let web = Web::serve([("/film.mp4", film)]).await;
