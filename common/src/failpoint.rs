@@ -48,6 +48,8 @@ pub const NAMES: &[&str] = &[
     "incoming.remove.after",
     "upload.own.before",
     "upload.own.after",
+    "quota.set.before",
+    "quota.set.after",
     "access.add.before",
     "access.add.after",
     "access.revoke.before",

@@ -270,6 +270,7 @@ impl Coordinator {
         self.tracker.spawn(events.clone().run(queue.events(), self.stop.graceful.clone()));
         let api = Api {
             queue,
+            store: Arc::clone(&self.store),
             storage: storage.clone(),
             presets,
             shared: shared.clone(),
@@ -393,6 +394,7 @@ fn settings(config: &Config) -> Settings {
         lease: config.lease,
         grace: config.disconnect_grace,
         time_limit: (!config.time_limit.is_zero()).then_some(config.time_limit),
+        quotas: config.quotas,
         policy: Policy {
             rules: config.encoder_rules.clone(),
             live_reserved: config.live_reserved_slots,

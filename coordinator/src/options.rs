@@ -9,6 +9,7 @@ use std::{
 
 use clap::{ArgAction, Parser};
 use common::{
+    api::Quotas,
     config::{self, Loaded, Secret},
     stream::StreamSpec,
     telemetry::LogFormat,
@@ -172,6 +173,15 @@ pub struct Options {
     #[arg(long, env = "TVARR_TIME_LIMIT", default_value = "0", value_parser = parse_duration)]
     pub time_limit: Duration,
 
+    /// Jobs of one owner that may wait; another one is refused with 429. 0: as many as there are. `ffmpegctl owners` sets it
+    /// for one owner.
+    #[arg(long, env = "TVARR_OWNER_MAX_QUEUED", default_value_t = 0)]
+    pub owner_max_queued: u32,
+
+    /// Tasks of one owner that may run at once; others wait. 0: as many as there is room for.
+    #[arg(long, env = "TVARR_OWNER_MAX_RUNNING", default_value_t = 0)]
+    pub owner_max_running: u32,
+
     /// Largest upload, in bytes or with a unit (500MB, 64GiB).
     #[arg(long, env = "TVARR_MAX_UPLOAD_BYTES", default_value = "256GiB", value_parser = common::bytes::parse)]
     pub max_upload_bytes: u64,
@@ -230,6 +240,8 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Zero: none.
     pub time_limit: Duration,
+    /// Of owners that have none of their own.
+    pub quotas: Quotas,
     pub max_upload_bytes: u64,
     pub upload_ttl: Duration,
     pub upload_expiry: Duration,
@@ -414,6 +426,10 @@ impl Config {
             live_tokens: options.live_tokens,
             stall_timeout: options.stall_timeout,
             time_limit: options.time_limit,
+            quotas: Quotas {
+                queued: Some(options.owner_max_queued).filter(|most| *most > 0),
+                running: Some(options.owner_max_running).filter(|most| *most > 0),
+            },
             max_upload_bytes: options.max_upload_bytes,
             upload_ttl: options.upload_ttl,
             upload_expiry: options.upload_expiry,
@@ -453,6 +469,7 @@ impl Config {
             live_tokens: None,
             stall_timeout: Duration::from_secs(60),
             time_limit: Duration::ZERO,
+            quotas: Quotas::default(),
             max_upload_bytes: 256 << 30,
             upload_ttl: Duration::from_secs(24 * 3600),
             upload_expiry: Duration::from_secs(24 * 3600),

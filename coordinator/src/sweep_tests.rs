@@ -17,6 +17,7 @@ use crate::{
 
 fn stored(state: TaskState, epoch: u64, published: Option<u64>) -> StoredJob {
     let job = JobRecord {
+        priority: 0,
         id: JobId::new(),
         state: JobState::Running,
         request: Arc::new(JobDetails {

@@ -16,7 +16,7 @@ use common::{
 };
 use jiff::SignedDuration;
 
-pub use self::keys::{KeysCommand, KeysCreate, KeysList, KeysRevoke};
+pub use self::keys::{KeysCommand, KeysCreate, KeysList, KeysRevoke, OwnersCommand, OwnersSet};
 pub use self::streams::{AllStreams, OneStream, SomeStreams, StreamsAdd, StreamsCommand, StreamsWatch};
 
 const EXIT_CODES: &str = "\
@@ -69,6 +69,9 @@ pub enum Command {
     /// Make, list and revoke the keys of the HTTP API.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Say what owners may have at once.
+    #[command(subcommand)]
+    Owners(OwnersCommand),
     /// Look at what can be made.
     #[command(subcommand)]
     Presets(PresetsCommand),
@@ -189,6 +192,8 @@ pub enum JobsCommand {
     Cancel(SomeJobs),
     /// Queue failed, cancelled or dead jobs again.
     Retry(SomeJobs),
+    /// Let waiting jobs run sooner or later.
+    Priority(JobsPriority),
     /// Queue dead letters again: those that are named, or all that fit.
     ///
     /// A dead letter is a job that was given up after failures that may not be its own fault; `jobs show` says why. It
@@ -196,6 +201,15 @@ pub enum JobsCommand {
     Redrive(JobsRedrive),
     /// Follow jobs to their end; the exit code is that of the gravest end.
     Watch(SomeJobs),
+}
+
+#[derive(Debug, Args)]
+pub struct JobsPriority {
+    /// Higher runs first; -100 to 100.
+    #[arg(allow_negative_numbers = true, value_name = "PRIORITY", value_parser = clap::value_parser!(i32).range(-100..=100))]
+    pub priority: i32,
+    #[command(flatten)]
+    pub jobs: SomeJobs,
 }
 
 #[derive(Debug, Args)]

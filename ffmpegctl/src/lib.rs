@@ -66,6 +66,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
             if watches { run.await } else { interrupt.or_leave(run).await }
         }
         Command::Keys(command) => interrupt.or_leave(commands::keys::run(command, &farm)).await,
+        Command::Owners(command) => interrupt.or_leave(commands::owners::run(command, &farm)).await,
         Command::Presets(command) => interrupt.or_leave(commands::presets::run(command, &farm)).await,
         Command::Profiles(command) => interrupt.or_leave(commands::profiles::run(command, &farm)).await,
     }

@@ -57,6 +57,33 @@ impl FromStr for Scope {
     }
 }
 
+/// What an owner may have at once. Absent: as much as there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quotas {
+    /// Jobs that wait; another one is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queued: Option<u32>,
+    /// Tasks that run; others wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<u32>,
+}
+
+/// An owner in `GET /v1/owners`: one with quotas of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnerView {
+    pub owner: String,
+    pub quotas: Quotas,
+}
+
+/// `PATCH /v1/jobs/{id}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobPatch {
+    /// Higher runs first; -100 to 100.
+    pub priority: i32,
+}
+
 /// `POST /v1/keys`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -59,6 +59,7 @@ pub(super) const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/v1/jobs", SUBMIT),
     ("POST", "/v1/jobs/redrive", SUBMIT),
     ("GET", "/v1/jobs/{id}", READ),
+    ("PATCH", "/v1/jobs/{id}", SUBMIT),
     ("POST", "/v1/jobs/{id}/cancel", SUBMIT),
     ("POST", "/v1/jobs/{id}/retry", SUBMIT),
     ("GET", "/v1/jobs/{id}/logs", READ),
@@ -89,6 +90,9 @@ pub(super) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/v1/keys", ADMIN),
     ("POST", "/v1/keys", ADMIN),
     ("DELETE", "/v1/keys/{id}", ADMIN),
+    ("GET", "/v1/owners", ADMIN),
+    ("PUT", "/v1/owners/{path}/quotas", ADMIN),
+    ("DELETE", "/v1/owners/{path}/quotas", ADMIN),
     ("GET", "/v1/streams", VIEW),
     // What a stream's source names is opened by the farm itself.
     ("POST", "/v1/streams", ADMIN),

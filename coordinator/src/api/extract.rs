@@ -6,10 +6,12 @@ use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request, rejection::BytesRejection},
 };
+use common::digest::Hasher;
 use hyper::{HeaderMap, StatusCode, header, http::request::Parts};
 use serde::de::DeserializeOwned;
 
 use super::problem::Error;
+use crate::{access::Caller, queue::IdempotencyKey};
 
 /// Bytes of a JSON body.
 pub(super) const MAX_JSON: usize = 1024 * 1024;
@@ -27,6 +29,46 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         no_list(&body)?;
         parse(&body).map(Self)
     }
+}
+
+/// A JSON body, and the `Idempotency-Key` that it came under, if it did.
+pub(super) struct Once<T> {
+    pub(super) body: T,
+    pub(super) key: Option<IdempotencyKey>,
+}
+
+const KEY: &str = "idempotency-key";
+/// Bytes of an idempotency key.
+const MAX_KEY: usize = 255;
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Once<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        require_json(request.headers())?;
+        let caller = request.extensions().get::<Caller>();
+        let owner = caller.and_then(|caller| caller.owner()).map(str::to_owned);
+        let key = idempotency_key(request.headers())?;
+        let about = format!("{} {}\n", request.method(), request.uri().path());
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        let body = parse(&bytes)?;
+        let mut hasher = Hasher::default();
+        hasher.update(about.as_bytes());
+        hasher.update(&bytes);
+        let digest = hasher.finish();
+        Ok(Self { body, key: key.map(|key| IdempotencyKey { owner, key, digest }) })
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let Some(value) = headers.get(KEY) else { return Ok(None) };
+    let wrong = || Error::Malformed {
+        problem: "Idempotency-Key cannot be used".to_owned(),
+        remedy: format!("send one, of 1 to {MAX_KEY} printable ASCII characters, such as a UUID"),
+    };
+    let text = value.to_str().map_err(|_| wrong())?.trim();
+    let fits = (1..=MAX_KEY).contains(&text.len()) && headers.get_all(KEY).iter().count() == 1;
+    if fits { Ok(Some(text.to_owned())) } else { Err(wrong()) }
 }
 
 /// A JSON body, or none; `null` is none too.

@@ -6,27 +6,32 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use common::{
-    api::{AttemptLog, JobRequest, JobState, JobSummary, JobView, Page},
+    api::{AttemptLog, JobPatch, JobRequest, JobState, JobSummary, JobView, Page},
     failure::FailureKind,
     id::JobId,
 };
-use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
+use hyper::{
+    HeaderMap, StatusCode, header,
+    header::{HeaderName, HeaderValue},
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
     Api,
-    extract::{Id, Json, Query},
+    extract::{Id, Json, Once, Query},
     problem::Error,
     submission,
     wait::{self, Wait},
 };
 use crate::{
     access::Caller,
-    queue::{self, InputLocation, JobFilter},
+    queue::{self, IdempotencyKey, InputLocation, JobFilter, Submitted},
 };
 
+/// Of an answer to a request that was answered before.
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Jobs on a page unless the request says otherwise.
 const PAGE: u32 = 50;
 /// Jobs on a page at most.
@@ -35,18 +40,50 @@ const MAX_PAGE: u32 = 500;
 pub(super) async fn submit(
     State(api): State<Api>,
     caller: Caller,
-    Json(request): Json<JobRequest>,
+    Once { body: request, key }: Once<JobRequest>,
 ) -> Result<Response, Error> {
+    if let Some(job) = before(&api, key.as_ref()).await? {
+        return Ok(submitted(api.queue.job(job).await?, true));
+    }
     // Holds the sweep of old uploads off until the job, and with it its claim to the upload, is on disk.
     let _uploads = api.uploads.read().await;
     let job = submission::check(&api, &caller, request).await?;
-    let view = api.queue.submit(job).await?;
+    let Submitted { view, before } = api.queue.submit_once(job, key).await?;
+    Ok(submitted(view, before))
+}
+
+/// The job that the same request gave before.
+pub(super) async fn before(api: &Api, key: Option<&IdempotencyKey>) -> Result<Option<JobId>, Error> {
+    match key {
+        Some(key) => Ok(api.queue.submitted(key.clone()).await?),
+        None => Ok(None),
+    }
+}
+
+/// `before`: the same request had given it before.
+fn submitted(view: JobView, before: bool) -> Response {
     let location = format!("/v1/jobs/{}", view.summary.id);
-    let mut response = (StatusCode::CREATED, JsonBody(view)).into_response();
+    let status = if before { StatusCode::OK } else { StatusCode::CREATED };
+    let mut response = (status, JsonBody(view)).into_response();
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    if before {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// `PATCH`: what of a job may be changed while it has not ended.
+pub(super) async fn patch(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(job): Id<JobId>,
+    Json(patch): Json<JobPatch>,
+) -> Result<JsonBody<JobView>, Error> {
+    seen(&api, &caller, job).await?;
+    submission::priority(patch.priority)?;
+    Ok(JsonBody(api.queue.set_priority(job, patch.priority).await?))
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -11,6 +11,7 @@ mod keys;
 pub(crate) mod live;
 mod openapi;
 mod outputs;
+mod owners;
 mod presets;
 mod probe;
 pub(crate) mod problem;
@@ -47,13 +48,14 @@ use crate::{
     live::service::Live,
     queue,
     storage::{Storage, buckets::Buckets, shared::SharedRoots},
-    store::UploadOwners,
+    store::{JobStore, UploadOwners},
 };
 
 /// What the handlers work with; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) queue: queue::Handle,
+    pub(crate) store: Arc<dyn JobStore>,
     pub(crate) storage: Storage,
     pub(crate) presets: Arc<Presets>,
     pub(crate) shared: SharedRoots,
@@ -106,7 +108,7 @@ fn routes() -> Router<Api> {
         .route("/readyz", get(health::readyz))
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/redrive", post(redrive::redrive))
-        .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/jobs/{id}", get(jobs::show).patch(jobs::patch))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/logs", get(jobs::logs))
@@ -137,6 +139,8 @@ fn routes() -> Router<Api> {
         .route("/v1/profiles/{path}", get(profiles::show))
         .route("/v1/keys", get(keys::list).post(keys::create))
         .route("/v1/keys/{id}", delete(keys::revoke))
+        .route("/v1/owners", get(owners::list))
+        .route("/v1/owners/{path}/quotas", put(owners::put).delete(owners::delete))
         .merge(live::routes())
         .merge(streams::routes())
         .method_not_allowed_fallback(problem::method_not_allowed)

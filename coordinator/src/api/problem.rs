@@ -78,6 +78,10 @@ pub(crate) enum Error {
     Token {
         problem: String,
     },
+    /// As much as somebody may have.
+    Quota {
+        problem: String,
+    },
     /// What the request is about was there, and is over.
     Gone {
         problem: String,
@@ -130,6 +134,7 @@ impl Error {
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Token { .. } => StatusCode::FORBIDDEN,
+            Self::Quota { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Gone { .. } => StatusCode::GONE,
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -141,6 +146,7 @@ impl Error {
     const fn retry_after(&self) -> Option<u64> {
         match self {
             Self::StorageFull => Some(30),
+            Self::Quota { .. } => Some(10),
             Self::Unavailable { .. } | Self::NotYet { ended: false, .. } => Some(5),
             _ => None,
         }
@@ -165,6 +171,7 @@ impl Error {
             Self::Forbidden { .. } => ("forbidden", "Not allowed"),
             Self::NotAcceptable { .. } => ("not-acceptable", "Not in that format"),
             Self::Token { .. } => ("token", "No leave to watch"),
+            Self::Quota { .. } => ("quota", "A quota is used up"),
             Self::Gone { .. } => ("gone", "Over"),
             Self::StorageFull => ("storage-full", "No space left"),
             Self::Unavailable { .. } => ("unavailable", "Not possible at the moment"),
@@ -199,6 +206,10 @@ impl Error {
                     "get a new one from POST /v1/streams/STREAM/tokens and add ?token= to the URL".to_owned(),
                 ),
             ),
+            Self::Quota { problem } => {
+                let remedy = "send it again later, or ask whoever runs the farm for a larger quota";
+                (problem, None, Some(remedy.to_owned()))
+            }
             Self::NotFound { what } => (what, None, None),
             Self::MethodNotAllowed => (
                 "this resource does not have that method; the Allow header names those it has".to_owned(),
@@ -246,6 +257,7 @@ impl From<queue::Error> for Error {
         match error {
             queue::Error::NoSuchJob(_) | queue::Error::NoSuchWorker(_) => Self::NotFound { what: text },
             queue::Error::WrongState(_) | queue::Error::Stale(_) => Self::Conflict { problem: text },
+            queue::Error::Quota(_) => Self::Quota { problem: text },
             queue::Error::Store(_) | queue::Error::NoRoom(_) | queue::Error::ShuttingDown => {
                 Self::Unavailable { problem: text }
             }

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use super::{
     Api,
     estimate::Estimate,
-    extract::Json,
+    extract::Once,
+    jobs,
     problem::Error,
     submission,
     wait::{self, Wait},
@@ -25,15 +26,18 @@ pub(super) async fn run(
     State(api): State<Api>,
     caller: Caller,
     headers: HeaderMap,
-    Json(request): Json<JobRequest>,
+    Once { body: request, key }: Once<JobRequest>,
 ) -> Result<Response, Error> {
     let wait = Wait::of(&headers);
-    let (job, Estimate { seconds, basis }) = {
+    let (job, Estimate { seconds, basis }) = if let Some(job) = jobs::before(&api, key.as_ref()).await? {
+        let basis = "this request was answered before, and only then estimated".to_owned();
+        (job, Estimate { seconds: None, basis })
+    } else {
         let _uploads = api.uploads.read().await;
         let checked = submission::check(&api, &caller, request).await?;
         let bytes = submission::size(&api, &checked).await?;
         let estimate = api.estimates.estimate(&api.queue, &checked, bytes).await?;
-        (api.queue.submit(checked).await?.summary.id, estimate)
+        (api.queue.submit_once(checked, key).await?.view.summary.id, estimate)
     };
     let view = wait::ended(&api, job, wait).await?;
     let answer = RunAnswer {

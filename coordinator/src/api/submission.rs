@@ -51,13 +51,7 @@ pub(super) async fn check(api: &Api, caller: &Caller, request: JobRequest) -> Re
     };
     let (preset, spec) = output(&api.presets, wanted)?;
     hardware(request.hardware, &spec)?;
-    if !PRIORITIES.contains(&request.priority) {
-        return Err(Error::invalid(
-            "priority",
-            format!("{} is not from -100 to 100", request.priority),
-            "0 is usual, higher runs first",
-        ));
-    }
+    priority(request.priority)?;
     labels(&request.labels)?;
     let owner = caller.named(request.owner)?;
     if let Some(owner) = &owner {
@@ -90,6 +84,17 @@ pub(super) async fn check(api: &Api, caller: &Caller, request: JobRequest) -> Re
         time_limit_ms: time_limit(request.time_limit_seconds)?,
         output: target(api, request.output)?,
     })
+}
+
+pub(super) fn priority(priority: i32) -> Result<(), Error> {
+    if PRIORITIES.contains(&priority) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "priority",
+        format!("{priority} is not from -100 to 100"),
+        "0 is usual, higher runs first",
+    ))
 }
 
 /// Seconds to milliseconds; no limit at all is not for a job to choose.
@@ -407,7 +412,7 @@ async fn shared(api: &Api, text: String) -> Result<JobInput, Error> {
 async fn uploaded(api: &Api, caller: &Caller, id: UploadId) -> Result<JobInput, Error> {
     let seen = uploads::is_seen(api, caller, id).await?;
     // Before it has ended, too: the queue knows how far it has come.
-    if let Some(key) = api.incoming.input(id)?.filter(|_| seen) {
+    if seen && let Some(key) = api.incoming.input(id)? {
         let location = InputLocation::Object(key.as_str().to_owned());
         return Ok(JobInput::new(location, key.name().to_owned()));
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    api::{AttemptLog, Event, JobState, JobSummary, JobView, OnDamagedInput, Page, WorkerView},
+    api::{AttemptLog, Event, JobState, JobSummary, JobView, OnDamagedInput, Page, Quotas, WorkerView},
     failure::{Failure, FailureKind},
     id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
     media::MediaInfo,
@@ -18,6 +18,7 @@ use super::{
     inflow::Inflow,
     jobs::{Submission, state_word},
     live::{LiveAssignment, LiveOrder, LivePlacement},
+    once::IdempotencyKey,
     view::{Overlay, stored_summary, stored_view},
 };
 use crate::{
@@ -36,6 +37,9 @@ pub enum Error {
     /// Cancelling what has ended, retrying what runs.
     #[error("{0}")]
     WrongState(String),
+    /// As much as its owner may have.
+    #[error("{0}")]
+    Quota(String),
     /// The attempt is not current, or not this worker's.
     #[error("attempt {0} is not current: its lease was lost, or it belongs to another worker")]
     Stale(AttemptId),
@@ -230,7 +234,11 @@ pub struct Handle {
 /// Those about workers and live are urgent: they are taken while a commit is under way, and in the order in which they were
 /// sent. The others wait for it.
 pub(super) enum Command {
-    Submit(Submission, Answer<JobView>),
+    Submit(Submission, Answer<Reply>),
+    /// The job that the same request gave before, once it is durable.
+    Submitted(IdempotencyKey, Answer<Option<JobId>>),
+    SetPriority(JobId, i32, Answer<()>),
+    SetQuotas(String, Option<Quotas>, oneshot::Sender<()>),
     Cancel(JobId, Answer<()>),
     Retry(StoredJob, Answer<()>),
     Overlays(Vec<JobId>, oneshot::Sender<Vec<Overlay>>),
@@ -255,6 +263,21 @@ pub(super) enum Command {
     EndLive(AttemptId, String),
 }
 
+/// What became of a submission; durable.
+#[derive(Debug)]
+pub(super) enum Reply {
+    New(Box<JobView>),
+    Before(JobId),
+}
+
+/// A job that was submitted.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    pub view: JobView,
+    /// The same request had given it before.
+    pub before: bool,
+}
+
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 impl Handle {
@@ -263,7 +286,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Store`] when it could not be written; then it was not accepted.
     pub async fn submit(&self, details: JobDetails) -> Result<JobView, Error> {
-        self.submit_as(JobId::new(), details).await
+        Ok(self.submit_once(details, None).await?.view)
     }
 
     /// The same with an id that was chosen before, and that no job has.
@@ -271,9 +294,65 @@ impl Handle {
     /// # Errors
     /// As [`Handle::submit`].
     pub async fn submit_as(&self, id: JobId, details: JobDetails) -> Result<JobView, Error> {
+        Ok(self.queue_one(id, details, None).await?.view)
+    }
+
+    /// The same, unless the same request gave a job before: then that one, as it is now.
+    ///
+    /// # Errors
+    /// As [`Handle::submit`]; [`Error::WrongState`]: the key came with another request before; [`Error::Quota`].
+    pub async fn submit_once(
+        &self,
+        details: JobDetails,
+        once: Option<IdempotencyKey>,
+    ) -> Result<Submitted, Error> {
+        self.queue_one(JobId::new(), details, once).await
+    }
+
+    async fn queue_one(
+        &self,
+        id: JobId,
+        details: JobDetails,
+        once: Option<IdempotencyKey>,
+    ) -> Result<Submitted, Error> {
         let tasks = plan(&details.spec).into_iter().map(|kind| (TaskId::new(), kind)).collect();
-        let submission = Submission { id, details, tasks };
-        self.ask(|answer| Command::Submit(submission, answer)).await?
+        let submission = Submission { id, details, tasks, once };
+        match self.ask(|answer| Command::Submit(submission, answer)).await?? {
+            Reply::New(view) => Ok(Submitted { view: *view, before: false }),
+            Reply::Before(job) => Ok(Submitted { view: self.job(job).await?, before: true }),
+        }
+    }
+
+    /// The job that the same request gave before; whatever it named then need not be there any more.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`]: the key came with another request before.
+    pub async fn submitted(&self, key: IdempotencyKey) -> Result<Option<JobId>, Error> {
+        self.ask(|answer| Command::Submitted(key, answer)).await?
+    }
+
+    /// Puts a job that has not ended elsewhere in the queue.
+    ///
+    /// # Errors
+    /// There is no such job, or it is over.
+    pub async fn set_priority(&self, job: JobId, priority: i32) -> Result<JobView, Error> {
+        match self.ask(|answer| Command::SetPriority(job, priority, answer)).await? {
+            Ok(()) => self.job(job).await,
+            // It is not in memory: over, or never there.
+            Err(Error::NoSuchJob(_)) => {
+                let state = state_word(self.job(job).await?.summary.state);
+                Err(Error::WrongState(format!("job {job} has {state} already: it waits for nothing")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What holds for an owner from here on; `None`: what is usual.
+    ///
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub async fn set_quotas(&self, owner: String, quotas: Option<Quotas>) -> Result<(), Error> {
+        self.ask(|answer| Command::SetQuotas(owner, quotas, answer)).await
     }
 
     /// Cancels a job: what waits is dropped, what runs is stopped.

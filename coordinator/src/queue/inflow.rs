@@ -18,7 +18,7 @@ use common::{
 
 use super::{
     handle::InputLocation,
-    state::{Now, State, rank, requirement},
+    state::{Now, State, place, requirement},
 };
 use crate::{
     fleet::Requirement,
@@ -161,8 +161,8 @@ impl State {
         let needed = self.pool.requirement(needed);
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let before = std::mem::replace(&mut task.requirement, needed);
-        let rank = rank(task);
-        self.ready.remove(&before, rank);
+        let place = place(task);
+        self.ready.remove(&before, place, self.owners.share(place.owner));
         self.make_ready(id);
     }
 

@@ -149,10 +149,19 @@ impl State {
             "deadlines and attempts do not agree"
         );
         self.check_live()?;
+        let mut counts: std::collections::BTreeMap<Option<String>, (usize, u32, u32)> = Default::default();
+        for job in self.jobs.values() {
+            let (jobs, queued, running) = counts.entry(job.record.request.owner.clone()).or_default();
+            *jobs += 1;
+            *queued += u32::from(job.record.state == common::api::JobState::Queued);
+            let tasks = job.tasks.iter().filter_map(|id| self.tasks.get(id));
+            *running += u32::try_from(tasks.filter(|task| task.attempt.is_some()).count()).unwrap_or(0);
+        }
+        ensure!(counts == self.owners.counts(), "jobs {counts:?}, counted {:?}", self.owners.counts());
         // Nothing waits while an eligible worker idles.
         for (rank, requirement) in self.ready.heads() {
             let taker = crate::fleet::select(&requirement, &self.fleet, now);
-            ensure!(taker.is_none(), "task {} waits, and {taker:?} would take it", rank.1);
+            ensure!(taker.is_none(), "task {} waits, and {taker:?} would take it", rank.task);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::{
-    api::{AttemptState, JobState, TaskState},
+    api::{AttemptState, JobState, Quotas, TaskState},
     failure::{Failure, FailureKind},
     id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
 };
@@ -11,11 +11,13 @@ use common::{
 use super::{
     fence,
     handle::{Error, ToWorker},
+    once::{Before, IdempotencyKey},
+    shares::UsedUp,
     state::{Effect, Job, Now, State, Stopping, Task, become_state, may_become, requirement},
 };
 use crate::{
     plan::TaskKind,
-    store::{JobDetails, JobRecord, JobResult, StoredJob, TaskHistory, TaskRecord},
+    store::{IdempotencyRecord, JobDetails, JobRecord, JobResult, StoredJob, TaskHistory, TaskRecord},
 };
 
 /// A job with its ids and its plan.
@@ -24,16 +26,40 @@ pub(crate) struct Submission {
     pub(crate) id: JobId,
     pub(crate) details: JobDetails,
     pub(crate) tasks: Vec<(TaskId, TaskKind)>,
+    pub(crate) once: Option<IdempotencyKey>,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    New,
+    /// It was sent before, and gave this job.
+    Before(JobId),
 }
 
 impl State {
-    /// Queues a new job.
-    pub(crate) fn submit(&mut self, submission: Submission, now: Now) {
-        let Submission { id, mut details, tasks } = submission;
+    /// Queues a new job, unless the same request gave one before.
+    pub(crate) fn submit(&mut self, submission: Submission, now: Now) -> Result<Accepted, Error> {
+        let Submission { id, mut details, tasks, once } = submission;
+        if let Some(before) = once.as_ref().and_then(|key| self.submitted(key, now).transpose()) {
+            return before.map(Accepted::Before);
+        }
+        if let Some(UsedUp { owner, limit }) = self.owners.refuses(details.owner.as_deref()) {
+            return Err(Error::Quota(format!(
+                "{owner} has {limit} jobs waiting, as many as its quota `queued` allows"
+            )));
+        }
+        if let Some(IdempotencyKey { owner, key, digest }) = once {
+            let record = IdempotencyRecord { owner, key, digest, job: id, submitted_at: now.wall };
+            self.once.remember(record.clone());
+            self.changed.once.insert(id, record);
+        }
+        let owner = self.owners.enter(details.owner.as_deref());
         self.pool.share_spec(&details.preset, &mut details.spec);
         let record = JobRecord {
             id,
             state: JobState::Queued,
+            priority: details.priority,
             request: Arc::new(details),
             submitted_at: now.wall,
             started_at: None,
@@ -62,7 +88,8 @@ impl State {
                 queued,
                 Box::new(Task {
                     requirement: self.pool.requirement(requirement(&record, &task)),
-                    priority: record.request.priority,
+                    priority: record.priority,
+                    owner,
                     next_epoch: fence::next_epoch(Epoch::default()),
                     restored: false,
                     requeues: 0,
@@ -72,18 +99,72 @@ impl State {
                 }),
             );
         }
-        self.jobs.insert(id, Box::new(Job { record, tasks: ids.clone() }));
+        self.jobs.insert(id, Box::new(Job { record, tasks: ids.clone(), owner, waits: false }));
         for task in ids {
             self.note_inflow(task);
             self.make_ready(task);
         }
         self.job_changed(id, now);
+        Ok(Accepted::New)
+    }
+
+    /// The job that the same request gave before.
+    pub(crate) fn submitted(&self, key: &IdempotencyKey, now: Now) -> Result<Option<JobId>, Error> {
+        match self.once.before(key, now.wall) {
+            Before::Nothing => Ok(None),
+            Before::Same(job) => Ok(Some(job)),
+            Before::Other => Err(Error::WrongState(format!(
+                "the idempotency key {:?} was used for another request within the last day: send each request under a key of \
+                 its own",
+                key.key
+            ))),
+        }
+    }
+
+    /// After a start: keys of the last day, oldest first.
+    pub(crate) fn remember(&mut self, records: Vec<IdempotencyRecord>) {
+        for record in records {
+            self.once.remember(record);
+        }
+    }
+
+    /// Puts a job that has not ended elsewhere in the queue.
+    pub(crate) fn set_priority(&mut self, id: JobId, priority: i32, now: Now) -> Result<(), Error> {
+        let job = self.jobs.get_mut(&id).ok_or(Error::NoSuchJob(id))?;
+        let state = job.record.state;
+        if state.is_final() {
+            return Err(Error::WrongState(format!("job {id} has {} already", state_word(state))));
+        }
+        job.record.priority = priority;
+        for task in job.tasks.clone() {
+            let until = self.tasks.get(&task).and_then(|task| task.delayed_until);
+            self.unqueue(task);
+            let Some(known) = self.tasks.get_mut(&task) else { continue };
+            known.priority = priority;
+            if let Some(until) = until {
+                known.delayed_until = Some(until);
+                self.delayed.insert((until, task));
+            }
+            self.make_ready(task);
+        }
+        self.job_changed(id, now);
+        Ok(())
+    }
+
+    /// What holds for an owner from here on; `None`: what is usual.
+    pub(crate) fn set_quotas(&mut self, owner: &str, quotas: Option<Quotas>) {
+        if let Some(owner) = self.owners.set_quotas(owner, quotas) {
+            self.reshare(owner);
+        }
     }
 
     /// Takes back a job that could not be made durable: nobody was told that it was accepted.
     pub(crate) fn withdraw(&mut self, id: JobId, now: Now) {
-        let Some(job) = self.jobs.remove(&id) else { return };
+        let Some(job) = self.drop_job(id) else { return };
         self.changed.jobs.remove(&id);
+        if let Some(record) = self.changed.once.remove(&id) {
+            self.once.forget(&record);
+        }
         self.withdraw_delivery(id);
         for task in job.tasks {
             self.unqueue(task);
@@ -93,6 +174,7 @@ impl State {
             self.changed.attempts.retain(|attempt, _| attempt.task != task);
             self.changed.logs.retain(|attempt, _| attempt.task != task);
         }
+        self.drop_job(id);
     }
 
     /// Cancels a job that is not over.

@@ -15,10 +15,12 @@ mod live;
 mod live_attempts;
 #[cfg(test)]
 mod model_tests;
+mod once;
 mod ready;
 mod remedy;
 mod schedule;
 mod service;
+mod shares;
 mod state;
 #[cfg(test)]
 mod state_tests;
@@ -29,9 +31,11 @@ mod workers;
 pub use delivery::{Delivered, Delivery, DeliveryOrder};
 pub use handle::{
     Assignment, AttemptResult, Beat, Error, Handle, InputLocation, JobFilter, JobInput, Registration,
-    ToWorker, UploadGrant, Welcome,
+    Submitted, ToWorker, UploadGrant, Welcome,
 };
 pub use inflow::Inflow;
 pub use live::{LiveAssignment, LiveEvent, LiveOrder, LivePlacement};
+pub use once::IdempotencyKey;
+pub(crate) use once::KEPT as IDEMPOTENCY_KEPT;
 pub use service::{Service, Sweep};
 pub use state::Settings;

@@ -28,7 +28,13 @@ impl State {
         let mut heads = self.ready.heads();
         let mut lists: BTreeMap<Arc<Requirement>, Shortlist> = BTreeMap::new();
         while let Some((rank, requirement)) = heads.pop_first() {
-            let task = rank.1;
+            let head = self.ready.head(&requirement);
+            if head != Some(rank) {
+                // What was given out meanwhile has changed somebody's share.
+                heads.extend(head.map(|head| (head, requirement)));
+                continue;
+            }
+            let task = rank.task;
             let placement = if requirement.avoid.is_empty() {
                 let list = lists
                     .entry(requirement.clone())
@@ -71,6 +77,7 @@ impl State {
 
         let attempt = AttemptId { task: id, epoch: task.next_epoch };
         debug_assert!(attempt.epoch > task.record.epoch, "epochs only grow");
+        let owner = task.owner;
         task.next_epoch = fence::next_epoch(attempt.epoch);
         let restored = std::mem::replace(&mut task.restored, false);
         task.record.epoch = attempt.epoch;
@@ -129,6 +136,9 @@ impl State {
             Effect::AtOnce(session, assign)
         });
         self.changed.tasks.insert(id);
+        self.ready.give_out();
+        self.owners.begin(owner);
+        self.reshare(owner);
         self.job_changed(job, now);
     }
 

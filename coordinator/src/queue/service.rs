@@ -29,9 +29,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     delivery::DeliveryOrder,
-    handle::{Command, Error, Handle, ToWorker},
+    handle::{Answer, Command, Error, Handle, Reply, ToWorker},
     inflow::Inflow,
+    jobs::Accepted,
     live::LiveEvent,
+    once::KEPT,
     state::{Effect, Now, Settings, State},
 };
 use crate::store::{self, JobStore};
@@ -79,7 +81,9 @@ pub struct Service {
 }
 
 enum PendingAnswer {
-    Submitted(JobId, oneshot::Sender<Result<JobView, Error>>),
+    Submitted(JobId, Answer<Reply>),
+    /// The same request once more, while the first is on its way to the disk.
+    Again(JobId, Answer<Reply>),
     Done(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -117,6 +121,10 @@ impl Service {
             jobs += 1;
         }
         drop(unfinished);
+        state.remember(store.idempotency_keys(now(started).wall - KEPT).await?);
+        for (owner, quotas) in store.quotas().await? {
+            state.set_quotas(&owner, Some(quotas));
+        }
         if jobs > 0 {
             tracing::info!(jobs, took = ?started.elapsed(), "unfinished jobs go on");
         }
@@ -253,8 +261,31 @@ impl Service {
         match command {
             Command::Submit(submission, answer) => {
                 let id = submission.id;
-                self.state.submit(submission, now);
-                self.answers.push(PendingAnswer::Submitted(id, answer));
+                match self.state.submit(submission, now) {
+                    Ok(Accepted::New) => self.answers.push(PendingAnswer::Submitted(id, answer)),
+                    Ok(Accepted::Before(job)) if self.is_on_its_way(job) => {
+                        self.answers.push(PendingAnswer::Again(job, answer));
+                    }
+                    Ok(Accepted::Before(job)) => {
+                        let _ = answer.send(Ok(Reply::Before(job)));
+                    }
+                    Err(error) => {
+                        let _ = answer.send(Err(error));
+                    }
+                }
+            }
+            Command::Submitted(key, answer) => {
+                let before = self.state.submitted(&key, now);
+                let durable = before.map(|job| job.filter(|job| !self.is_on_its_way(*job)));
+                let _ = answer.send(durable);
+            }
+            Command::SetPriority(job, priority, answer) => {
+                let done = self.state.set_priority(job, priority, now);
+                self.answer_when_durable(done, answer);
+            }
+            Command::SetQuotas(owner, quotas, answer) => {
+                self.state.set_quotas(&owner, quotas);
+                let _ = answer.send(());
             }
             Command::Cancel(job, answer) => {
                 let done = self.state.cancel(job, now);
@@ -347,6 +378,11 @@ impl Service {
         }
     }
 
+    /// Whether nobody was told yet that the job was accepted.
+    fn is_on_its_way(&self, job: JobId) -> bool {
+        self.answers.iter().any(|answer| matches!(answer, PendingAnswer::Submitted(id, _) if *id == job))
+    }
+
     fn answer_when_durable(&mut self, done: Result<(), Error>, answer: oneshot::Sender<Result<(), Error>>) {
         match done {
             Ok(()) => self.answers.push(PendingAnswer::Done(answer)),
@@ -377,7 +413,7 @@ impl Service {
         let viewed = |answer: PendingAnswer| {
             let view = match &answer {
                 PendingAnswer::Submitted(job, _) => self.state.view(*job, now),
-                PendingAnswer::Done(_) => None,
+                PendingAnswer::Done(_) | PendingAnswer::Again(..) => None,
             };
             (answer, view)
         };
@@ -430,7 +466,11 @@ impl Service {
         for answer in answers {
             match answer {
                 (PendingAnswer::Submitted(job, answer), view) => {
+                    let view = view.map(|view| Reply::New(Box::new(view)));
                     let _ = answer.send(view.ok_or(Error::NoSuchJob(job)));
+                }
+                (PendingAnswer::Again(job, answer), _) => {
+                    let _ = answer.send(Ok(Reply::Before(job)));
                 }
                 (PendingAnswer::Done(answer), _) => {
                     let _ = answer.send(Ok(()));
@@ -486,6 +526,9 @@ impl Service {
             match answer {
                 PendingAnswer::Submitted(job, answer) => {
                     self.state.withdraw(job, now);
+                    let _ = answer.send(Err(refused));
+                }
+                PendingAnswer::Again(_, answer) => {
                     let _ = answer.send(Err(refused));
                 }
                 PendingAnswer::Done(answer) => {

@@ -1,7 +1,7 @@
 //! The shell against a store that fails.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use common::{
+    api::Quotas,
     id::{Epoch, JobId, StreamId, TaskId},
     live::{Ingest, Work},
     media::HardwarePolicy,
@@ -24,7 +25,7 @@ use super::*;
 use crate::{
     fleet::{Class, Policy, Requirement, testing},
     queue::{Beat, InputLocation, JobFilter, JobInput, LiveOrder, Registration},
-    store::{Changes, JobDetails, JobRecord, LogRecord, StoredJob},
+    store::{Changes, IdempotencyRecord, JobDetails, JobRecord, LogRecord, StoredJob},
 };
 
 /// Keeps what was committed, refuses to while the disk is full, and waits while it is slow.
@@ -73,6 +74,18 @@ impl JobStore for FullDisk {
         async { Ok(Vec::new()) }.boxed()
     }
 
+    fn idempotency_keys(&self, _: i64) -> BoxFuture<'_, Result<Vec<IdempotencyRecord>, store::Error>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn quotas(&self) -> BoxFuture<'_, Result<BTreeMap<String, Quotas>, store::Error>> {
+        async { Ok(BTreeMap::new()) }.boxed()
+    }
+
+    fn set_quotas<'a>(&'a self, _: &'a str, _: Option<Quotas>) -> BoxFuture<'a, Result<(), store::Error>> {
+        async { Ok(()) }.boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }
@@ -106,6 +119,7 @@ fn settings() -> Settings {
         lease: Duration::from_secs(30),
         grace: Duration::from_secs(10),
         time_limit: None,
+        quotas: Quotas::default(),
         policy: Policy { stale_after: Duration::from_secs(30), ..Policy::default() },
     }
 }

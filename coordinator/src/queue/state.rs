@@ -7,14 +7,13 @@
 //! come back with the workers.
 
 use std::{
-    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use common::{
-    api::{Event, JobState, TaskState},
+    api::{Event, JobState, Quotas, TaskState},
     id::{AttemptId, Epoch, JobId, SessionId, TaskId, WorkerId},
     worker::{Need, Progress},
 };
@@ -27,13 +26,15 @@ use super::{
     intern::Pool,
     live::LiveEvent,
     live_attempts::{OnAir, Waiters},
-    ready::{Rank, Ready},
+    once::Once,
+    ready::{Place, Ready},
+    shares::{OwnerIndex, Owners},
     waiting::Waiting,
 };
 use crate::{
     fleet::{Class, Fleet, Held, Policy, Requirement, Slot},
     plan,
-    store::{AttemptRecord, Changes, JobRecord, LogRecord, StoredJob, TaskRecord},
+    store::{AttemptRecord, Changes, IdempotencyRecord, JobRecord, LogRecord, StoredJob, TaskRecord},
 };
 
 /// Lines of ffmpeg's output that are kept of an attempt.
@@ -60,6 +61,8 @@ pub struct Settings {
     /// Wall-clock time that the attempts of a task may take together, where the job names none.
     pub time_limit: Option<Duration>,
     pub policy: Policy,
+    /// Of owners that have none of their own.
+    pub quotas: Quotas,
 }
 
 /// What follows for others.
@@ -82,6 +85,9 @@ pub(crate) enum Effect {
 pub(crate) struct Job {
     pub(super) record: JobRecord,
     pub(super) tasks: Vec<TaskId>,
+    pub(super) owner: OwnerIndex,
+    /// It is counted among those of its owner that wait.
+    pub(super) waits: bool,
 }
 
 #[derive(Debug)]
@@ -89,6 +95,7 @@ pub(super) struct Task {
     pub(super) record: TaskRecord,
     pub(super) requirement: Arc<Requirement>,
     pub(super) priority: i32,
+    pub(super) owner: OwnerIndex,
     /// The epoch that the next attempt gets. After a restart one is left out: the attempt that was assigned last may
     /// not have been durable yet.
     pub(super) next_epoch: Epoch,
@@ -132,11 +139,16 @@ pub(super) struct Changed {
     /// Attempts that are over have no other place any more.
     pub(super) attempts: BTreeMap<AttemptId, AttemptRecord>,
     pub(super) logs: BTreeMap<AttemptId, Vec<String>>,
+    pub(super) once: BTreeMap<JobId, IdempotencyRecord>,
 }
 
 impl Changed {
     fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.tasks.is_empty() && self.attempts.is_empty() && self.logs.is_empty()
+        self.jobs.is_empty()
+            && self.tasks.is_empty()
+            && self.attempts.is_empty()
+            && self.logs.is_empty()
+            && self.once.is_empty()
     }
 }
 
@@ -148,6 +160,8 @@ pub(crate) struct State {
     pub(super) jobs: HashMap<JobId, Box<Job>>,
     pub(super) tasks: HashMap<TaskId, Box<Task>>,
     pub(super) ready: Ready,
+    pub(super) owners: Owners,
+    pub(super) once: Once,
     pub(super) delayed: BTreeSet<(Duration, TaskId)>,
     /// When which attempt is lost unless its worker is heard of.
     pub(super) deadlines: BTreeSet<(Duration, AttemptId)>,
@@ -179,6 +193,8 @@ impl State {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             fleet: Fleet::new(settings.policy.clone()),
+            owners: Owners::new(settings.quotas),
+            once: Once::default(),
             settings,
             jobs: HashMap::new(),
             tasks: HashMap::new(),
@@ -209,6 +225,7 @@ impl State {
         if let Some(request) = Arc::get_mut(&mut job.request) {
             self.pool.share_spec(&request.preset, &mut request.spec);
         }
+        let owner = self.owners.enter(job.request.owner.as_deref());
         let mut ids = Vec::with_capacity(tasks.len());
         for (record, attempts) in tasks {
             ids.push(record.id);
@@ -228,8 +245,12 @@ impl State {
                     log: VecDeque::new(),
                 })
             });
+            if running.is_some() {
+                self.owners.begin(owner);
+            }
             let task = Task {
-                priority: job.request.priority,
+                priority: job.priority,
+                owner,
                 next_epoch: fence::next_epoch_after_restart(record.epoch),
                 restored: true,
                 requeues: 0,
@@ -241,12 +262,39 @@ impl State {
             self.tasks.insert(task.record.id, Box::new(task));
         }
         let id = job.id;
-        self.jobs.insert(id, Box::new(Job { record: job, tasks: ids.clone() }));
+        self.jobs.insert(id, Box::new(Job { record: job, tasks: ids.clone(), owner, waits: false }));
         for task in ids {
             self.note_inflow(task);
             self.make_ready(task);
         }
         self.restore_delivery(id);
+        self.count(id);
+        // Some of it may run.
+        self.reshare(owner);
+    }
+
+    /// Counts a job among those of its owner that wait, or not any more.
+    fn count(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let waits = job.record.state == JobState::Queued;
+        if std::mem::replace(&mut job.waits, waits) != waits {
+            self.owners.waits(job.owner, waits);
+        }
+    }
+
+    /// A job leaves the memory.
+    pub(super) fn drop_job(&mut self, id: JobId) -> Option<Box<Job>> {
+        let job = self.jobs.remove(&id)?;
+        if job.waits {
+            self.owners.waits(job.owner, false);
+        }
+        self.owners.leave(job.owner);
+        Some(job)
+    }
+
+    /// What an owner has had has changed: its tasks stand elsewhere.
+    pub(super) fn reshare(&mut self, owner: OwnerIndex) {
+        self.ready.reshare(owner, self.owners.share(owner));
     }
 
     /// Whether a job is in memory, that is, not over.
@@ -285,6 +333,7 @@ impl State {
                 .iter()
                 .map(|(id, lines)| LogRecord { id: *id, lines: lines.clone() })
                 .collect(),
+            idempotency: changed.once.values().cloned().collect(),
         }
     }
 
@@ -292,9 +341,10 @@ impl State {
     pub(crate) fn written(&mut self) {
         let written = std::mem::take(&mut self.writing);
         // What has changed again is over in the next commit, if it is.
-        for id in written.jobs.difference(&self.changed.jobs) {
-            if self.jobs.get(id).is_some_and(|job| job.record.state.is_final())
-                && let Some(job) = self.jobs.remove(id)
+        for id in &written.jobs {
+            if !self.changed.jobs.contains(id)
+                && self.jobs.get(id).is_some_and(|job| job.record.state.is_final())
+                && let Some(job) = self.drop_job(*id)
             {
                 for task in job.tasks {
                     self.tasks.remove(&task);
@@ -311,6 +361,7 @@ impl State {
         still.tasks.extend(since.tasks);
         still.attempts.extend(since.attempts);
         still.logs.extend(since.logs);
+        still.once.extend(since.once);
         self.changed = still;
     }
 
@@ -424,10 +475,12 @@ impl State {
     pub(super) fn take_attempt(&mut self, task: TaskId, now: Now) -> Option<Running> {
         let task = self.tasks.get_mut(&task)?;
         let running = *task.attempt.take()?;
-        let ran = now.mono.saturating_sub(running.since).as_millis();
-        task.record.history.ran_ms =
-            task.record.history.ran_ms.saturating_add(u64::try_from(ran).unwrap_or(u64::MAX));
+        let ran = u64::try_from(now.mono.saturating_sub(running.since).as_millis()).unwrap_or(u64::MAX);
+        task.record.history.ran_ms = task.record.history.ran_ms.saturating_add(ran);
+        let owner = task.owner;
         self.deadlines.remove(&(running.deadline, running.record.id));
+        self.owners.end(owner, ran);
+        self.reshare(owner);
         Some(running)
     }
 
@@ -438,18 +491,19 @@ impl State {
             && let Some(job) = self.jobs.get(&task.record.job)
             && self.waits_for_input(&job.record).is_none()
         {
-            self.ready.insert(task.requirement.clone(), rank(task));
+            self.ready.insert(task.requirement.clone(), place(task), self.owners.share(task.owner));
         }
     }
 
     /// Takes a task out of everything that waits.
     pub(super) fn unqueue(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(&id) {
-            let (requirement, rank) = (task.requirement.clone(), rank(task));
+            let (requirement, place) = (task.requirement.clone(), place(task));
             if let Some(until) = task.delayed_until.take() {
                 self.delayed.remove(&(until, id));
             }
-            self.ready.remove(&requirement, rank);
+            let share = self.owners.share(place.owner);
+            self.ready.remove(&requirement, place, share);
         }
     }
 
@@ -484,6 +538,7 @@ impl State {
     /// Marks a job as changed and tells the listeners.
     pub(super) fn job_changed(&mut self, id: JobId, now: Now) {
         self.changed.jobs.insert(id);
+        self.count(id);
         if let Some(summary) = self.summary(id, now) {
             self.effects.push(Effect::Announce(Event::Job { job: Box::new(summary) }));
         }
@@ -506,8 +561,8 @@ pub(super) fn slot(attempt: &AttemptRecord) -> Slot {
     attempt.details.device.as_ref().map_or(Slot::Cpu, |device| Slot::Gpu(device.gpu))
 }
 
-pub(super) fn rank(task: &Task) -> Rank {
-    (Reverse(task.priority), task.record.id)
+pub(super) fn place(task: &Task) -> Place {
+    Place { priority: task.priority, owner: task.owner, task: task.record.id }
 }
 
 /// What a task needs of a worker.

@@ -11,7 +11,10 @@ use common::{
 };
 use jiff::Timestamp;
 
-use super::state::{Now, State};
+use super::{
+    shares::UsedUp,
+    state::{Now, State, Task},
+};
 use crate::store::{AttemptRecord, JobRecord, StoredJob, TaskRecord};
 
 /// Milliseconds since the Unix epoch as a timestamp; out of range is 1970.
@@ -27,7 +30,7 @@ pub(super) fn stored_summary(job: &JobRecord) -> JobSummary {
         preset: job.request.preset.clone(),
         input: job.request.input.name().to_owned(),
         owner: job.request.owner.clone(),
-        priority: job.request.priority,
+        priority: job.priority,
         submitted_at: time(job.submitted_at),
         started_at: job.started_at.map(time),
         finished_at: job.finished_at.map(time),
@@ -155,6 +158,7 @@ impl State {
                     }
                     (common::api::TaskState::Queued, None) => self
                         .waits_for_input(&job.record)
+                        .or_else(|| self.waits_for_quota(task))
                         .or_else(|| self.waiting.explain(&task.requirement, &self.fleet, now.mono)),
                     _ => None,
                 })
@@ -165,6 +169,11 @@ impl State {
             self.progress_view(running.record.id)
         });
         Overlay { waiting_for, progress }
+    }
+
+    fn waits_for_quota(&self, task: &Task) -> Option<String> {
+        let UsedUp { owner, limit } = self.owners.held_up(task.owner)?;
+        Some(format!("a task of {owner} to end: {limit} run, as many as its quota `running` allows"))
     }
 
     pub(super) fn progress_view(&self, attempt: AttemptId) -> Option<ProgressView> {

@@ -56,7 +56,8 @@ impl Bench {
         let profiles = Arc::new(Profiles::builtin());
         let streams = Streams::open(Arc::clone(&store) as _, Vec::new(), &profiles).await.unwrap();
         let policy = Policy { stale_after: LONG, ..Policy::default() };
-        let settings = Settings { lease: LONG, grace: LONG, time_limit: None, policy };
+        let settings =
+            Settings { lease: LONG, grace: LONG, time_limit: None, policy, quotas: Default::default() };
         let (mut service, queue, _) = Service::open(settings, store).await.unwrap();
         let events = service.live_events().unwrap();
         let (tracker, stop) = (TaskTracker::new(), Stop::default());

@@ -202,6 +202,7 @@ fn status(error: &queue::Error) -> Status {
     match error {
         queue::Error::NoSuchJob(_) | queue::Error::NoSuchWorker(_) => Status::not_found(text),
         queue::Error::WrongState(_) | queue::Error::Stale(_) => Status::failed_precondition(text),
+        queue::Error::Quota(_) => Status::resource_exhausted(text),
         queue::Error::Store(_) | queue::Error::NoRoom(_) | queue::Error::ShuttingDown => {
             Status::unavailable(text)
         }

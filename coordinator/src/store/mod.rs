@@ -11,12 +11,15 @@ use std::{
     path::PathBuf,
 };
 
-use common::id::{JobId, KeyId, StreamId, UploadId};
+use common::{
+    api::Quotas,
+    id::{JobId, KeyId, StreamId, UploadId},
+};
 use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use record::{
-    AttemptDetails, AttemptRecord, Concat, JobDetails, JobRecord, JobResult, LogRecord, Mishap, StoredKey,
-    StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord, WatchedRecord,
+    AttemptDetails, AttemptRecord, Concat, IdempotencyRecord, JobDetails, JobRecord, JobResult, LogRecord,
+    Mishap, StoredKey, StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord, WatchedRecord,
 };
 pub use sqlite::{Reason, Refusal, SqliteStore};
 
@@ -46,12 +49,17 @@ pub struct Changes {
     pub attempts: Vec<AttemptRecord>,
     /// Log lines of attempts, replacing what was there.
     pub logs: Vec<LogRecord>,
+    pub idempotency: Vec<IdempotencyRecord>,
 }
 
 impl Changes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.tasks.is_empty() && self.attempts.is_empty() && self.logs.is_empty()
+        self.jobs.is_empty()
+            && self.tasks.is_empty()
+            && self.attempts.is_empty()
+            && self.logs.is_empty()
+            && self.idempotency.is_empty()
     }
 }
 
@@ -76,6 +84,12 @@ pub trait JobStore: Send + Sync + 'static {
     fn jobs<'a>(&'a self, filter: &'a JobFilter) -> BoxFuture<'a, Result<Vec<JobRecord>, Error>>;
     /// By task and epoch.
     fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<LogRecord>, Error>>;
+    /// Keys that jobs were asked for under since then, oldest first.
+    fn idempotency_keys(&self, since: i64) -> BoxFuture<'_, Result<Vec<IdempotencyRecord>, Error>>;
+    /// Of owners that have some of their own.
+    fn quotas(&self) -> BoxFuture<'_, Result<BTreeMap<String, Quotas>, Error>>;
+    /// Durable once it returns. `None`: what is usual.
+    fn set_quotas<'a>(&'a self, owner: &'a str, quotas: Option<Quotas>) -> BoxFuture<'a, Result<(), Error>>;
     /// Waits for what is under way and closes.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -22,6 +22,8 @@ use crate::{plan::TaskKind, queue::JobInput};
 pub struct JobRecord {
     pub id: JobId,
     pub state: JobState,
+    /// As it is now; `request` has what was asked for.
+    pub priority: i32,
     pub request: Arc<JobDetails>,
     pub submitted_at: i64,
     pub started_at: Option<i64>,
@@ -207,6 +209,18 @@ pub enum Concat {
     Partial,
     /// Made of pieces: `Upload-Concat`, as it came.
     Final(String),
+}
+
+/// A job that was asked for under an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyRecord {
+    /// Whose key it is.
+    pub owner: Option<String>,
+    pub key: String,
+    /// Of everything that was asked for.
+    pub digest: Digest,
+    pub job: JobId,
+    pub submitted_at: i64,
 }
 
 /// A key of the HTTP API: what is known of it, which is not the key.

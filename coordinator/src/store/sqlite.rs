@@ -8,6 +8,7 @@
 
 mod inspect;
 mod keys;
+mod owners;
 mod rows;
 mod select;
 mod streams;
@@ -15,12 +16,13 @@ mod uploads;
 mod watched;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::Path,
 };
 
 use common::{
+    api::Quotas,
     failpoint,
     id::{JobId, TaskId},
 };
@@ -39,8 +41,10 @@ use tokio::sync::Mutex;
 
 use self::inspect::{Found, beside, inspect};
 pub use self::inspect::{Reason, Refusal};
-use super::{AttemptRecord, Changes, Error, JobRecord, JobStore, LogRecord, StoredJob, TaskRecord};
-use crate::queue::JobFilter;
+use super::{
+    AttemptRecord, Changes, Error, IdempotencyRecord, JobRecord, JobStore, LogRecord, StoredJob, TaskRecord,
+};
+use crate::queue::{IDEMPOTENCY_KEPT, JobFilter};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -185,11 +189,18 @@ async fn transact(writer: &mut SqliteConnection, changes: &Changes) -> Result<()
         (UPSERT_TASKS, changes.tasks.iter().map(rows::task).collect()),
         (UPSERT_ATTEMPTS, changes.attempts.iter().map(rows::attempt).collect()),
         (UPSERT_LOGS, changes.logs.iter().map(rows::log).collect()),
+        (UPSERT_IDEMPOTENCY, changes.idempotency.iter().map(rows::idempotency).collect()),
     ];
     for (statement, rows) in batches {
         if !rows.is_empty() {
             sqlx::query(statement).bind(json!(rows).to_string()).execute(&mut *writer).await?;
         }
+    }
+    if let Some(newest) = changes.idempotency.iter().map(|record| record.submitted_at).max() {
+        sqlx::query("DELETE FROM idempotency_keys WHERE submitted_at <= ?1")
+            .bind(newest - IDEMPOTENCY_KEPT)
+            .execute(&mut *writer)
+            .await?;
     }
     failpoint::hit("store.commit.before");
     sqlx::raw_sql("COMMIT").execute(&mut *writer).await?;
@@ -273,6 +284,18 @@ impl JobStore for SqliteStore {
         self.read_logs(job).boxed()
     }
 
+    fn idempotency_keys(&self, since: i64) -> BoxFuture<'_, Result<Vec<IdempotencyRecord>, Error>> {
+        self.read_idempotency(since).boxed()
+    }
+
+    fn quotas(&self) -> BoxFuture<'_, Result<BTreeMap<String, Quotas>, Error>> {
+        self.read_quotas().boxed()
+    }
+
+    fn set_quotas<'a>(&'a self, owner: &'a str, quotas: Option<Quotas>) -> BoxFuture<'a, Result<(), Error>> {
+        self.write_quotas(owner, quotas).boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             self.readers.close().await;
@@ -289,12 +312,13 @@ impl JobStore for SqliteStore {
 }
 
 const UPSERT_JOBS: &str = "
-INSERT INTO jobs (id, state, owner, submitted_at, started_at, finished_at, request, worker, failure, result)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9
+INSERT INTO jobs (id, state, owner, submitted_at, started_at, finished_at, request, worker, failure, result, priority)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9,
+    value->>10
 FROM json_each(?1) WHERE true
 ON CONFLICT (id) DO UPDATE SET
     state = excluded.state, started_at = excluded.started_at, finished_at = excluded.finished_at,
-    worker = excluded.worker, failure = excluded.failure, result = excluded.result";
+    worker = excluded.worker, failure = excluded.failure, result = excluded.result, priority = excluded.priority";
 
 const UPSERT_TASKS: &str = "
 INSERT INTO tasks (id, job, kind, state, epoch, published, queued_at, finished_at, history)
@@ -316,6 +340,12 @@ const UPSERT_LOGS: &str = "
 INSERT INTO attempt_logs (task, epoch, lines)
 SELECT value->>0, value->>1, value->>2 FROM json_each(?1) WHERE true
 ON CONFLICT (task, epoch) DO UPDATE SET lines = excluded.lines";
+
+const UPSERT_IDEMPOTENCY: &str = "
+INSERT INTO idempotency_keys (owner, key, digest, job, submitted_at)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?1) WHERE true
+ON CONFLICT (owner, key) DO UPDATE SET
+    digest = excluded.digest, job = excluded.job, submitted_at = excluded.submitted_at";
 
 /// Puts tasks to their jobs and attempts to their tasks, each in the order of its rows.
 fn assemble(

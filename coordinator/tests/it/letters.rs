@@ -27,6 +27,7 @@ fn dead(kind: FailureKind, worker: &str, preset: &str, owner: Option<&str>) -> (
     let job = JobRecord {
         id: JobId::new(),
         state: JobState::Dead,
+        priority: 0,
         request: Arc::new(request),
         submitted_at: 1_000,
         started_at: Some(1_001),

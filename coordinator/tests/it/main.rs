@@ -13,6 +13,7 @@ mod keys;
 mod letters;
 mod lifecycle;
 mod objects;
+mod once;
 mod problems;
 #[path = "../../../common/tests/recorded/load.rs"]
 mod recorded;

@@ -60,3 +60,32 @@ pub struct KeysRevoke {
 fn scope() -> impl TypedValueParser<Value = Scope> {
     PossibleValuesParser::new(Scope::ALL.map(Scope::as_str)).try_map(|word| word.parse::<Scope>())
 }
+
+#[derive(Debug, Subcommand)]
+pub enum OwnersCommand {
+    /// List owners with quotas of their own.
+    #[command(alias = "ls")]
+    List {
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Give an owner quotas of its own, instead of those that are configured for everybody.
+    Set(OwnersSet),
+    /// Let what is configured for everybody hold for an owner again.
+    Reset {
+        #[arg(value_name = "OWNER")]
+        owner: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct OwnersSet {
+    #[arg(value_name = "OWNER")]
+    pub owner: String,
+    /// Jobs that may wait; another one is refused. Default: as many as there are.
+    #[arg(long, value_name = "N")]
+    pub queued: Option<u32>,
+    /// Tasks that may run at once; others wait. Default: as many as there is room for.
+    #[arg(long, value_name = "N")]
+    pub running: Option<u32>,
+}

@@ -81,7 +81,7 @@ impl Error {
             Self::Unreachable { .. } | Self::NotReady { .. } | Self::NotTheApi { .. } => Exit::Unreachable,
             // What was asked for does not fit the state of the job or worker: not wrong, but not done.
             Self::Refused(problem) => match problem.status {
-                409 => Exit::Failed,
+                409 | 429 => Exit::Failed,
                 507 => Exit::Unwritable,
                 400..500 => Exit::Invalid,
                 _ => Exit::Failed,

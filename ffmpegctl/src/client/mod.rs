@@ -10,8 +10,9 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use common::{
     api::{
-        AttemptLog, DrainRequest, JobRequest, JobState, JobSummary, JobView, KeyCreated, KeyRequest, KeyView,
-        Page, PresetView, Problem, RedriveRequest, Redriven, WorkerView,
+        AttemptLog, DrainRequest, JobPatch, JobRequest, JobState, JobSummary, JobView, KeyCreated,
+        KeyRequest, KeyView, OwnerView, Page, PresetView, Problem, Quotas, RedriveRequest, Redriven,
+        WorkerView,
     },
     config::Secret,
     failure::FailureKind,
@@ -24,6 +25,7 @@ use reqwest::{
     header::{self, HeaderMap, HeaderValue},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 pub(crate) use self::{
     error::Error,
@@ -135,8 +137,15 @@ impl Client {
 
     // ---- jobs
 
-    pub(crate) async fn submit(&self, request: &JobRequest) -> Result<JobView, Error> {
-        self.json(self.post(&["v1", "jobs"]).json(request)).await
+    /// `key`: the same gives the same job, however often it is sent.
+    pub(crate) async fn submit(&self, request: &JobRequest, key: Uuid) -> Result<JobView, Error> {
+        let request = self.post(&["v1", "jobs"]).header("idempotency-key", key.to_string()).json(request);
+        self.json(request).await
+    }
+
+    pub(crate) async fn set_priority(&self, job: JobId, priority: i32) -> Result<JobView, Error> {
+        let request = self.request(Method::PATCH, &["v1", "jobs", &job.to_string()]);
+        self.json(request.json(&JobPatch { priority })).await
     }
 
     pub(crate) async fn job(&self, job: JobId) -> Result<JobView, Error> {
@@ -275,6 +284,24 @@ impl Client {
 
     pub(crate) async fn revoke_key(&self, key: KeyId) -> Result<KeyView, Error> {
         self.json(self.request(Method::DELETE, &["v1", "keys", &key.to_string()])).await
+    }
+
+    // ---- owners
+
+    /// Those with quotas of their own.
+    pub(crate) async fn owners(&self) -> Result<Vec<OwnerView>, Error> {
+        let page: Page<OwnerView> = self.json(self.get(&["v1", "owners"])).await?;
+        Ok(page.items)
+    }
+
+    pub(crate) async fn set_quotas(&self, owner: &str, quotas: &Quotas) -> Result<OwnerView, Error> {
+        self.json(self.request(Method::PUT, &["v1", "owners", owner, "quotas"]).json(quotas)).await
+    }
+
+    /// What is configured for everybody holds again.
+    pub(crate) async fn reset_quotas(&self, owner: &str) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, &["v1", "owners", owner, "quotas"]);
+        self.send(request.timeout(CALL_TIMEOUT)).await.map(drop)
     }
 
     // ---- streams

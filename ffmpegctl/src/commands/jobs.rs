@@ -34,6 +34,11 @@ pub(crate) async fn run(command: JobsCommand, farm: &Farm, interrupt: &Interrupt
             JobsCommand::Retry(args) => {
                 each(&client, &args.jobs, args.json, async |client, job| Ok(client.retry(job).await?)).await
             }
+            JobsCommand::Priority(args) => {
+                let priority = args.priority;
+                let set = async |client: &Client, job| Ok(client.set_priority(job, priority).await?);
+                each(&client, &args.jobs.jobs, args.jobs.json, set).await
+            }
             JobsCommand::Redrive(args) => redrive::run(&client, args).await,
             JobsCommand::Watch(args) => watch(&client, args).await,
         }

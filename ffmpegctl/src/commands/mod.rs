@@ -3,6 +3,7 @@
 pub(crate) mod jobs;
 pub(crate) mod keys;
 mod letter;
+pub(crate) mod owners;
 pub(crate) mod presets;
 pub(crate) mod profiles;
 mod redrive;

@@ -19,6 +19,8 @@ use super::{
     outputs::Target,
     stuck::Stuck,
 };
+use uuid::Uuid;
+
 use crate::{
     client::{self, Client, Counter, Events},
     error::Error,
@@ -32,6 +34,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(200);
 /// How long a cancelled job may take to end: a worker hears of it at once and kills ffmpeg.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(20);
+/// Between tries while an owner has as many jobs waiting as it may.
+const QUOTA: Duration = Duration::from_secs(3);
 /// Times that a job is submitted to a coordinator that is just starting.
 const SUBMIT_TRIES: u32 = 5;
 const SHORTLY: Duration = Duration::from_millis(500);
@@ -238,11 +242,15 @@ impl Pipeline<'_> {
 
     async fn submit(&self, reference: InputRef) -> Result<JobId, Error> {
         let request = (self.request)(reference);
+        // Sent again it gives the same job, should the first have arrived.
+        let key = Uuid::new_v4();
         let mut tries = 0;
         loop {
-            match self.client.submit(&request).await {
+            match self.client.submit(&request, key).await {
                 Ok(view) => return Ok(view.summary.id),
-                Err(error) if error.had_no_effect() && tries < SUBMIT_TRIES => {
+                // Others of the same owner come first.
+                Err(error) if error.status() == Some(429) => tokio::time::sleep(QUOTA).await,
+                Err(error) if error.is_transient() && tries < SUBMIT_TRIES => {
                     tries += 1;
                     tokio::time::sleep(SHORTLY).await;
                 }

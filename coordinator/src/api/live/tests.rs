@@ -60,9 +60,10 @@ impl Bench {
         let upload_owners = Arc::clone(&store) as _;
         let streams = Streams::open(Arc::clone(&store) as _, Vec::new(), &profiles).await.unwrap();
         let policy = Policy { stale_after: LONG, ..Policy::default() };
-        let settings = QueueSettings { lease: LONG, grace: LONG, time_limit: None, policy };
+        let settings =
+            QueueSettings { lease: LONG, grace: LONG, time_limit: None, policy, quotas: Default::default() };
         let uploads = Arc::clone(&store) as _;
-        let (mut service, queue, _) = Service::open(settings, store).await.unwrap();
+        let (mut service, queue, _) = Service::open(settings, Arc::clone(&store) as _).await.unwrap();
         let events = service.live_events().unwrap();
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(service.run(stop.clone()));
@@ -83,6 +84,7 @@ impl Bench {
         let api = Api {
             incoming: Incoming::open(incoming, uploads, storage.clone()).await.unwrap(),
             queue,
+            store: Arc::clone(&store) as _,
             storage,
             presets: Arc::new(Presets::builtin()),
             shared: SharedRoots::new(&[]).unwrap(),

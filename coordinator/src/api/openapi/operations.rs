@@ -2,8 +2,9 @@
 
 use common::{
     api::{
-        AttemptLog, DrainRequest, JobRequest, JobSummary, JobView, KeyCreated, KeyRequest, KeyView, Page,
-        PresetView, ProbePending, ProbeRequest, RedriveRequest, Redriven, RunAnswer, Upload, WorkerView,
+        AttemptLog, DrainRequest, JobPatch, JobRequest, JobSummary, JobView, KeyCreated, KeyRequest, KeyView,
+        OwnerView, Page, PresetView, ProbePending, ProbeRequest, Quotas, RedriveRequest, Redriven, RunAnswer,
+        Upload, WorkerView,
     },
     profile::Profile,
     stream::{StreamSpec, StreamView, TokenRequest, TokenView},
@@ -57,7 +58,7 @@ impl Operation {
             Some("run" | "probe" | "jobs" | "signed") => "Jobs",
             Some("uploads") => "Uploads",
             Some("workers") => "Workers",
-            Some("keys") => "API keys",
+            Some("keys" | "owners") => "API keys",
             Some("presets" | "profiles") => "Presets and profiles",
             Some("streams" | "live") => "Live streams",
             _ => "The coordinator",
@@ -133,6 +134,10 @@ fn post(path: &'static str, summary: &'static str) -> Operation {
 
 const WAIT: (&str, &str) =
     ("Prefer", "wait=SECONDS (up to 300): the answer comes when the job has ended, or when the time is over");
+const ONCE: (&str, &str) = (
+    "Idempotency-Key",
+    "The same request under the same key gives the same job, for a day; another request is refused",
+);
 const ANY: &str = "*/*";
 const BYTES: &str = "application/octet-stream";
 
@@ -149,6 +154,7 @@ fn jobs() -> Vec<Operation> {
                  it. The estimate comes from what this farm did before with such work.",
             )
             .header(WAIT.0, WAIT.1)
+            .header(ONCE.0, ONCE.1)
             .takes::<JobRequest>()
             .gives::<RunAnswer>(201, "The job is durable"),
         post("/v1/probe", "What ffprobe says about an input")
@@ -159,14 +165,19 @@ fn jobs() -> Vec<Operation> {
             .gives::<ProbePending>(202, "It did not come in time; it will be the job's output probe.json"),
         get("/v1/jobs", "List jobs, newest first").query::<ListQuery>().gives::<Page<JobSummary>>(200, "A page"),
         post("/v1/jobs", "Submit a job")
+            .header(ONCE.0, ONCE.1)
             .takes::<JobRequest>()
-            .gives::<JobView>(201, "The job is durable: it reaches a final state, whatever dies"),
+            .gives::<JobView>(201, "The job is durable: it reaches a final state, whatever dies")
+            .gives::<JobView>(200, "The job that the same request gave before, as it is now"),
         post("/v1/jobs/redrive", "Queue dead letters again")
             .takes::<RedriveRequest>()
             .gives::<Redriven>(200, "Which were queued, and which could not be"),
         get("/v1/jobs/{id}", "Everything about a job")
             .header(WAIT.0, WAIT.1)
             .gives::<JobView>(200, "The job as it is"),
+        Operation::new("patch", "/v1/jobs/{id}", "Change the priority of a job that has not ended")
+            .takes::<JobPatch>()
+            .gives::<JobView>(200, "It is changed"),
         post("/v1/jobs/{id}/cancel", "Cancel a job").gives::<JobView>(200, "It is cancelled"),
         post("/v1/jobs/{id}/retry", "Queue a job again that failed, was cancelled or is a dead letter")
             .gives::<JobView>(200, "It is queued"),
@@ -223,6 +234,13 @@ fn fleet() -> Vec<Operation> {
             .gives::<WorkerView>(200, "It drains"),
         post("/v1/workers/{id}/resume", "Give a drained worker work again")
             .gives::<WorkerView>(200, "It takes work"),
+        get("/v1/owners", "List owners with quotas of their own")
+            .gives::<Page<OwnerView>>(200, "All of them"),
+        Operation::new("put", "/v1/owners/{path}/quotas", "Give an owner quotas of its own")
+            .takes::<Quotas>()
+            .gives::<OwnerView>(200, "They hold"),
+        Operation::new("delete", "/v1/owners/{path}/quotas", "Let an owner have what everybody has")
+            .gives_nothing(204, "They hold no more"),
         get("/v1/keys", "List API keys").gives::<Page<KeyView>>(200, "All of them, revoked ones too"),
         post("/v1/keys", "Make an API key")
             .takes::<KeyRequest>()

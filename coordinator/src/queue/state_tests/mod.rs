@@ -8,7 +8,7 @@ mod random;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use common::{
-    api::{AttemptState, JobState, OnDamagedInput, TaskState},
+    api::{AttemptState, JobState, OnDamagedInput, Quotas, TaskState},
     failure::{Failure, FailureKind},
     id::{AttemptId, Epoch, JobId, SessionId, StreamId, TaskId, WorkerId},
     live::{Ingest, Work},
@@ -55,6 +55,8 @@ struct Bench {
     /// Jobs whose clients were told that they were not accepted.
     withdrawn: Vec<JobId>,
     sessions: u128,
+    /// Jobs have several owners.
+    shared: bool,
 }
 
 impl Bench {
@@ -74,6 +76,7 @@ impl Bench {
             submitted: Vec::new(),
             withdrawn: Vec::new(),
             sessions: 0,
+            shared: false,
         }
     }
 
@@ -198,13 +201,14 @@ impl Bench {
             hardware: requirement.policy,
             priority,
             labels: requirement.labels,
-            owner: None,
+            owner: [None, Some("ann"), Some("bob")][if self.shared { number as usize % 3 } else { 0 }]
+                .map(str::to_owned),
             on_damaged_input: OnDamagedInput::default(),
             time_limit_ms: None,
             output: output.map(str::to_owned),
         };
         let task = (TaskId(id.0), TaskKind::Encode);
-        self.state.submit(Submission { id, details, tasks: vec![task] }, self.now());
+        self.state.submit(Submission { id, details, tasks: vec![task], once: None }, self.now()).unwrap();
         self.submitted.push(id);
         self.settle();
         id
@@ -359,6 +363,7 @@ fn settings() -> Settings {
         lease: LEASE,
         grace: GRACE,
         time_limit: None,
+        quotas: Quotas { running: Some(2), ..Quotas::default() },
         policy: Policy { stale_after: LEASE, ..Policy::default() },
     }
 }

@@ -40,6 +40,7 @@ enum Step {
         succeeded: bool,
     },
     Cancel(usize),
+    Priority(usize, i32),
     Drain(u128, bool),
     Preempt(u128),
     /// The probe that it may have been asked for.
@@ -81,6 +82,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (worker.clone(), any::<usize>(), any::<bool>())
             .prop_map(|(worker, which, succeeded)| Step::Stale { worker, which, succeeded }),
         1 => any::<usize>().prop_map(Step::Cancel),
+        1 => (any::<usize>(), -1i32..2).prop_map(|(which, priority)| Step::Priority(which, priority)),
         1 => worker.clone().prop_map(Step::Preempt),
         1 => worker.clone().prop_map(Step::Probe),
         1 => (worker, any::<bool>()).prop_map(|(worker, draining)| Step::Drain(worker, draining)),
@@ -345,6 +347,14 @@ impl World {
                     assert_eq!(known(bench.job(job)), known(&before), "a stale message changes nothing");
                 }
             }
+            Step::Priority(which, priority) => {
+                bench.finish_commit(true);
+                if !self.jobs.is_empty() {
+                    let job = self.jobs[which % self.jobs.len()];
+                    let _ = bench.state.set_priority(job, priority, bench.now());
+                    bench.settle();
+                }
+            }
             Step::Cancel(which) => {
                 bench.finish_commit(true);
                 if !self.jobs.is_empty() {
@@ -486,6 +496,7 @@ proptest! {
     #[test]
     fn whatever_happens_the_promises_hold(steps in prop::collection::vec(any_step(), 0..60)) {
         let mut bench = Bench::new();
+        bench.shared = true;
         let mut world = World::default();
         for step in steps {
             world.step(&mut bench, step);

@@ -7,7 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sqlx::{Row, sqlite::SqliteRow};
 
-use super::super::{AttemptRecord, Error, JobRecord, LogRecord, StoredKey, TaskRecord};
+use super::super::{
+    AttemptRecord, Error, IdempotencyRecord, JobDetails, JobRecord, LogRecord, StoredKey, TaskRecord,
+};
 
 /// JSON as text inside the batch's JSON list. Records are plain data, so this cannot fail.
 fn text<T: Serialize>(value: &T) -> String {
@@ -26,6 +28,7 @@ pub(super) fn job(job: &JobRecord) -> Value {
         job.worker.as_ref().map(text),
         job.failure.as_ref().map(text),
         text(&job.result),
+        job.priority,
     ])
 }
 
@@ -55,6 +58,11 @@ pub(super) fn attempt(attempt: &AttemptRecord) -> Value {
         attempt.finished_at,
         text(&attempt.details),
     ])
+}
+
+pub(super) fn idempotency(record: &IdempotencyRecord) -> Value {
+    let owner = record.owner.as_deref().unwrap_or_default();
+    json!([owner, record.key, record.digest.to_string(), record.job, record.submitted_at])
 }
 
 pub(super) fn log(log: &LogRecord) -> Value {
@@ -108,10 +116,12 @@ impl Reader<'_> {
 
 pub(super) fn read_job(row: &SqliteRow) -> Result<JobRecord, Error> {
     let row = Reader { table: "jobs", id_column: "id", row };
+    let request: JobDetails = row.json("request")?;
     Ok(JobRecord {
         id: row.parse("id")?,
         state: row.word("state")?,
-        request: Arc::new(row.json("request")?),
+        priority: row.get::<Option<i32>>("priority")?.unwrap_or(request.priority),
+        request: Arc::new(request),
         submitted_at: row.get("submitted_at")?,
         started_at: row.get("started_at")?,
         finished_at: row.get("finished_at")?,
@@ -156,6 +166,18 @@ pub(super) fn read_log(row: &SqliteRow) -> Result<LogRecord, Error> {
     Ok(LogRecord {
         id: AttemptId { task: row.parse("task")?, epoch: row.epoch("epoch")? },
         lines: row.json("lines")?,
+    })
+}
+
+pub(super) fn read_idempotency(row: &SqliteRow) -> Result<IdempotencyRecord, Error> {
+    let row = Reader { table: "idempotency_keys", id_column: "key", row };
+    let owner: String = row.get("owner")?;
+    Ok(IdempotencyRecord {
+        owner: Some(owner).filter(|owner| !owner.is_empty()),
+        key: row.get("key")?,
+        digest: row.parse("digest")?,
+        job: row.parse("job")?,
+        submitted_at: row.get("submitted_at")?,
     })
 }
 

@@ -28,6 +28,7 @@ fn job(owner: Option<&str>) -> JobRecord {
     JobRecord {
         id: JobId::new(),
         state: JobState::Queued,
+        priority: 0,
         request: Arc::new(JobDetails {
             input: JobInput::new(
                 InputLocation::Url("http://x/it's \"odd\" \u{1f3ac}.mp4".to_owned()),
@@ -92,6 +93,7 @@ async fn what_was_committed_is_there_after_a_restart() {
         tasks: vec![task.clone()],
         attempts: vec![attempt.clone()],
         logs: Vec::new(),
+        idempotency: Vec::new(),
     };
     store.commit(&changes).await.unwrap();
 
@@ -115,6 +117,7 @@ async fn what_was_committed_is_there_after_a_restart() {
         tasks: vec![task.clone()],
         attempts: vec![attempt.clone()],
         logs: vec![log.clone()],
+        idempotency: Vec::new(),
     };
     store.commit(&changes).await.unwrap();
     store.close().await;

@@ -12,10 +12,12 @@ use super::{REACHED, VARIABLE, was_killed};
 const ADDING: [(&str, bool); 2] = [("access.add.before", false), ("access.add.after", true)];
 /// Whether the key opens anything afterwards.
 const REVOKING: [(&str, bool); 2] = [("access.revoke.before", true), ("access.revoke.after", false)];
+/// Whether the quota holds afterwards.
+const QUOTAS: [(&str, bool); 2] = [("quota.set.before", false), ("quota.set.after", true)];
 const OWNING: [&str; 2] = ["upload.own.before", "upload.own.after"];
 
 pub(super) fn points() -> impl Iterator<Item = &'static str> {
-    ADDING.into_iter().chain(REVOKING).map(|(point, _)| point).chain(OWNING)
+    ADDING.into_iter().chain(REVOKING).chain(QUOTAS).map(|(point, _)| point).chain(OWNING)
 }
 
 const ADMIN: &str = "the-operators-own-key";
@@ -39,6 +41,17 @@ async fn a_coordinator_killed_while_it_keeps_keys() {
         assert_eq!(status == StatusCode::OK, opens, "{point}: {status}");
         let again = door.ask(ADMIN, Method::DELETE, &path, None).await.unwrap();
         assert_eq!(again.status(), StatusCode::OK, "{point}");
+    }
+    for (number, (point, holds)) in QUOTAS.into_iter().enumerate() {
+        let path = format!("/v1/owners/owner-{number}/quotas");
+        door.dies_at(point, async |door| {
+            let url = format!("{}{path}", door.farm.api.base);
+            let set = door.client.put(url).bearer_auth(ADMIN).json(&json!({"queued": 1})).send().await;
+            assert!(set.is_err(), "{point}");
+        })
+        .await;
+        let owners = door.ask(ADMIN, Method::GET, "/v1/owners", None).await.unwrap();
+        assert_eq!(owners.text().await.unwrap().contains(&format!("owner-{number}")), holds, "{point}");
     }
     let key = door.create().await.unwrap().key;
     for point in OWNING {
