@@ -2,17 +2,14 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use common::api::{CommandLine, InputRef, JobRequest};
 use e2e::web::{Behaviour, Web};
 use serde::Serialize;
-use tokio::process::Command;
 
 use crate::{
     clock::{monotonic_ns, seconds},
@@ -21,6 +18,7 @@ use crate::{
     flood::Flood,
     report::Verdict,
     stats::{Paired, Spread},
+    timed::{self, Timed},
 };
 
 /// For one job.
@@ -72,47 +70,6 @@ pub(crate) async fn measure(site: &Site, plan: &Plan) -> Result<Measured> {
     worker.stop().await;
     coordinator.stop().await;
     Ok(Measured { at_once: plan.at_once, responses, proxy_over_file, seeking })
-}
-
-/// ffmpeg and ffprobe under a script that writes down how long each run took.
-struct Timed {
-    folder: PathBuf,
-}
-
-impl Timed {
-    fn new(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        for name in ["ffmpeg", "ffprobe"] {
-            let script = format!(
-                "#!/bin/bash\nbefore=$(date +%s%N)\n{name} \"$@\"\nstatus=$?\n\
-                 echo $(($(date +%s%N) - before)) >>'{}'\nexit $status\n",
-                folder.join("took").display()
-            );
-            let file = folder.join(name);
-            fs::write(&file, script)?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
-        }
-        Ok(Self { folder: folder.to_owned() })
-    }
-
-    fn program(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    fn forget(&self) {
-        // It may not be there yet.
-        let _ = fs::remove_file(self.folder.join("took"));
-    }
-
-    /// Seconds of the first two runs since: the look at the input, and the cuts.
-    fn first_two(&self) -> Result<f64> {
-        let text = fs::read_to_string(self.folder.join("took")).context("nothing was run")?;
-        let took: Vec<u64> = text.lines().take(2).map(str::parse).collect::<Result<_, _>>()?;
-        if took.len() < 2 {
-            bail!("ffprobe and ffmpeg were not both run: {text:?}");
-        }
-        Ok(seconds(0, took.iter().sum()))
-    }
 }
 
 /// `at_once` clients, each with one request, all at once; so many rounds on one coordinator.
@@ -172,7 +129,7 @@ async fn proxy_over_file(coordinator: &Coordinator, plan: &Plan) -> Result<Paire
 async fn seeking(site: &Site, coordinator: &Coordinator, timed: &Timed, plan: &Plan) -> Result<Paired> {
     let folder = site.folder.join("far");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let (file, length) = far_file(&plan.clip, &folder).await?;
+    let (file, length) = timed::long_file(&plan.clip, &folder, FAR_BYTES).await?;
     let web = Web::serve([("/far.mp4", Behaviour::Ranges(fs::read(file)?))]).await;
     let server = web.url("").trim_start_matches("http://").to_owned();
     let far = Far::to(server, ROUND_TRIP).await?;
@@ -205,25 +162,10 @@ async fn seeking(site: &Site, coordinator: &Coordinator, timed: &Timed, plan: &P
     Paired::of(&pairs).context("no pair was measured")
 }
 
-/// The clip over and over until it has a gibibyte, its index at the end, and its seconds.
-async fn far_file(clip: &Path, folder: &Path) -> Result<(PathBuf, f64)> {
-    let (bytes, file) = (fs::metadata(clip)?.len(), folder.join("far.mp4"));
-    let again = FAR_BYTES.div_ceil(bytes).saturating_sub(1).to_string();
-    let clip = clip.to_str().context("the clip's name is UTF-8")?;
-    ffmpeg(
-        Path::new("ffmpeg"),
-        &["-y", "-stream_loop", &again, "-i", clip, "-c", "copy", file.to_str().unwrap_or_default()],
-    )
-    .await?;
-    let args = ["-show_entries", "format=duration", "-of", "csv=p=0", file.to_str().unwrap_or_default()];
-    let length = ffmpeg(Path::new("ffprobe"), &args).await?;
-    Ok((file, length.trim().parse().context("the far file's length")?))
-}
-
 /// What the farm does to the input, by hand: a look at it, then the cuts.
 async fn plainly(timed: &Timed, url: &str, starts: &[String], folder: &Path) -> Result<f64> {
     timed.forget();
-    ffmpeg(&timed.program("ffprobe"), &["-show_format", "-show_streams", "-of", "json", url]).await?;
+    timed::ffmpeg(&timed.program("ffprobe"), &["-show_format", "-show_streams", "-of", "json", url]).await?;
     let mut args = vec!["-y"];
     for start in starts {
         args.extend(["-ss", start, "-t", "1", "-i", url]);
@@ -236,18 +178,8 @@ async fn plainly(timed: &Timed, url: &str, starts: &[String], folder: &Path) -> 
     for (map, output) in &outputs {
         args.extend(["-map", map, "-c", "copy", output]);
     }
-    ffmpeg(&timed.program("ffmpeg"), &args).await?;
+    timed::ffmpeg(&timed.program("ffmpeg"), &args).await?;
     timed.first_two()
-}
-
-async fn ffmpeg(program: &Path, args: &[&str]) -> Result<String> {
-    let mut command = Command::new(program);
-    command.args(["-loglevel", "error"]).args(args).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(LIMIT, command.output()).await.context("it did not end")??;
-    if !output.status.success() {
-        bail!("{} {}: {}", program.display(), args.join(" "), String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 pub(crate) fn verdicts(input: &Measured) -> Vec<Verdict> {

@@ -3,6 +3,7 @@
 //! `scripts/bench.sh` sets up what this needs and starts it; `bench/README.md` says what is measured and how to read it.
 
 mod api;
+mod bucket;
 mod claims;
 mod clock;
 mod durability;
@@ -28,6 +29,7 @@ mod resident;
 mod stamps;
 mod stats;
 mod throughput;
+mod timed;
 mod uploading;
 
 use std::process::ExitCode;
@@ -91,6 +93,7 @@ async fn measure(options: &Options) -> Result<Report> {
                 results.uploading = Some(uploading::measure(&site, &options.uploading()?).await?);
             }
             Part::Input => results.input = Some(input::measure(&site, &options.input()).await?),
+            Part::Bucket => results.bucket = Some(bucket::measure(&site, &options.bucket()).await?),
             Part::Live => results.live = Some(live::measure(&site, &options.live()).await?),
             Part::Memory => results.memory = Some(memory::measure(&site, &options.memory()).await?),
         }

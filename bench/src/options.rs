@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
 use crate::{
+    bucket,
     encode::{self, Input},
     failover,
     farm::Site,
@@ -173,6 +174,14 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5, value_name = "N")]
     input_pairs: usize,
 
+    /// What goes out to a bucket.
+    #[arg(long, default_value_t = 1024, value_name = "MEBIBYTES")]
+    bucket_mebibytes: u64,
+
+    /// Pairs of farm and library.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    bucket_pairs: usize,
+
     /// Profile of the live variants.
     #[arg(long, default_value = "h264-1080p", value_name = "NAME")]
     live_profile: String,
@@ -230,6 +239,8 @@ pub(crate) enum Part {
     Live,
     /// Many requests at once, and inputs over HTTP, near and far; beside ffmpeg's own reader.
     Input,
+    /// A gibibyte out to S3, beside the same client library alone.
+    Bucket,
 }
 
 impl Options {
@@ -341,6 +352,14 @@ impl Options {
             minutes: self.live_minutes,
             python: absolute(&self.setup.join("venv/bin/python")),
             peers: absolute(&self.peers),
+        }
+    }
+
+    pub(crate) fn bucket(&self) -> bucket::Plan {
+        bucket::Plan {
+            clip: absolute(&self.clip),
+            mebibytes: self.bucket_mebibytes,
+            pairs: self.bucket_pairs,
         }
     }
 

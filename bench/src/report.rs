@@ -7,7 +7,9 @@ use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{encode, failover, input, latency, live, memory, queue, stats::Spread, throughput, uploading};
+use crate::{
+    bucket, encode, failover, input, latency, live, memory, queue, stats::Spread, throughput, uploading,
+};
 
 /// Farm over plain ffmpeg, wall clock: at most.
 const ENCODE_RATIO: f64 = 1.03;
@@ -51,6 +53,8 @@ pub(crate) struct Results {
     pub(crate) live: Option<live::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) input: Option<input::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bucket: Option<bucket::Measured>,
 }
 
 /// Where it was measured.
@@ -112,6 +116,7 @@ impl Results {
         verdicts.extend(self.memory.iter().flat_map(memory_verdicts));
         verdicts.extend(self.live.iter().flat_map(live::verdicts));
         verdicts.extend(self.input.iter().flat_map(input::verdicts));
+        verdicts.extend(self.bucket.iter().map(bucket::verdict));
         verdicts
     }
 }
