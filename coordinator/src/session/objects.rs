@@ -274,6 +274,9 @@ pub(super) fn key(target: &str) -> Result<Key, Problem> {
 
 /// Writes an object once: a second PUT of the same object is answered like the first (the worker did not hear the
 /// answer), and changes nothing.
+///
+/// It is done by a task of its own: a worker whose connection breaks ends its body, and not the look at whether its attempt is
+/// still current once the file is there.
 async fn write(
     State(objects): State<Objects>,
     Path(target): Path<String>,
@@ -284,13 +287,20 @@ async fn write(
     let key = key(&target)?;
     let announced = announced(request.headers(), leave.size);
     let mut body = Body::into_data_stream(request.into_body());
-    let brought = match announced {
-        Ok(()) => objects.bring(leave, &key, &mut body).await,
-        Err(problem) => Err(problem),
-    };
-    if brought.is_err() {
-        linger(body, &objects.stop, &objects.tracker);
-    }
+    let tracker = objects.tracker.clone();
+    let bringing = tracker.spawn(async move {
+        let brought = match announced {
+            Ok(()) => objects.bring(leave, &key, &mut body).await,
+            Err(problem) => Err(problem),
+        };
+        if brought.is_err() {
+            linger(body, &objects.stop, &objects.tracker);
+        }
+        brought
+    });
+    let brought = bringing
+        .await
+        .unwrap_or_else(|error| Err(Problem::Internal { problem: format!("bringing {target}: {error}") }));
     brought.map(|status| status.into_response())
 }
 
