@@ -38,6 +38,7 @@ pub struct Seaweed {
 impl Seaweed {
     /// `None` where its package has none for this machine.
     pub async fn start() -> Option<Self> {
+        common::tls::install_provider();
         if cfg!(not(target_arch = "x86_64")) {
             return None;
         }
@@ -128,6 +129,7 @@ pub struct Azurite {
 
 impl Azurite {
     pub async fn start() -> Self {
+        common::tls::install_provider();
         let script = binaries::root().join(".tools/azurite/node_modules/azurite/dist/src/blob/main.js");
         assert!(script.is_file(), "{} is not there: run scripts/stores.sh", script.display());
         let folder = tempfile::tempdir().unwrap();
