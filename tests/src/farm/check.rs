@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Objects of attempts that lost are removed in the background.
-const SWEPT: Duration = seconds(15);
+const SWEPT: Duration = seconds(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Farm {
