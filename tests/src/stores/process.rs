@@ -60,7 +60,7 @@ impl Seaweed {
             format!("-dir={}", data.display()),
             "-ip=127.0.0.1".to_owned(),
             "-ip.bind=127.0.0.1".to_owned(),
-            "-volume.max=20".to_owned(),
+            "-volume.max=200".to_owned(),
             "-master.volumeSizeLimitMB=64".to_owned(),
             format!("-master.port={master}"),
             format!("-master.port.grpc={master_grpc}"),
