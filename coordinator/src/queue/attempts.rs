@@ -12,9 +12,11 @@ use common::{
 
 use super::{
     fence,
-    handle::{AttemptResult, Error, ToWorker, UploadGrant},
+    handle::Error,
+    message::{AttemptResult, ToWorker, UploadGrant},
     remedy::{self, Fault, Next},
-    state::{Effect, Now, State, become_state, learn, requirement, slot},
+    state::{Effect, Now, State, learn, requirement, slot},
+    transition::become_state,
 };
 use crate::{
     fleet::{SessionCap, Slot},

@@ -15,7 +15,10 @@ use common::{
     worker::OutputFile,
 };
 
-use super::state::{Effect, Now, State, become_state};
+use super::{
+    state::{Effect, Now, State},
+    transition::become_state,
+};
 
 /// Tries of a delivery.
 pub(super) const TRIES: u32 = 8;

@@ -1,28 +1,28 @@
 //! What the rest of the coordinator may ask of the queue.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use common::{
-    api::{AttemptLog, Event, JobState, JobSummary, JobView, OnDamagedInput, Page, Quotas, WorkerView},
-    failure::{Failure, FailureKind},
+    api::{AttemptLog, Event, JobState, JobSummary, JobView, Page, Quotas, WorkerView},
+    failure::FailureKind,
     id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
     media::MediaInfo,
-    spec::Spec,
-    worker::{Capabilities, Damage, EncoderDevice, GpuLoad, Load, Need, OutputFile, Progress},
+    worker::{Capabilities, OutputFile},
 };
-use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
+    command::{Command, Reply},
     delivery::Delivered,
     inflow::Inflow,
+    input::JobInput,
     jobs::{Submission, state_word},
-    live::{LiveAssignment, LiveOrder, LivePlacement},
+    live::{LiveOrder, LivePlacement},
+    message::{AttemptResult, Beat, Registration, ToWorker, UploadGrant, Welcome},
     once::IdempotencyKey,
-    view::{Overlay, stored_summary, stored_view},
+    view::{stored_summary, stored_view},
 };
 use crate::{
-    fleet::Identity,
     plan::plan,
     store::{JobDetails, JobRecord, JobStore, StoredJob},
 };
@@ -52,157 +52,6 @@ pub enum Error {
     ShuttingDown,
 }
 
-/// Where an input is, and the name that the user knows it by: the URL, the path, the uploaded file's name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "NamedLocation")]
-pub struct JobInput {
-    location: InputLocation,
-    /// Where it differs from the location: there are many jobs, and most are named by their URL.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<Box<str>>,
-}
-
-/// As the store has it: version 1 wrote every name.
-#[derive(Deserialize)]
-struct NamedLocation {
-    location: InputLocation,
-    name: Option<String>,
-}
-
-impl From<NamedLocation> for JobInput {
-    fn from(stored: NamedLocation) -> Self {
-        match stored.name {
-            Some(name) => Self::new(stored.location, name),
-            None => Self { location: stored.location, name: None },
-        }
-    }
-}
-
-impl JobInput {
-    #[must_use]
-    pub fn new(location: InputLocation, name: String) -> Self {
-        let name = (location.as_str() != name).then(|| name.into_boxed_str());
-        Self { location, name }
-    }
-
-    #[must_use]
-    pub fn location(&self) -> &InputLocation {
-        &self.location
-    }
-
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_else(|| self.location.as_str())
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InputLocation {
-    Url(String),
-    /// Key in the object storage.
-    Object(String),
-    /// Absolute path below a shared root of the coordinator, canonical.
-    Path(String),
-    /// Address of an object in a bucket that jobs may name.
-    Bucket(String),
-}
-
-impl InputLocation {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Url(text) | Self::Object(text) | Self::Path(text) | Self::Bucket(text) => text,
-        }
-    }
-}
-
-/// `Hello`, checked.
-#[derive(Debug, Clone)]
-pub struct Registration {
-    pub identity: Identity,
-    pub running: Vec<AttemptId>,
-    pub draining: bool,
-    /// Why it takes no work for now.
-    pub not_taking: Option<String>,
-}
-
-/// `Heartbeat`, checked.
-#[derive(Debug, Clone, Default)]
-pub struct Beat {
-    pub load: Load,
-    pub gpus: Vec<GpuLoad>,
-    pub attempts: Vec<(AttemptId, Progress, Vec<String>)>,
-    /// Why the worker takes no work for now.
-    pub not_taking: Option<String>,
-}
-
-/// The queue's answer to a registration.
-#[derive(Debug, Clone)]
-pub struct Welcome {
-    pub session: SessionId,
-    /// For each of [`Registration::running`]: may it go on.
-    pub verdicts: Vec<(AttemptId, bool)>,
-}
-
-/// An attempt for a worker to run.
-#[derive(Debug, Clone)]
-pub struct Assignment {
-    pub job: JobId,
-    pub attempt: AttemptId,
-    pub preset: String,
-    pub spec: Arc<Spec>,
-    pub input: JobInput,
-    pub more_inputs: Vec<JobInput>,
-    /// The input is still on its way.
-    pub grows: bool,
-    pub encoder: Option<String>,
-    pub device: Option<EncoderDevice>,
-    pub on_damaged_input: OnDamagedInput,
-    /// What is left of the wall-clock limit; `None`: no limit.
-    pub time_limit: Option<Duration>,
-}
-
-/// What the queue tells a connected worker.
-#[derive(Debug, Clone)]
-pub enum ToWorker {
-    Assign(Box<Assignment>),
-    AssignLive(Box<LiveAssignment>),
-    Stop {
-        attempt: AttemptId,
-        reason: String,
-    },
-    Acknowledge {
-        attempt: AttemptId,
-        /// Why it changed nothing, if it did not.
-        refused: Option<String>,
-    },
-    LeasesRenewed(Vec<AttemptId>),
-    SetDraining(bool),
-    Idle,
-    /// Its results are doubted.
-    ProbeAgain {
-        reason: String,
-    },
-    /// The same worker connected again, or was refused: end this stream with this reason.
-    Disconnect {
-        reason: String,
-    },
-}
-
-/// How an attempt ended, after the session checked that the files are there.
-#[derive(Debug, Clone)]
-pub enum AttemptResult {
-    Succeeded { outputs: Vec<OutputFile>, warnings: Vec<String>, progress: Progress, damage: Option<Damage> },
-    Failed { failure: Failure, missing: Need },
-}
-
-/// Leave to upload an attempt's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UploadGrant {
-    pub job: JobId,
-    pub attempt: AttemptId,
-}
-
 /// Which jobs a list shows; newest first.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
@@ -229,47 +78,6 @@ pub struct Handle {
     pub(super) store: Arc<dyn JobStore>,
 }
 
-/// What the queue's task is asked for. Those with an answer that changes jobs are answered after the commit.
-///
-/// Those about workers and live are urgent: they are taken while a commit is under way, and in the order in which they were
-/// sent. The others wait for it.
-pub(super) enum Command {
-    Submit(Submission, Answer<Reply>),
-    /// The job that the same request gave before, once it is durable.
-    Submitted(IdempotencyKey, Answer<Option<JobId>>),
-    SetPriority(JobId, i32, Answer<()>),
-    SetQuotas(String, Option<Quotas>, oneshot::Sender<()>),
-    Cancel(JobId, Answer<()>),
-    Retry(StoredJob, Answer<()>),
-    Overlays(Vec<JobId>, oneshot::Sender<Vec<Overlay>>),
-    LiveLogs(JobId, oneshot::Sender<Vec<AttemptLog>>),
-    Workers(oneshot::Sender<Vec<WorkerView>>),
-    SetDraining(WorkerId, bool, oneshot::Sender<Result<WorkerView, Error>>),
-    PreemptWorker(WorkerId, String, Answer<()>),
-    Register(Box<Registration>, SessionId, mpsc::Sender<ToWorker>, oneshot::Sender<Welcome>),
-    Heartbeat(SessionId, Beat),
-    AttemptStarted(SessionId, AttemptId, Vec<String>, Option<MediaInfo>),
-    IsCurrent(AttemptId, oneshot::Sender<bool>),
-    UploadGrant(SessionId, AttemptId, oneshot::Sender<Result<UploadGrant, Error>>),
-    Delivered(JobId, u64, Delivered),
-    AttemptFinished(SessionId, AttemptId, AttemptResult, Vec<String>),
-    WorkerDraining(SessionId),
-    CapabilitiesChanged(SessionId, Box<Capabilities>),
-    SessionEnding(SessionId),
-    Disconnected(SessionId),
-    Inflow(String, Inflow, Answer<()>),
-    Inflows(Vec<(String, Inflow)>, oneshot::Sender<()>),
-    PlaceLive(Box<LiveOrder>, Answer<LivePlacement>),
-    EndLive(AttemptId, String),
-}
-
-/// What became of a submission; durable.
-#[derive(Debug)]
-pub(super) enum Reply {
-    New(Box<JobView>),
-    Before(JobId),
-}
-
 /// A job that was submitted.
 #[derive(Debug, Clone)]
 pub struct Submitted {
@@ -277,8 +85,6 @@ pub struct Submitted {
     /// The same request had given it before.
     pub before: bool,
 }
-
-pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 impl Handle {
     /// Accepts a job: when this returns, it is on disk and will reach a final state.

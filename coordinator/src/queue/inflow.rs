@@ -17,7 +17,7 @@ use common::{
 };
 
 use super::{
-    handle::InputLocation,
+    input::InputLocation,
     state::{Now, State, place, requirement},
 };
 use crate::{

@@ -10,10 +10,12 @@ use common::{
 
 use super::{
     fence,
-    handle::{Error, ToWorker},
+    handle::Error,
+    message::ToWorker,
     once::{Before, IdempotencyKey},
     shares::UsedUp,
-    state::{Effect, Job, Now, State, Stopping, Task, become_state, may_become, requirement},
+    state::{Effect, Job, Now, State, Stopping, Task, requirement},
+    transition::{become_state, may_become},
 };
 use crate::{
     plan::TaskKind,

@@ -14,9 +14,10 @@ use common::{
 
 use super::{
     fence::{self, Stale},
-    handle::{AttemptResult, Error, ToWorker},
+    handle::Error,
     invariants,
     live::{LiveAssignment, LiveEvent, LiveOrder, LivePlacement},
+    message::{AttemptResult, ToWorker},
     state::{Effect, LOG_LINES, Now, State},
 };
 use crate::fleet::{self, Class, Cost, Held, SessionCap, Slot, make_room};

@@ -4,15 +4,19 @@
 //! takes what happened in batches, makes the outcome durable in one commit and only then tells anybody.
 
 mod attempts;
+mod command;
+mod commit;
 mod delivery;
 mod fence;
 mod handle;
 mod inflow;
+mod input;
 mod intern;
 mod invariants;
 mod jobs;
 mod live;
 mod live_attempts;
+mod message;
 #[cfg(test)]
 mod model_tests;
 mod once;
@@ -24,17 +28,17 @@ mod shares;
 mod state;
 #[cfg(test)]
 mod state_tests;
+mod transition;
 mod view;
 mod waiting;
 mod workers;
 
 pub use delivery::{Delivered, Delivery, DeliveryOrder};
-pub use handle::{
-    Assignment, AttemptResult, Beat, Error, Handle, InputLocation, JobFilter, JobInput, Registration,
-    Submitted, ToWorker, UploadGrant, Welcome,
-};
+pub use handle::{Error, Handle, JobFilter, Submitted};
 pub use inflow::Inflow;
+pub use input::{InputLocation, JobInput};
 pub use live::{LiveAssignment, LiveEvent, LiveOrder, LivePlacement};
+pub use message::{Assignment, AttemptResult, Beat, Registration, ToWorker, UploadGrant, Welcome};
 pub use once::IdempotencyKey;
 pub(crate) use once::KEPT as IDEMPOTENCY_KEPT;
 pub use service::{Service, Sweep};

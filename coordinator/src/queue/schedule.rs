@@ -12,10 +12,10 @@ use common::{
 };
 
 use super::{
-    fence,
-    handle::{Assignment, ToWorker},
-    invariants,
-    state::{Effect, Now, Running, State, become_state},
+    fence, invariants,
+    message::{Assignment, ToWorker},
+    state::{Effect, Now, Running, State},
+    transition::become_state,
 };
 use crate::{
     fleet::{Class, Held, Placement, Requirement, Shortlist, select},

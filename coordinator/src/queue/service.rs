@@ -28,11 +28,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    command::{Answer, Command, Reply},
     delivery::DeliveryOrder,
-    handle::{Answer, Command, Error, Handle, Reply, ToWorker},
+    handle::{Error, Handle},
     inflow::Inflow,
     jobs::Accepted,
     live::LiveEvent,
+    message::ToWorker,
     once::KEPT,
     state::{Effect, Now, Settings, State},
 };

@@ -19,13 +19,14 @@ use common::{
 };
 
 use super::{
+    commit::Changed,
     delivery::{Delivering, DeliveryOrder},
     fence::{self, Stale},
-    handle::ToWorker,
     inflow::Inflows,
     intern::Pool,
     live::LiveEvent,
     live_attempts::{OnAir, Waiters},
+    message::ToWorker,
     once::Once,
     ready::{Place, Ready},
     shares::{OwnerIndex, Owners},
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     fleet::{Class, Fleet, Held, Policy, Requirement, Slot},
     plan,
-    store::{AttemptRecord, Changes, IdempotencyRecord, JobRecord, LogRecord, StoredJob, TaskRecord},
+    store::{AttemptRecord, JobRecord, StoredJob, TaskRecord},
 };
 
 /// Lines of ffmpeg's output that are kept of an attempt.
@@ -130,26 +131,6 @@ pub(super) struct Running {
 pub(super) struct Stopping {
     pub(super) worker: WorkerId,
     pub(super) deadline: Duration,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Changed {
-    pub(super) jobs: BTreeSet<JobId>,
-    pub(super) tasks: BTreeSet<TaskId>,
-    /// Attempts that are over have no other place any more.
-    pub(super) attempts: BTreeMap<AttemptId, AttemptRecord>,
-    pub(super) logs: BTreeMap<AttemptId, Vec<String>>,
-    pub(super) once: BTreeMap<JobId, IdempotencyRecord>,
-}
-
-impl Changed {
-    fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
-            && self.tasks.is_empty()
-            && self.attempts.is_empty()
-            && self.logs.is_empty()
-            && self.once.is_empty()
-    }
 }
 
 #[derive(Debug)]
@@ -300,69 +281,6 @@ impl State {
     /// Whether a job is in memory, that is, not over.
     pub(crate) fn knows(&self, job: JobId) -> bool {
         self.jobs.contains_key(&job)
-    }
-
-    /// What has to be written, as it is now. To be followed by [`State::written`] or [`State::not_written`]; what changes
-    /// until then is for the next commit.
-    pub(crate) fn begin_commit(&mut self) -> Changes {
-        debug_assert!(self.writing.is_empty(), "one commit at a time");
-        self.writing = std::mem::take(&mut self.changed);
-        let changed = &self.writing;
-        let mut attempts: BTreeMap<AttemptId, AttemptRecord> = changed.attempts.clone();
-        for task in changed.tasks.iter().filter_map(|id| self.tasks.get(id)) {
-            if let Some(running) = &task.attempt {
-                attempts.insert(running.record.id, running.record.clone());
-            }
-        }
-        Changes {
-            jobs: changed
-                .jobs
-                .iter()
-                .filter_map(|id| self.jobs.get(id))
-                .map(|job| job.record.clone())
-                .collect(),
-            tasks: changed
-                .tasks
-                .iter()
-                .filter_map(|id| self.tasks.get(id))
-                .map(|task| task.record.clone())
-                .collect(),
-            attempts: attempts.into_values().collect(),
-            logs: changed
-                .logs
-                .iter()
-                .map(|(id, lines)| LogRecord { id: *id, lines: lines.clone() })
-                .collect(),
-            idempotency: changed.once.values().cloned().collect(),
-        }
-    }
-
-    /// The commit is durable: jobs that it said are over leave the memory.
-    pub(crate) fn written(&mut self) {
-        let written = std::mem::take(&mut self.writing);
-        // What has changed again is over in the next commit, if it is.
-        for id in &written.jobs {
-            if !self.changed.jobs.contains(id)
-                && self.jobs.get(id).is_some_and(|job| job.record.state.is_final())
-                && let Some(job) = self.drop_job(*id)
-            {
-                for task in job.tasks {
-                    self.tasks.remove(&task);
-                }
-            }
-        }
-    }
-
-    /// The commit failed: everything is to be written still.
-    pub(crate) fn not_written(&mut self) {
-        let mut still = std::mem::take(&mut self.writing);
-        let since = std::mem::take(&mut self.changed);
-        still.jobs.extend(since.jobs);
-        still.tasks.extend(since.tasks);
-        still.attempts.extend(since.attempts);
-        still.logs.extend(since.logs);
-        still.once.extend(since.once);
-        self.changed = still;
     }
 
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
@@ -596,28 +514,4 @@ pub(super) fn learn(need: &mut Need, missing: Need) -> bool {
     }
     need.scratch_bytes = need.scratch_bytes.max(missing.scratch_bytes);
     (need.filters.len(), need.any_of.len(), need.scratch_bytes) != before
-}
-
-/// Moves a job along, or leaves it where it is.
-pub(super) fn become_state(job: &mut JobRecord, to: JobState) {
-    debug_assert!(job.state == to || may_become(job.state, to), "a job went from {:?} to {to:?}", job.state);
-    job.state = to;
-}
-
-/// The one table of a job's legal transitions.
-pub(super) const fn may_become(from: JobState, to: JobState) -> bool {
-    matches!(
-        (from, to),
-        (JobState::Queued, JobState::Running | JobState::Failed | JobState::Dead | JobState::Cancelled)
-            | (
-                JobState::Running,
-                JobState::Queued
-                    | JobState::Succeeded
-                    | JobState::Failed
-                    | JobState::Dead
-                    | JobState::Cancelled
-            )
-            // A person retries or redrives.
-            | (JobState::Failed | JobState::Dead | JobState::Cancelled, JobState::Queued)
-    )
 }

@@ -10,7 +10,8 @@ use common::{
 };
 
 use super::{
-    handle::{Beat, Error, Registration, ToWorker, Welcome},
+    handle::Error,
+    message::{Beat, Registration, ToWorker, Welcome},
     state::{Effect, LOG_LINES, Now, State},
 };
 use crate::fleet::Worker;

@@ -19,9 +19,11 @@ use uuid::Uuid;
 
 use super::{
     delivery::{Delivered, Delivery, DeliveryOrder},
-    handle::{AttemptResult, Beat, Error, InputLocation, JobInput, Registration, ToWorker},
+    handle::Error,
+    input::{InputLocation, JobInput},
     jobs::Submission,
     live::{LiveEvent, LiveOrder, LivePlacement},
+    message::{AttemptResult, Beat, Registration, ToWorker},
     remedy::FAILURE_BUDGET,
     state::{Effect, Now, Settings, State},
 };
