@@ -4,6 +4,8 @@
 //! The names of IANA's registries for special-purpose addresses (RFC 6890) are followed; of IPv6 only what is assigned for
 //! the internet (2000::/3) is public.
 
+pub mod http;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

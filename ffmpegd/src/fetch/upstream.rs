@@ -1,12 +1,17 @@
 //! One request to the server of a source.
 
 use std::{
-    error::Error,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use common::{direct, proto, reach::Reach};
+use common::{
+    direct, proto,
+    reach::{
+        Reach,
+        http::{self, Resolver, innermost},
+    },
+};
 use reqwest::{
     Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE},
@@ -17,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Limits,
     failure::SourceFailure,
-    policy::{self, Origin, Refusal, Resolver},
+    policy::{self, Origin},
     range::{ContentRange, Wanted, parse_content_range},
     source::{Onward, Source},
 };
@@ -56,7 +61,7 @@ pub(super) struct More {
 
 impl Upstream {
     pub(super) fn new(limits: Limits, reach: Reach) -> Result<Self, reqwest::Error> {
-        let resolver = Resolver { reach: reach.clone(), lookup: policy::system };
+        let resolver = Resolver { reach: reach.clone(), lookup: http::system };
         Ok(Self {
             for_users: client(limits.connect, Some(reach.clone()))
                 .dns_resolver(Arc::new(resolver))
@@ -80,7 +85,8 @@ impl Upstream {
             Origin::User => (&self.for_users, Some(&self.reach)),
             Origin::Coordinator => (&self.for_coordinator, None),
         };
-        policy::check(&source.url, reach).map_err(|refusal| SourceFailure::Refused(refusal.to_string()))?;
+        policy::check(&source.url, reach)
+            .map_err(|refusal| SourceFailure::Refused(policy::words(&refusal)))?;
         let response = match source.origin {
             Origin::User => self.send(get(client, &source.url, wanted, same), wanted.start).await?,
             Origin::Coordinator => self.ask_coordinator(source, wanted, same).await?,
@@ -285,15 +291,18 @@ fn client(connect: Duration, reach: Option<Reach>) -> ClientBuilder {
             }
             match policy::check(attempt.url(), reach.as_ref()) {
                 Ok(()) => attempt.follow(),
-                Err(reason) => attempt.error(format!("it redirects to where none may lead: {reason}")),
+                Err(refusal) => {
+                    let reason = policy::words(&refusal);
+                    attempt.error(format!("it redirects to where none may lead: {reason}"))
+                }
             }
         }))
 }
 
 fn describe(error: reqwest::Error) -> SourceFailure {
     let error = error.without_url();
-    if let Some(refusal) = refusal(&error) {
-        return SourceFailure::Refused(refusal.to_string());
+    if let Some(refusal) = http::refusal(&error) {
+        return SourceFailure::Refused(policy::words(refusal));
     }
     let reason = innermost(&error);
     if error.is_redirect() {
@@ -305,27 +314,4 @@ fn describe(error: reqwest::Error) -> SourceFailure {
     } else {
         SourceFailure::HungUp { at: 0, of: None }
     }
-}
-
-/// A name that stands for addresses that may not be reached.
-fn refusal(error: &reqwest::Error) -> Option<&Refusal> {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(refusal) = error.downcast_ref() {
-            return Some(refusal);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// The cause at the bottom: `Connection refused` instead of `error sending request`.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut reason = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        reason = error.to_string();
-        cause = error.source();
-    }
-    reason
 }
