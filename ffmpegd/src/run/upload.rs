@@ -32,6 +32,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tonic::Code;
+use url::Url;
 
 use super::{
     Ending, Tools,
@@ -301,19 +302,28 @@ async fn put(
     let refused = Problem::Refused;
     failpoint::hit("upload.put.before");
     let url = tools.coordinator.resolve(&url).map_err(refused)?;
-    if direct && let Brought::Done = direct::bring(&tools.http, folder, &file, &url).await? {
-        failpoint::hit("upload.put.after");
-        return Ok(file.path);
+    let done = direct && matches!(direct::bring(&tools.http, folder, &file, &url).await?, Brought::Done);
+    if !done {
+        put_to_coordinator(tools, folder, &file, url).await?;
     }
+    failpoint::hit("upload.put.after");
+    Ok(file.path)
+}
+
+async fn put_to_coordinator(
+    tools: &Tools,
+    folder: &Path,
+    file: &OutputFile,
+    url: Url,
+) -> Result<(), Problem> {
     let shown = crate::fetch::shown(&url);
     let request = tools.http.put(url).header(CONTENT_TYPE, &file.content_type);
     let span = Span { path: &folder.join(&file.path), name: &file.path, range: 0..file.size };
     let answer = direct::send(request, &shown, &span).await?;
-    if answer.status().is_success() {
-        failpoint::hit("upload.put.after");
-        return Ok(file.path);
-    }
     let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
     let said = words(answer).await;
     Err(Problem::of(status, format!("{shown} answered {status} to {}{said}", file.path)))
 }
