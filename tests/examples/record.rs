@@ -23,15 +23,17 @@ use clap::Parser;
 use common::{
     live::Work,
     proto::{
-        AttemptProgress, CoordinatorMessage, OpenUploadsRequest, OpenUploadsResponse, WorkerMessage,
+        Assign, AttemptProgress, CoordinatorMessage, OpenUploadsRequest, OpenUploadsResponse, WorkerMessage,
         attempt_finished, coordinator_message::Message as Told, worker_message::Message as Said,
     },
+    spec::Spec,
 };
 use e2e::{
     Api, clip,
     daemon::{Daemon, Launch},
     live::{Broadcast, Recording, Viewer},
     proxy::{Proxy, Weather},
+    tus::TusUpload,
     wait::{self, seconds},
 };
 use http_body_util::BodyExt as _;
@@ -152,6 +154,7 @@ async fn play(options: &Options, book: &Arc<Mutex<Book>>) {
 
     tell(&api, &format!("/v1/jobs/{long}/cancel")).await;
 
+    commands(&api).await;
     live(&api, &shared).await;
 
     // An operator, then a signal.
@@ -165,6 +168,29 @@ async fn play(options: &Options, book: &Arc<Mutex<Book>>) {
     let mut idle = worker("idle", &[("TVARR_EXIT_WHEN_IDLE", "true".into())]);
     idle.exited(seconds(60)).await;
     drop(coordinator);
+}
+
+/// A user's command with two inputs, a probe, and an input that is encoded while it comes.
+async fn commands(api: &Api) {
+    let (first, second) = (api.upload(&clip("bikes-2s.mp4")).await, api.upload(&clip("bikes-2s.mp4")).await);
+    let command = "-i {{in}} -i {{in_2}} -filter_complex hstack -c:v libx264 {{out:beside.mp4}}";
+    let both = serde_json::json!({
+        "input": {"upload": first.id}, "more_inputs": [{"upload": second.id}], "command": command,
+    });
+    becomes_state(api, &made(api, "/v1/jobs", &both).await, "succeeded").await;
+    let probe = serde_json::json!({"input": {"upload": first.id}});
+    let answer = api.post_json("/v1/probe", probe.to_string()).await;
+    assert!(answer.status().is_success(), "{}", answer.status());
+
+    let file = fs::read(clip("faststart.mp4")).unwrap();
+    let upload = TusUpload::create(&api.base, "faststart.mp4", Some(file.len() as u64)).await.unwrap();
+    let (begun, whole) = (file.len() / 4 * 3, file.len());
+    upload.send_part(&file, 0, begun).await;
+    let job = serde_json::json!({"input": {"upload": upload.id}, "preset": "h264"});
+    let id = made(api, "/v1/jobs", &job).await;
+    encoding(api, &id).await;
+    upload.send_part(&file, begun, whole).await;
+    becomes_state(api, &id, "succeeded").await;
 }
 
 /// A source that is encoded: it breaks off and comes back, so that one attempt ends with its input and the next with its
@@ -231,8 +257,13 @@ async fn tell(api: &Api, path: &str) {
 async fn submit(api: &Api, name: &str, preset: &str) -> String {
     let upload = api.upload(&clip(name)).await;
     let job = serde_json::json!({"input": {"upload": upload.id}, "preset": preset});
-    let view: serde_json::Value = api.post_json("/v1/jobs", job.to_string()).await.json().await.unwrap();
-    view["id"].as_str().unwrap().to_owned()
+    made(api, "/v1/jobs", &job).await
+}
+
+/// The id of the job that a request makes.
+async fn made(api: &Api, path: &str, request: &serde_json::Value) -> String {
+    let view: serde_json::Value = api.post_json(path, request.to_string()).await.json().await.unwrap();
+    view["id"].as_str().unwrap_or_else(|| panic!("{path}: {view}")).to_owned()
 }
 
 /// Waits for a worker's state; its id.
@@ -394,7 +425,7 @@ fn describe(
                     if let Some(work) = work(&assign.live_json) {
                         live.insert(assign.task_id.clone(), work);
                     }
-                    ("assign", assign.task_id.as_str())
+                    (batch(assign), assign.task_id.as_str())
                 }
                 Told::StopAttempt(stop) => ("stop", stop.task_id.as_str()),
                 Told::AttemptAcknowledged(acknowledged) => ("acknowledged", acknowledged.task_id.as_str()),
@@ -419,6 +450,16 @@ fn describe(
 
 fn encoded(attempt: &AttemptProgress) -> bool {
     attempt.progress.as_ref().is_some_and(|progress| progress.frames > 0)
+}
+
+/// What kind of work an assignment that is not live is.
+fn batch(assign: &Assign) -> &'static str {
+    match serde_json::from_str(&assign.spec_json) {
+        Ok(Spec::Command(_)) => "assign-command",
+        Ok(Spec::Probe) => "assign-probe",
+        _ if assign.input.as_ref().is_some_and(|input| input.grows) => "assign-grows",
+        _ => "assign",
+    }
 }
 
 /// What `Assign.live_json` asks for; `None`: it is empty, for batch.

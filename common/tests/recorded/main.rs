@@ -227,3 +227,27 @@ fn live_work_of_version_3_is_understood() {
     let heard = each!(told(&messages, "acknowledged-ingest"), Told::AttemptAcknowledged).next().unwrap();
     assert!(!heard.accepted, "nothing of it is a result");
 }
+
+#[test]
+fn commands_probes_and_growing_inputs_of_version_4_are_understood() {
+    let messages = messages(4);
+    let assigned = |kind: &str| {
+        let assign = each!(told(&messages, kind), Told::Assign).next().unwrap();
+        let spec: Spec = serde_json::from_str(&assign.spec_json).unwrap();
+        (assign, spec)
+    };
+    let name = |input: &proto::Input| input.name.clone();
+    let (assign, spec) = assigned("assign-command");
+    let Spec::Command(command) = spec else { panic!("{spec:?}") };
+    assert!(command.command.to_string().contains("hstack"), "{command:?}");
+    assert_eq!(assign.more_inputs.iter().map(name).collect::<Vec<_>>(), ["bikes-2s.mp4"]);
+
+    let (assign, spec) = assigned("assign-probe");
+    assert_eq!((spec, assign.encoder.as_str()), (Spec::Probe, ""));
+    let (assign, _) = assigned("assign-grows");
+    let input = assign.input.unwrap();
+    assert!(input.grows && input.name == "faststart.mp4", "{input:?}");
+    assert!(!each!(told(&messages, "assign"), Told::Assign).next().unwrap().input.unwrap().grows);
+    let urls: OpenUploadsResponse = call(&messages, "upload-urls");
+    assert!(!urls.direct, "a disk is written to through the coordinator");
+}
