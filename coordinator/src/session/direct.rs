@@ -92,7 +92,7 @@ impl Direct {
 
     /// Keeps what was begun until it is completed, or aborts it when its attempt ends or somebody begins it anew.
     fn keep(&self, storage: &Storage, key: Key, open: Open) {
-        let (number, stopped, completed) = (open.number, open.writing.stop(), open.completed.clone());
+        let (number, stopped, completed) = (open.number, open.writing.stop().clone(), open.completed.clone());
         let (this, storage, upload) = (self.clone(), storage.clone(), open.upload.clone());
         self.lock().insert(key.clone(), open);
         self.tracker.spawn(async move {
@@ -136,6 +136,8 @@ pub(super) fn redirect(url: &Url, good_for: Duration) -> Response {
 }
 
 /// `POST` to the signed URL of a file.
+///
+/// It is done by a task of its own, for the reason that [`super::objects::write`] has.
 pub(super) async fn ask(
     State(objects): State<Objects>,
     Path(target): Path<String>,
@@ -144,15 +146,23 @@ pub(super) async fn ask(
 ) -> Result<Json<Offer>, Problem> {
     let leave = verify(&objects.signer, Action::Write, &target, params)?;
     let key = key(&target)?;
+    let tracker = objects.tracker.clone();
+    let answering = tracker.spawn(async move { answer(&objects, leave, key, ask).await });
+    let answered = answering.await.unwrap_or_else(|error| {
+        Err(Problem::Internal { problem: format!("answering for {target}: {error}") })
+    });
+    answered.map(Json)
+}
+
+async fn answer(objects: &Objects, leave: Leave, key: Key, ask: Ask) -> Result<Offer, Problem> {
     if !objects.current.now(leave.attempt).await? {
         return Err(over(leave.attempt));
     }
-    let offer = match ask {
-        Ask::Begin => begin(&objects, leave, key).await?,
-        Ask::Parts { upload, numbers } => parts(&objects, &key, &upload, &numbers).await?,
-        Ask::Complete { upload, tags } => complete(&objects, leave, &key, upload, tags).await?,
-    };
-    Ok(Json(offer))
+    match ask {
+        Ask::Begin => begin(objects, leave, key).await,
+        Ask::Parts { upload, numbers } => parts(objects, &key, &upload, &numbers).await,
+        Ask::Complete { upload, tags } => complete(objects, leave, &key, upload, tags).await,
+    }
 }
 
 async fn begin(objects: &Objects, leave: Leave, key: Key) -> Result<Offer, Problem> {
@@ -163,7 +173,7 @@ async fn begin(objects: &Objects, leave: Leave, key: Key) -> Result<Offer, Probl
     if size == 0 || !objects.storage.is_remote() {
         return Ok(Offer::Coordinator);
     }
-    let writing = match objects.uploads.begin(attempt, &key, size, sha256) {
+    let writing = match objects.uploads.begin(attempt, &key, size, sha256).await {
         Begin::Write(writing) => writing,
         Begin::There => return Ok(Offer::There),
         Begin::Sealed => {
@@ -215,7 +225,7 @@ async fn complete(
     }
     let open = objects.direct.take(key, |open| open.attempt == attempt && open.upload == upload);
     let Some(open) = open else { return Err(unknown(key)) };
-    // From here on it is completed or aborted here.
+    // From here on it is completed or aborted here; who begins it anew waits for that.
     open.completed.cancel();
     let brought = match &upload {
         Some(upload) => storage.complete_parts(key, upload, tags).await,

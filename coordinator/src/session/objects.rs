@@ -84,11 +84,12 @@ impl Objects {
     }
 
     /// Writes an object, for as long as its attempt is current: looked at before and after, so that no object of an attempt
-    /// that is over stays. The order is what makes the removal safe: who writes is registered before the first look, and
-    /// files are only counted when nobody writes (see [`Uploads::seal`]), so nothing that was counted is ever removed.
+    /// that is over stays. The order is what makes the removal safe: who writes is registered before the first look, one
+    /// writes at a time, and files are only counted when nobody does (see [`Uploads::seal`]), so nothing that was counted is
+    /// ever removed.
     async fn bring(&self, leave: Leave, key: &Key, body: &mut BodyDataStream) -> Result<StatusCode, Problem> {
         let Leave { attempt, size, sha256 } = leave;
-        let writing = match self.uploads.begin(attempt, key, size, sha256) {
+        let writing = match self.uploads.begin(attempt, key, size, sha256).await {
             Begin::Write(writing) => writing,
             Begin::There => {
                 // The worker did not hear the answer.
@@ -101,19 +102,12 @@ impl Objects {
                 });
             }
         };
-        let brought = tokio::select! {
-            biased;
-            () = writing.stopped() => None,
-            brought = self.write(leave, key, body, &writing) => Some(brought),
-        };
-        let brought = match brought {
-            Some(brought) => brought,
-            None if self.current.now(attempt).await? => {
-                return Err(Problem::Conflict {
-                    problem: format!("{key} is being written by another request"),
-                });
+        let brought = match self.write(leave, key, body, &writing).await {
+            Err(_) if writing.is_stopped() && self.current.now(attempt).await? => {
+                Err(Problem::Conflict { problem: format!("{key} is being written by another request") })
             }
-            None => Err(over(attempt)),
+            Err(_) if writing.is_stopped() => Err(over(attempt)),
+            brought => brought,
         };
         if matches!(brought, Err(Problem::Gone { .. })) {
             drop(writing);
@@ -132,8 +126,9 @@ impl Objects {
         if !self.current.now(attempt).await? {
             return Err(over(attempt));
         }
+        let expect = Expect::File { size, sha256 };
         let written =
-            self.storage.put(key, Expect::File { size, sha256 }, body).await.inspect_err(|error| {
+            self.storage.put_until(key, expect, body, writing.stop()).await.inspect_err(|error| {
                 if !matches!(error, Error::BrokenOff { .. } | Error::Full { .. }) {
                     tracing::warn!(%key, %error, "a worker's file could not be stored");
                 }

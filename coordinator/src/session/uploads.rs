@@ -25,15 +25,21 @@ struct Attempt {
     files: HashMap<Key, File>,
     /// Its files were counted: none comes any more.
     sealed: bool,
-    /// Numbers the writers.
-    writers: u64,
 }
 
 #[derive(Debug, Default)]
 struct File {
     granted: Option<(u64, String)>,
     stored: Option<(u64, Digest)>,
-    writer: Option<(u64, CancellationToken)>,
+    writer: Option<Arc<Writer>>,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    /// Tells it to give up.
+    stop: CancellationToken,
+    /// Cancelled when it has.
+    gone: CancellationToken,
 }
 
 /// What becomes of a PUT.
@@ -78,8 +84,30 @@ impl Uploads {
         Ok(())
     }
 
-    /// Begins to write a file. Who was writing the same one gives up: its worker has, or it would not ask again.
-    pub(super) fn begin(&self, attempt: AttemptId, key: &Key, size: u64, sha256: Option<Digest>) -> Begin {
+    /// Begins to write a file, once who was writing the same one has given up: its worker has, or it would not ask again.
+    pub(super) async fn begin(
+        &self,
+        attempt: AttemptId,
+        key: &Key,
+        size: u64,
+        sha256: Option<Digest>,
+    ) -> Begin {
+        loop {
+            match self.try_begin(attempt, key, size, sha256) {
+                Ok(begin) => return begin,
+                Err(gone) => gone.cancelled().await,
+            }
+        }
+    }
+
+    /// `Err`: another one writes. It was told to give up, and the token is cancelled when it has.
+    fn try_begin(
+        &self,
+        attempt: AttemptId,
+        key: &Key,
+        size: u64,
+        sha256: Option<Digest>,
+    ) -> Result<Begin, CancellationToken> {
         let mut attempts = self.lock();
         let known = attempts.entry(attempt).or_default();
         let file = known.files.entry(key.clone()).or_default();
@@ -87,18 +115,18 @@ impl Uploads {
             .stored
             .is_some_and(|(stored, digest)| stored == size && sha256.is_none_or(|sha256| sha256 == digest));
         if there {
-            return Begin::There;
+            return Ok(Begin::There);
         }
         if known.sealed {
-            return Begin::Sealed;
+            return Ok(Begin::Sealed);
         }
-        known.writers += 1;
-        let number = known.writers;
-        let stop = CancellationToken::new();
-        if let Some((_, before)) = file.writer.replace((number, stop.clone())) {
-            before.cancel();
+        if let Some(before) = &file.writer {
+            before.stop.cancel();
+            return Err(before.gone.clone());
         }
-        Begin::Write(Writing { uploads: self.clone(), attempt, key: key.clone(), number, stop })
+        let writer = Arc::<Writer>::default();
+        file.writer = Some(Arc::clone(&writer));
+        Ok(Begin::Write(Writing { uploads: self.clone(), attempt, key: key.clone(), writer }))
     }
 
     /// Ends an attempt's uploads: from here on nothing of it is written or removed but by a sweep.
@@ -150,8 +178,8 @@ impl Uploads {
     /// The attempt is over: who still writes for it stops.
     pub(crate) fn forget(&self, attempt: AttemptId) {
         let Some(known) = self.lock().remove(&attempt) else { return };
-        for (_, stop) in known.files.into_values().filter_map(|file| file.writer) {
-            stop.cancel();
+        for writer in known.files.into_values().filter_map(|file| file.writer) {
+            writer.stop.cancel();
         }
     }
 
@@ -166,19 +194,17 @@ pub(super) struct Writing {
     uploads: Uploads,
     attempt: AttemptId,
     key: Key,
-    number: u64,
-    stop: CancellationToken,
+    writer: Arc<Writer>,
 }
 
 impl Writing {
-    /// Ends when another request took over or the attempt is over.
-    pub(super) async fn stopped(&self) {
-        self.stop.cancelled().await;
+    /// Cancelled when another request wants to write the file or the attempt is over.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.writer.stop
     }
 
-    /// Cancelled when [`Writing::stopped`] ends.
-    pub(super) fn stop(&self) -> CancellationToken {
-        self.stop.clone()
+    pub(super) fn is_stopped(&self) -> bool {
+        self.writer.stop.is_cancelled()
     }
 
     /// The file is durable.
@@ -186,12 +212,13 @@ impl Writing {
         self.with_own(|file| file.stored = Some((size, digest)));
     }
 
+    /// The attempt may have been forgotten meanwhile, and begun anew by who does not know yet that it is over.
     fn with_own(&self, change: impl FnOnce(&mut File)) {
         let mut attempts = self.uploads.lock();
         let file = attempts.get_mut(&self.attempt).and_then(|known| known.files.get_mut(&self.key));
-        if let Some(file) =
-            file.filter(|file| file.writer.as_ref().is_some_and(|(number, _)| *number == self.number))
-        {
+        let own =
+            |file: &&mut File| file.writer.as_ref().is_some_and(|writer| Arc::ptr_eq(writer, &self.writer));
+        if let Some(file) = file.filter(own) {
             change(file);
         }
     }
@@ -200,6 +227,7 @@ impl Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         self.with_own(|file| file.writer = None);
+        self.writer.gone.cancel();
     }
 }
 
@@ -238,13 +266,13 @@ mod tests {
             self.uploads.seal(self.job, self.attempt, files)
         }
 
-        fn begin(&self, file: &OutputFile) -> Begin {
+        async fn begin(&self, file: &OutputFile) -> Begin {
             let key = Key::output(self.job, self.attempt, &RelPath::parse(&file.path).unwrap());
-            self.uploads.begin(self.attempt, &key, file.size, file.sha256.parse().ok())
+            self.uploads.begin(self.attempt, &key, file.size, file.sha256.parse().ok()).await
         }
 
-        fn write(&self, file: &OutputFile) -> Writing {
-            match self.begin(file) {
+        async fn write(&self, file: &OutputFile) -> Writing {
+            match self.begin(file).await {
                 Begin::Write(writing) => writing,
                 other => panic!("{other:?}"),
             }
@@ -265,41 +293,70 @@ mod tests {
         scene.grant(&[a, b]).unwrap();
     }
 
-    #[test]
-    fn the_report_must_be_what_was_announced() {
+    #[tokio::test]
+    async fn the_report_must_be_what_was_announced() {
         let scene = Scene::new();
         let (a, b) = (file("a", "1"), file("b", "2"));
         scene.grant(&[a.clone(), b.clone()]).unwrap();
         assert!(scene.seal(std::slice::from_ref(&a)).unwrap_err().contains("not in the report"));
         assert!(scene.seal(&[a.clone(), file("b", "3")]).unwrap_err().contains("was announced with 1 bytes"));
-        let writing = scene.write(&a);
+        let writing = scene.write(&a).await;
         assert!(scene.seal(&[a.clone(), b.clone()]).unwrap_err().contains("still being written"));
         drop(writing);
         scene.seal(&[a, b.clone()]).unwrap();
-        assert!(matches!(scene.begin(&b), Begin::Sealed));
-    }
-
-    #[test]
-    fn what_is_there_is_not_written_again() {
-        let scene = Scene::new();
-        let a = file("a", "1");
-        scene.write(&a).stored(1, Digest::of(b"1"));
-        assert!(matches!(scene.begin(&a), Begin::There));
-        assert!(matches!(scene.begin(&file("a", "2")), Begin::Write(_)));
+        assert!(matches!(scene.begin(&b).await, Begin::Sealed));
     }
 
     #[tokio::test]
-    async fn who_comes_again_takes_over() {
+    async fn what_is_there_is_not_written_again() {
         let scene = Scene::new();
         let a = file("a", "1");
-        let first = scene.write(&a);
+        scene.write(&a).await.stored(1, Digest::of(b"1"));
+        assert!(matches!(scene.begin(&a).await, Begin::There));
+        assert!(matches!(scene.begin(&file("a", "2")).await, Begin::Write(_)));
+    }
+
+    #[tokio::test]
+    async fn who_comes_again_takes_over_when_the_first_has_given_up() {
+        let scene = Scene::new();
+        let a = file("a", "1");
+        let first = scene.write(&a).await;
         let second = scene.write(&a);
-        first.stopped().await;
-        // Too late: the second is writing the file.
-        first.stored(1, Digest::of(b"1"));
+        tokio::pin!(second);
+        assert!(futures::poll!(&mut second).is_pending());
+        assert!(first.is_stopped());
         drop(first);
+        let second = second.await;
         assert!(scene.seal(std::slice::from_ref(&a)).unwrap_err().contains("still being written"));
         scene.uploads.forget(scene.attempt);
-        second.stopped().await;
+        assert!(second.is_stopped());
+    }
+
+    /// It was told to stop when its file was whole already.
+    #[tokio::test]
+    async fn who_comes_again_hears_that_the_first_has_finished() {
+        let scene = Scene::new();
+        let a = file("a", "1");
+        let first = scene.write(&a).await;
+        let second = scene.begin(&a);
+        tokio::pin!(second);
+        assert!(futures::poll!(&mut second).is_pending());
+        first.stored(1, Digest::of(b"1"));
+        drop(first);
+        assert!(matches!(second.await, Begin::There));
+    }
+
+    /// Nobody waits for one that is left over from before an attempt was forgotten, and it changes nothing.
+    #[tokio::test]
+    async fn a_forgotten_writer_is_nobodys() {
+        let scene = Scene::new();
+        let a = file("a", "1");
+        let first = scene.write(&a).await;
+        scene.uploads.forget(scene.attempt);
+        let second = scene.write(&a).await;
+        first.stored(1, Digest::of(b"1"));
+        drop(first);
+        assert!(!second.is_stopped());
+        assert!(scene.seal(std::slice::from_ref(&a)).unwrap_err().contains("still being written"));
     }
 }

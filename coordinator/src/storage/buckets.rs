@@ -13,6 +13,7 @@ use std::{
 use common::{digest::Digest, worker::OutputFile};
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use object_store::{ObjectMeta, ObjectStoreExt as _, path::Path};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
@@ -184,7 +185,7 @@ impl Buckets {
             .map_err(|error| Error::Store { doing: format!("reading {key}"), reason: error.to_string() })?;
         let sha256: Option<Digest> = file.sha256.parse().ok();
         let expect = Expect::File { size: file.size, sha256 };
-        target.write(&at, &to.to_string(), expect, &mut body).await.map(drop)
+        target.write(&at, &to.to_string(), expect, &mut body, &CancellationToken::new()).await.map(drop)
     }
 }
 

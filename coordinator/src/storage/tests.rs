@@ -1,11 +1,14 @@
 //! The storage on a real folder.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 use common::{
     id::{Epoch, TaskId},
     worker::OutputFile,
 };
 use futures::{Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
 use super::{write::PART, *};
 
@@ -162,6 +165,33 @@ async fn outputs_are_checked_by_name_size_and_digest() {
     assert!(
         storage.check_outputs(*job, *first, &mut [], known).await.unwrap().unwrap().contains("not reported")
     );
+}
+
+/// Between the last byte and the file's appearance nothing is given up: who removes the file afterwards must know that it
+/// does not come later.
+#[tokio::test]
+async fn what_is_stopped_is_there_whole_or_not_at_all() {
+    let (folder, storage) = storage();
+    let key = Key::upload(UploadId::new(), "a.mp4");
+    let cut_off = async |after: usize| {
+        let stop = CancellationToken::new();
+        let mut chunks = 0;
+        let told = stop.clone();
+        let mut body = stream::poll_fn(move |_| {
+            chunks += 1;
+            if chunks > after {
+                told.cancel();
+            }
+            let chunk: Option<Chunk> = (chunks <= 2).then(|| Ok(Bytes::from_static(b"a")));
+            // Told in the middle: the next chunk does not come.
+            if chunks == 2 && after < 2 { Poll::Pending } else { Poll::Ready(chunk) }
+        });
+        storage.put_until(&key, Expect::Exactly(2), &mut body, &stop).await
+    };
+    assert!(matches!(cut_off(1).await, Err(Error::BrokenOff { .. })));
+    assert_eq!(local::count_entries(folder.path()), 0);
+    assert_eq!(cut_off(2).await.unwrap().size, 2);
+    assert_eq!(storage.size(&key).await.unwrap(), Some(2));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use object_store::{
     path::Path,
 };
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Key, Storage,
@@ -71,7 +72,26 @@ impl Storage {
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
         E: fmt::Display,
     {
-        let written = self.backend(key).write(&key.location(), key.as_str(), expect, body).await;
+        self.put_until(key, expect, body, &CancellationToken::new()).await
+    }
+
+    /// As [`Storage::put`], until `stop`: it breaks off the reading of the body. What is whole by then is finished, so that
+    /// who hears of an error knows that nothing appears afterwards; dropping this says no such thing.
+    ///
+    /// # Errors
+    /// As [`Storage::put`], and [`Error::BrokenOff`] when it was stopped.
+    pub async fn put_until<S, E>(
+        &self,
+        key: &Key,
+        expect: Expect,
+        body: &mut S,
+        stop: &CancellationToken,
+    ) -> Result<Written, Error>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        E: fmt::Display,
+    {
+        let written = self.backend(key).write(&key.location(), key.as_str(), expect, body, stop).await;
         match &written {
             Ok(_) if self.full.swap(false, Ordering::Relaxed) => {
                 tracing::info!("the object storage has room again");
@@ -86,13 +106,14 @@ impl Storage {
 }
 
 impl Backend {
-    /// As [`Storage::put`]. `name` is for people.
+    /// As [`Storage::put_until`]. `name` is for people.
     pub(super) async fn write<S, E>(
         &self,
         location: &Path,
         name: &str,
         expect: Expect,
         body: &mut S,
+        stop: &CancellationToken,
     ) -> Result<Written, Error>
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
@@ -111,7 +132,15 @@ impl Backend {
             None => Staged::far(Arc::clone(&self.store), at, expect),
         };
         failpoint::hit("object.staged");
-        let written = match staged.take(name, expect, body).await {
+        let taken = tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(Error::BrokenOff {
+                key: name.to_owned(),
+                reason: "it was stopped".to_owned(),
+            }),
+            taken = staged.take(name, expect, body) => taken,
+        };
+        let written = match taken {
             Ok(written) => staged.finish(name).await.map(|()| written),
             Err(error) => Err(error),
         };
