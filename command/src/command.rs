@@ -1,6 +1,7 @@
 //! A command that was read: what it needs, what it makes, how ffmpeg gets it.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     fmt,
@@ -282,9 +283,9 @@ impl Command {
     }
 
     /// With the GPU said to every encoder of NVENC.
-    fn placed_on(&self, gpu: Option<&str>) -> Self {
+    fn placed_on(&self, gpu: Option<&str>) -> Cow<'_, Self> {
+        let Some(gpu) = gpu else { return Cow::Borrowed(self) };
         let mut command = self.clone();
-        let Some(gpu) = gpu else { return command };
         for output in &mut command.outputs {
             let on_gpu = |setting: &Setting| match (&setting.value, setting.option) {
                 (Value::Word(encoder), "c") => encoder.ends_with("_nvenc"),
@@ -302,7 +303,7 @@ impl Command {
                 value: Value::Text(gpu.to_owned()),
             }));
         }
-        command
+        Cow::Owned(command)
     }
 
     /// Media seconds that come out at most, when `input` come in by `{{in}}`; `None` where the command changes how time

@@ -78,6 +78,12 @@ impl JobRequest {
             time_limit_seconds: None,
         }
     }
+
+    /// What ffprobe says. Before everything else that waits, as somebody looks at the answer, and it is soon over.
+    #[must_use]
+    pub fn probe(input: InputRef) -> Self {
+        Self { spec: Some(Spec::Probe), priority: 100, time_limit_seconds: Some(120), ..Self::new(input) }
+    }
 }
 
 /// A command as text, split as a shell does it, or as a list of arguments, taken as they are.

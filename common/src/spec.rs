@@ -246,6 +246,35 @@ pub struct Error {
     pub remedy: String,
 }
 
+impl Spec {
+    /// The same in another format: for a file the extension of one of [`Container::ALL`], for HLS `hls` or `m3u8`.
+    ///
+    /// # Errors
+    /// It does not come in that format, or its codecs do not.
+    pub fn in_format(self, format: &str) -> Result<Self, Error> {
+        let wrong = |problem: String, remedy: &str| {
+            Err(Error { field: "output_format".to_owned(), problem, remedy: remedy.to_owned() })
+        };
+        match self {
+            Self::File(file) => {
+                let known = || Container::ALL.into_iter();
+                let Some(container) = known().find(|known| known.extension() == format) else {
+                    let known: Vec<_> = known().map(Container::extension).collect();
+                    let remedy = format!("use one of {}", known.join(", "));
+                    return wrong(format!("{format:?} is not known"), &remedy);
+                };
+                let spec = Self::File(FileSpec { container, ..file });
+                match spec.validate() {
+                    Ok(()) => Ok(spec),
+                    Err(error) => wrong(error.to_string(), "leave it out for the preset's own"),
+                }
+            }
+            Self::Hls(_) if matches!(format, "hls" | "m3u8") => Ok(self),
+            _ => wrong(format!("the preset does not make {format:?}"), "leave it out"),
+        }
+    }
+}
+
 impl Container {
     /// Every container.
     pub const ALL: [Self; 9] =

@@ -2,7 +2,7 @@
 
 use axum::{
     Json as JsonBody,
-    extract::State,
+    extract::{FromRequestParts, State},
     response::{IntoResponse as _, Response},
 };
 use common::{
@@ -13,6 +13,7 @@ use common::{
 use hyper::{
     HeaderMap, StatusCode, header,
     header::{HeaderName, HeaderValue},
+    http::request::Parts,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -45,11 +46,21 @@ pub(super) async fn submit(
     if let Some(job) = before(&api, key.as_ref()).await? {
         return Ok(submitted(api.queue.job(job).await?, true));
     }
+    let Submitted { view, before } = queue(&api, &caller, request, key).await?;
+    Ok(submitted(view, before))
+}
+
+/// Queues the job that `request` asks for.
+pub(super) async fn queue(
+    api: &Api,
+    caller: &Caller,
+    request: JobRequest,
+    key: Option<IdempotencyKey>,
+) -> Result<Submitted, Error> {
     // Holds the sweep of old uploads off until the job, and with it its claim to the upload, is on disk.
     let _uploads = api.uploads.read().await;
-    let job = submission::check(&api, &caller, request).await?;
-    let Submitted { view, before } = api.queue.submit_once(job, key).await?;
-    Ok(submitted(view, before))
+    let job = submission::check(api, caller, request).await?;
+    Ok(api.queue.submit_once(job, key).await?)
 }
 
 /// The job that the same request gave before.
@@ -62,14 +73,19 @@ pub(super) async fn before(api: &Api, key: Option<&IdempotencyKey>) -> Result<Op
 
 /// `before`: the same request had given it before.
 fn submitted(view: JobView, before: bool) -> Response {
-    let location = format!("/v1/jobs/{}", view.summary.id);
+    let job = view.summary.id;
     let status = if before { StatusCode::OK } else { StatusCode::CREATED };
-    let mut response = (status, JsonBody(view)).into_response();
-    if let Ok(location) = HeaderValue::try_from(location) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
+    let mut response = located((status, JsonBody(view)).into_response(), job);
     if before {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// With the job that it is about as its location.
+pub(super) fn located(mut response: Response, job: JobId) -> Response {
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/jobs/{job}")) {
+        response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }
@@ -77,11 +93,9 @@ fn submitted(view: JobView, before: bool) -> Response {
 /// `PATCH`: what of a job may be changed while it has not ended.
 pub(super) async fn patch(
     State(api): State<Api>,
-    caller: Caller,
-    Id(job): Id<JobId>,
+    Seen(job): Seen,
     Json(patch): Json<JobPatch>,
 ) -> Result<JsonBody<JobView>, Error> {
-    seen(&api, &caller, job).await?;
     submission::priority(patch.priority)?;
     Ok(JsonBody(api.queue.set_priority(job, patch.priority).await?))
 }
@@ -171,47 +185,41 @@ fn state(word: &str) -> Result<JobState, Error> {
     })
 }
 
-/// Whether the job is there for this caller. What is somebody else's is not there, in the same words.
-pub(super) async fn seen(api: &Api, caller: &Caller, job: JobId) -> Result<(), Error> {
-    if caller.is_admin() {
-        return Ok(());
+/// The path's `{id}`, of a job that is there for the caller. What is somebody else's is not there, in the same words.
+pub(super) struct Seen(pub(super) JobId);
+
+impl FromRequestParts<Api> for Seen {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Error> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        let Id(job) = Id::<JobId>::from_request_parts(parts, api).await?;
+        if caller.is_admin() || caller.sees(api.queue.owner(job).await?.as_deref()) {
+            Ok(Self(job))
+        } else {
+            Err(queue::Error::NoSuchJob(job).into())
+        }
     }
-    let owner = api.queue.owner(job).await?;
-    if caller.sees(owner.as_deref()) { Ok(()) } else { Err(queue::Error::NoSuchJob(job).into()) }
 }
 
 /// With `Prefer: wait=SECONDS` the answer comes when the job has ended, if that is sooner.
 pub(super) async fn show(
     State(api): State<Api>,
-    caller: Caller,
-    Id(job): Id<JobId>,
+    Seen(job): Seen,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    seen(&api, &caller, job).await?;
     let wait = Wait::of(&headers);
     let mut view = wait::ended(&api, job, wait).await?;
     view.output_url =
         (view.summary.state == JobState::Succeeded).then(|| api.links.url(job, &headers, Timestamp::now()));
-    let mut response = JsonBody(view).into_response();
-    wait.applied(response.headers_mut());
-    Ok(response)
+    Ok(wait.applied(JsonBody(view).into_response()))
 }
 
-pub(super) async fn cancel(
-    State(api): State<Api>,
-    caller: Caller,
-    Id(job): Id<JobId>,
-) -> Result<JsonBody<JobView>, Error> {
-    seen(&api, &caller, job).await?;
+pub(super) async fn cancel(State(api): State<Api>, Seen(job): Seen) -> Result<JsonBody<JobView>, Error> {
     Ok(JsonBody(api.queue.cancel(job).await?))
 }
 
-pub(super) async fn retry(
-    State(api): State<Api>,
-    caller: Caller,
-    Id(job): Id<JobId>,
-) -> Result<JsonBody<JobView>, Error> {
-    seen(&api, &caller, job).await?;
+pub(super) async fn retry(State(api): State<Api>, Seen(job): Seen) -> Result<JsonBody<JobView>, Error> {
     let _uploads = api.uploads.read().await;
     Ok(JsonBody(queue_again(&api, job).await?))
 }
@@ -241,11 +249,9 @@ pub(super) async fn queue_again(api: &Api, job: JobId) -> Result<JobView, Error>
 
 pub(super) async fn logs(
     State(api): State<Api>,
-    caller: Caller,
-    Id(job): Id<JobId>,
+    Seen(job): Seen,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    seen(&api, &caller, job).await?;
     let logs = api.queue.logs(job).await?;
     if wants_text(&headers) {
         let text = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))];

@@ -12,24 +12,16 @@ use serde::Deserialize;
 
 use super::{
     Api,
-    extract::{Id, Query, Rest},
-    jobs,
+    extract::{Query, Rest},
+    jobs::Seen,
     problem::Error,
 };
-use crate::{
-    access::Caller,
-    storage::{
-        Key, RelPath,
-        respond::{Presentation, Source, respond},
-    },
+use crate::storage::{
+    Key, RelPath,
+    respond::{Presentation, Source, respond},
 };
 
-pub(super) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    Id(job): Id<JobId>,
-) -> Result<Json<Page<OutputFile>>, Error> {
-    jobs::seen(&api, &caller, job).await?;
+pub(super) async fn list(State(api): State<Api>, Seen(job): Seen) -> Result<Json<Page<OutputFile>>, Error> {
     let (_, items) = published(&api, job).await?;
     Ok(Json(Page { items, next_cursor: None }))
 }
@@ -42,14 +34,12 @@ pub(super) struct OutputQuery {
 
 pub(super) async fn get(
     State(api): State<Api>,
-    caller: Caller,
-    Id(job): Id<JobId>,
+    Seen(job): Seen,
     Rest(path): Rest,
     Query(query): Query<OutputQuery>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    jobs::seen(&api, &caller, job).await?;
     send(&api, job, &path, query.download.is_some(), &method, &headers).await
 }
 

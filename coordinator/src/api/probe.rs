@@ -7,26 +7,21 @@ use axum::{
 };
 use common::{
     api::{JobRequest, JobState, ProbePending, ProbeRequest},
-    spec::{PROBE_ANSWER, Spec},
+    spec::PROBE_ANSWER,
 };
-use hyper::{HeaderMap, Method, StatusCode, header, header::HeaderValue};
+use hyper::{HeaderMap, Method, StatusCode};
 
 use super::{
     Api,
     extract::Json,
-    outputs,
+    jobs, outputs,
     problem::Error,
-    submission,
     wait::{self, Wait},
 };
 use crate::access::Caller;
 
-/// Before everything else that waits: somebody looks at the answer, and it is soon done.
-const PRIORITY: i32 = 100;
 /// Seconds that the answer may take unless the request says otherwise.
 const PATIENCE: u64 = 30;
-/// Seconds that ffprobe may take.
-const TIME_LIMIT: u64 = 120;
 
 pub(super) async fn probe(
     State(api): State<Api>,
@@ -35,21 +30,11 @@ pub(super) async fn probe(
     Json(request): Json<ProbeRequest>,
 ) -> Result<Response, Error> {
     let wait = Wait::of(&headers).or(PATIENCE);
-    let request = JobRequest {
-        spec: Some(Spec::Probe),
-        priority: PRIORITY,
-        owner: request.owner,
-        time_limit_seconds: Some(TIME_LIMIT),
-        ..JobRequest::new(request.input)
-    };
-    let job = {
-        let _uploads = api.uploads.read().await;
-        let checked = submission::check(&api, &caller, request).await?;
-        api.queue.submit(checked).await?.summary.id
-    };
+    let request = JobRequest { owner: request.owner, ..JobRequest::probe(request.input) };
+    let job = jobs::queue(&api, &caller, request, None).await?.view.summary.id;
     let view = wait::ended(&api, job, wait).await?;
     let summary = view.summary;
-    let mut response = match (summary.state, summary.failure) {
+    let response = match (summary.state, summary.failure) {
         (JobState::Succeeded, _) => {
             // The whole of it, whatever the request's own headers ask for.
             outputs::send(&api, job, PROBE_ANSWER, false, &Method::GET, &HeaderMap::new()).await?
@@ -62,9 +47,5 @@ pub(super) async fn probe(
             (StatusCode::ACCEPTED, JsonBody(pending)).into_response()
         }
     };
-    wait.applied(response.headers_mut());
-    if let Ok(location) = HeaderValue::try_from(format!("/v1/jobs/{job}")) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(jobs::located(wait.applied(response), job))
 }

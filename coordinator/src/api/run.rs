@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use common::api::{JobRequest, RunAnswer};
-use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
+use hyper::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use super::{
@@ -48,10 +48,6 @@ pub(super) async fn run(
         estimate_basis: basis,
         failure: view.summary.failure,
     };
-    let mut response = (StatusCode::CREATED, JsonBody(answer)).into_response();
-    wait.applied(response.headers_mut());
-    if let Ok(location) = HeaderValue::try_from(format!("/v1/jobs/{job}")) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    let response = (StatusCode::CREATED, JsonBody(answer)).into_response();
+    Ok(jobs::located(wait.applied(response), job))
 }

@@ -8,7 +8,7 @@ use common::{
     id::UploadId,
     media::HardwarePolicy,
     preset::Presets,
-    spec::{CommandSpec, Container, FileSpec, Spec},
+    spec::{CommandSpec, Spec},
     worker::Labels,
 };
 use url::Url;
@@ -182,25 +182,7 @@ fn output(presets: &Presets, wanted: Wanted) -> Result<(String, Arc<Spec>), Erro
 /// A preset's spec with its file in another container.
 fn in_format(spec: Spec, format: Option<&str>) -> Result<Spec, Error> {
     let Some(format) = format else { return Ok(spec) };
-    let wrong = |problem: String, remedy: &str| Err(Error::invalid("output_format", problem, remedy));
-    match spec {
-        Spec::File(file) => {
-            let Some(container) = Container::ALL.into_iter().find(|known| known.extension() == format) else {
-                let known: Vec<_> = Container::ALL.iter().map(|known| known.extension()).collect();
-                return wrong(
-                    format!("{format:?} is not known"),
-                    &format!("use one of {}", known.join(", ")),
-                );
-            };
-            let spec = Spec::File(FileSpec { container, ..file });
-            match spec.validate() {
-                Ok(()) => Ok(spec),
-                Err(error) => wrong(error.to_string(), "leave it out for the preset's own"),
-            }
-        }
-        Spec::Hls(_) if matches!(format, "hls" | "m3u8") => Ok(spec),
-        _ => wrong(format!("the preset does not make {format:?}"), "leave it out"),
-    }
+    spec.in_format(format).map_err(|error| Error::invalid(error.field, error.problem, error.remedy))
 }
 
 const fn own_name(spec: &Spec) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::response::Response;
 use common::{
     api::{Event, JobView},
     id::JobId,
@@ -40,12 +41,13 @@ impl Wait {
     }
 
     /// Says in the answer what was done.
-    pub(super) fn applied(self, headers: &mut HeaderMap) {
+    pub(super) fn applied(self, mut response: Response) -> Response {
         if let Some(seconds) = self.0
             && let Ok(value) = HeaderValue::try_from(format!("wait={seconds}"))
         {
-            headers.insert(APPLIED, value);
+            response.headers_mut().insert(APPLIED, value);
         }
+        response
     }
 }
 

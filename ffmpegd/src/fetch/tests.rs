@@ -98,6 +98,18 @@ fn range_start(request: &str) -> usize {
     rest.split('-').next().unwrap().parse().unwrap()
 }
 
+/// The part of the film that a request asks for.
+fn part(request: &str) -> Script {
+    let (film, start) = (film(), range_start(request));
+    let head = format!(
+        "206 Partial Content\r\nETag: \"1\"\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {}",
+        film.len() - 1,
+        film.len(),
+        film.len() - start
+    );
+    says(&head, &film[start..])
+}
+
 struct Rig {
     proxy: Proxy,
     stop: CancellationToken,
@@ -136,17 +148,7 @@ fn film() -> Vec<u8> {
 
 #[tokio::test]
 async fn ranges_are_passed_through() {
-    let server = server(|_, request| {
-        let (film, start) = (film(), range_start(request));
-        let head = format!(
-            "206 Partial Content\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {}",
-            film.len() - 1,
-            film.len(),
-            film.len() - start
-        );
-        says(&head, &film[start..])
-    })
-    .await;
+    let server = server(|_, request| part(request)).await;
     let rig = rig().await;
     let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.MP4");
     assert!(mount.url.ends_with("/input.mp4"), "{}", mount.url);
@@ -164,17 +166,7 @@ async fn ranges_are_passed_through() {
 
 #[tokio::test]
 async fn what_was_read_is_not_asked_for_again() {
-    let server = server(|_, request| {
-        let (film, start) = (film(), range_start(request));
-        let head = format!(
-            "206 Partial Content\r\nETag: \"1\"\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {}",
-            film.len() - 1,
-            film.len(),
-            film.len() - start
-        );
-        says(&head, &film[start..])
-    })
-    .await;
+    let server = server(|_, request| part(request)).await;
     let rig = rig().await;
     let mount = rig.proxy.mount(server.url.clone(), Origin::User, "clip.mp4");
     assert_eq!(read(&mount, Some("bytes=100000-")).await.1.unwrap(), film()[100_000..]);
@@ -417,18 +409,6 @@ async fn an_input_that_is_too_large_is_refused_whether_it_says_so_or_not() {
         assert_eq!(body.is_some_and(|body| body.len() == 1000), expected.is_none());
         assert_eq!(server.connections.load(Ordering::SeqCst), 1, "it is not asked again");
     }
-}
-
-/// The part of the film that a request asks for.
-fn part(request: &str) -> Script {
-    let (film, start) = (film(), range_start(request));
-    let head = format!(
-        "206 Partial Content\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {}",
-        film.len() - 1,
-        film.len(),
-        film.len() - start
-    );
-    says(&head, &film[start..])
 }
 
 /// A coordinator that sends on to `store` whoever follows, and gives the film to everybody else.
