@@ -99,38 +99,25 @@ async fn logs(client: &Client, args: OneJob) -> Result<Exit, Error> {
     Ok(Exit::Ok)
 }
 
-/// Does the same to every job, and goes on after one that refuses.
+/// Does the same to every job.
 pub(super) async fn each(
     client: &Client,
     jobs: &[String],
     json: bool,
     act: impl AsyncFn(&Client, JobId) -> Result<JobView, Error>,
 ) -> Result<Exit, Error> {
-    let mut exits = Vec::new();
     let mut changed = Vec::new();
-    for piece in jobs {
-        let result = async { act(client, client.find_job(piece).await?).await };
-        match result.await {
-            Ok(job) => {
-                exits.push(Exit::Ok);
-                if !json {
-                    console::print(&format!("{}  {}", job.summary.id, job.summary.state.as_str()))?;
-                }
-                changed.push(job);
-            }
-            Err(error) => {
-                console::complain(&error.message);
-                exits.push(error.exit);
-                if error.exit == Exit::Unreachable {
-                    break;
-                }
-            }
-        }
-    }
+    let change = async |piece: &str| {
+        let job = act(client, client.find_job(piece).await?).await?;
+        let line = (!json).then(|| format!("{}  {}", job.summary.id, job.summary.state.as_str()));
+        changed.push(job);
+        Ok(line)
+    };
+    let exit = super::each(jobs, change).await?;
     if json {
         console::print_json(&changed)?;
     }
-    Ok(Exit::worst(exits))
+    Ok(exit)
 }
 
 async fn watch(client: &Client, args: SomeJobs) -> Result<Exit, Error> {

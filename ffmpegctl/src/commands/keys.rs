@@ -74,35 +74,19 @@ async fn list(client: &Client, args: &KeysList) -> Result<(), Error> {
     console::print(&table.trim_fmt())
 }
 
-/// Goes on after one that cannot be revoked.
 async fn revoke(client: &Client, pieces: &[String]) -> Result<Exit, Error> {
     let keys = client.keys().await?;
-    let mut exits = Vec::new();
-    for piece in pieces {
-        let revoked = async {
-            let named = |key: &&KeyView| {
-                key.name.as_deref() == Some(piece)
-                    || (names::may_be_piece(piece) && names::is_piece_of(piece, &key.id.to_string()))
-                    || key.id.to_string() == *piece
-            };
-            let found = keys.iter().filter(named).map(|key| (key.id.to_string(), key.id)).collect();
-            Ok::<_, Error>(client.revoke_key(names::only("key", piece, found)?).await?)
+    let revoke = async |piece: &str| {
+        let named = |key: &&KeyView| {
+            key.name.as_deref() == Some(piece)
+                || (names::may_be_piece(piece) && names::is_piece_of(piece, &key.id.to_string()))
+                || key.id.to_string() == piece
         };
-        match revoked.await {
-            Ok(key) => {
-                console::print(&format!("{}  revoked", key.id))?;
-                exits.push(Exit::Ok);
-            }
-            Err(error) => {
-                console::complain(&error.message);
-                exits.push(error.exit);
-                if error.exit == Exit::Unreachable {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(Exit::worst(exits))
+        let found = keys.iter().filter(named).map(|key| (key.id.to_string(), key.id)).collect();
+        let key = client.revoke_key(names::only("key", piece, found)?).await?;
+        Ok(Some(format!("{}  revoked", key.id)))
+    };
+    super::each(pieces, revoke).await
 }
 
 fn whose(key: &KeyView) -> String {

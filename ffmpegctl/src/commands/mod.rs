@@ -16,7 +16,9 @@ use common::api::WorkerState;
 
 use crate::{
     client::{Client, Farm},
+    console,
     error::Error,
+    exit::Exit,
 };
 
 /// The coordinator that was named, or the one on this machine.
@@ -25,6 +27,35 @@ fn connect(farm: &Farm) -> Result<Client, Error> {
         Some(client) => Ok(client),
         None => farm.usual(),
     }
+}
+
+/// Does the same to each, says what became of it, and goes on after one that is refused. Returns the gravest end.
+///
+/// # Errors
+/// stdout cannot be written.
+async fn each(
+    words: &[String],
+    mut act: impl AsyncFnMut(&str) -> Result<Option<String>, Error>,
+) -> Result<Exit, Error> {
+    let mut exits = Vec::new();
+    for word in words {
+        match act(word).await {
+            Ok(said) => {
+                exits.push(Exit::Ok);
+                if let Some(line) = said {
+                    console::print(&line)?;
+                }
+            }
+            Err(error) => {
+                console::complain(&error.message);
+                exits.push(error.exit);
+                if error.exit == Exit::Unreachable {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Exit::worst(exits))
 }
 
 const fn worker_state(state: WorkerState) -> &'static str {

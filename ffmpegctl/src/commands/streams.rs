@@ -29,7 +29,13 @@ pub(crate) async fn run(command: StreamsCommand, farm: &Farm, interrupt: &Interr
             }
         }
         StreamsCommand::Add(args) => add(&client, args).await?,
-        StreamsCommand::Rm(args) => return remove(&client, &args.streams).await,
+        StreamsCommand::Rm(args) => {
+            let remove = async |stream: &str| {
+                client.remove_stream(stream).await?;
+                Ok(Some(format!("{}  removed", text::printable(stream))))
+            };
+            return super::each(&args.streams, remove).await;
+        }
         StreamsCommand::Show(args) => {
             let stream = client.stream(&args.stream).await?;
             if args.json {
@@ -41,27 +47,6 @@ pub(crate) async fn run(command: StreamsCommand, farm: &Farm, interrupt: &Interr
         StreamsCommand::Watch(args) => return watch::run(&client, args, interrupt).await,
     }
     Ok(Exit::Ok)
-}
-
-/// Goes on after one that cannot be removed.
-async fn remove(client: &Client, streams: &[String]) -> Result<Exit, Error> {
-    let mut exits = Vec::new();
-    for stream in streams {
-        match client.remove_stream(stream).await.map_err(Error::from) {
-            Ok(()) => {
-                console::print(&format!("{}  removed", text::printable(stream)))?;
-                exits.push(Exit::Ok);
-            }
-            Err(error) => {
-                console::complain(&error.message);
-                exits.push(error.exit);
-                if error.exit == Exit::Unreachable {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(Exit::worst(exits))
 }
 
 async fn add(client: &Client, args: StreamsAdd) -> Result<(), Error> {
