@@ -1,12 +1,13 @@
 //! The command line.
 
 mod keys;
+mod probe;
 mod streams;
 
 use std::path::PathBuf;
 
 use clap::{
-    Args, Parser, Subcommand, ValueEnum, ValueHint,
+    ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use common::{
@@ -17,6 +18,7 @@ use common::{
 use jiff::SignedDuration;
 
 pub use self::keys::{KeysCommand, KeysCreate, KeysList, KeysRevoke, OwnersCommand, OwnersSet};
+pub use self::probe::ProbeArgs;
 pub use self::streams::{AllStreams, OneStream, SomeStreams, StreamsAdd, StreamsCommand, StreamsWatch};
 
 const EXIT_CODES: &str = "\
@@ -28,6 +30,17 @@ Exit codes:
   4    the results cannot be written: no permission, no space left
   130  interrupted (Ctrl-C, SIGTERM): jobs were cancelled and nothing was left behind
 With several inputs the gravest end decides: 130, then 3, 4, 1, 2.";
+
+const TRANSCODE_EXAMPLES: &str = "\
+Examples:
+  ffmpegctl transcode clip.mov -o clip.mp4 --preset h264
+  ffmpegctl transcode *.mov -o out/ --preset proxy --jobs 4
+  ffmpegctl transcode clip.mov -o clip.mp4 --command '-vf scale=1280:-2 -c:v libx264 -crf 23 -c:a aac'
+  ffmpegctl transcode clip.mov -o out/ --command '-c:v libx264 {{out:film.mp4}} -vn {{out:sound.mp3}}'
+  ffmpegctl transcode clip.mov logo.png -o out.mp4 \\
+      --command '-i {{in}} -i {{in_2}} -filter_complex overlay=8:8 -c:v libx264'
+  ffmpegctl transcode s3://camera/take-7.mov -o s3://website/take-7/ --preset hls-ladder
+";
 
 /// Transcodes files here or on a farm, and shows what the farm does.
 #[derive(Debug, Parser)]
@@ -55,8 +68,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Transcode files, here or on a farm, and wait for the results.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = format!("{TRANSCODE_EXAMPLES}\n{EXIT_CODES}"))]
     Transcode(Box<TranscodeArgs>),
+    /// Show what ffprobe says about a file, asked by a worker of the farm.
+    #[command(after_help = probe::EXAMPLES)]
+    Probe(ProbeArgs),
     /// Look at jobs and steer them.
     #[command(subcommand)]
     Jobs(JobsCommand),
@@ -81,16 +97,32 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("wanted").required(true).args(["preset", "command"]))]
 pub struct TranscodeArgs {
-    /// Files, or http(s) URLs.
+    /// Files or URLs: http(s), and on a farm s3, gs and az. Each is a job, unless the command takes several.
     #[arg(required = true, value_name = "INPUT", value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
-    /// A file for one input and a preset that makes one file, a folder otherwise.
+    /// A file for one input and what makes one file, a folder otherwise; or a URL, where the farm delivers the results to:
+    /// s3://bucket/prefix/, gs://, az:// or file:///folder/.
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
     pub output: PathBuf,
     /// What to make; `ffmpegctl presets ls` lists what there is.
-    #[arg(short, long, value_name = "PRESET")]
-    pub preset: String,
+    #[arg(
+        short,
+        long,
+        value_name = "PRESET",
+        required_unless_present = "command",
+        conflicts_with = "command"
+    )]
+    pub preset: Option<String>,
+    /// An ffmpeg command instead of a preset, in one word of the shell. {{in}}, {{in_2}} are the inputs in their order,
+    /// {{out:NAME.EXT}} the outputs; with one of each they go without saying.
+    #[arg(short, long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub command: Option<String>,
+    /// As which format, such as mp4 or hls: of a command that names no output (default: as the name of OUT ends), or
+    /// instead of a preset's own.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: Option<String>,
     /// Whether a hardware encoder should, must or must not be used.
     #[arg(long, default_value = "prefer", value_name = "POLICY")]
     pub hardware: Hardware,

@@ -1,4 +1,4 @@
-//! What a person types: transcode a file here or on a farm, look at jobs, workers, streams and presets.
+//! What a person types: transcode a file here or on a farm, probe it, look at jobs, workers, streams and presets.
 //!
 //! Results go to stdout, everything else to stderr. The exit code tells what kind of end it was ([`Exit`]).
 
@@ -12,6 +12,7 @@ mod follow;
 mod interrupt;
 mod names;
 mod progress;
+mod refusal;
 mod text;
 mod transcode;
 
@@ -57,6 +58,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
     let farm = Farm::new(cli.coordinator, cli.api_key);
     match cli.command {
         Command::Transcode(args) => transcode::run(*args, &farm, cli.verbose, &interrupt).await,
+        Command::Probe(args) => commands::probe::run(args, &farm, &interrupt).await,
         Command::Jobs(command) => commands::jobs::run(command, &farm, &interrupt).await,
         Command::Workers(command) => interrupt.or_leave(commands::workers::run(command, &farm)).await,
         Command::Streams(command) => {

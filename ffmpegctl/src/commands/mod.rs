@@ -5,6 +5,7 @@ pub(crate) mod keys;
 mod letter;
 pub(crate) mod owners;
 pub(crate) mod presets;
+pub(crate) mod probe;
 pub(crate) mod profiles;
 mod redrive;
 mod render;

@@ -21,7 +21,7 @@ pub(crate) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
     pub exit_code: Exit,
-    /// Absolute paths.
+    /// Absolute paths, or the addresses that they were delivered to.
     #[serde(serialize_with = "as_text")]
     pub outputs: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

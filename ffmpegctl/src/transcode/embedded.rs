@@ -166,7 +166,7 @@ fn roots(inputs: &[&Input]) -> Vec<PathBuf> {
         .iter()
         .filter_map(|input| match input {
             Input::File(file) => file.canonical.parent().map(Path::to_owned),
-            Input::Url(_) => None,
+            Input::Url(_) | Input::Upload(_) => None,
         })
         .collect();
     roots.sort();

@@ -97,7 +97,7 @@ fn plan<'a>(
 }
 
 /// The outputs that a person opens: the outermost playlists, or else the outermost files.
-fn entries(names: &[&str]) -> Vec<usize> {
+pub(super) fn entries(names: &[&str]) -> Vec<usize> {
     let playlists = |name: &str| name.ends_with(".m3u8") || name.ends_with(".mpd");
     let any = names.iter().any(|name| playlists(name));
     let depth = |name: &str| name.matches('/').count();

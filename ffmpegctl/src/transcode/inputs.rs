@@ -6,13 +6,60 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use common::id::UploadId;
+
 use crate::{error::Error, text::printable};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
     File(LocalFile),
-    /// http or https.
+    /// http or https, or an object's, which only a farm reads.
     Url(String),
+    /// On the farm already.
+    Upload(UploadId),
+}
+
+/// What one job reads: `{{in}}`, then `{{in_2}}` and the following.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sources {
+    first: Input,
+    more: Vec<Input>,
+}
+
+impl Sources {
+    /// Every argument is one of them.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub(crate) fn check(first: &Path, more: &[PathBuf], on_farm: bool) -> Result<Self, Error> {
+        let more = more.iter().map(|argument| check(argument, on_farm));
+        Ok(Self { first: check(first, on_farm)?, more: more.collect::<Result<_, _>>()? })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Input> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// As the user wrote them.
+    pub(crate) fn name(&self) -> String {
+        joined(self.iter().map(Input::name))
+    }
+
+    /// The name that results are called after.
+    pub(crate) fn stem(&self) -> String {
+        self.first.stem()
+    }
+}
+
+impl From<Input> for Sources {
+    fn from(first: Input) -> Self {
+        Self { first, more: Vec::new() }
+    }
+}
+
+/// Inputs of one job, by their names.
+pub(crate) fn joined(names: impl Iterator<Item = String>) -> String {
+    names.collect::<Vec<_>>().join(" + ")
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +77,7 @@ impl Input {
         match self {
             Self::File(file) => file.given.display().to_string(),
             Self::Url(url) => url.clone(),
+            Self::Upload(upload) => upload.to_string(),
         }
     }
 
@@ -38,6 +86,7 @@ impl Input {
         let name = match self {
             Self::File(file) => file.file_name(),
             Self::Url(url) => url_file_name(url),
+            Self::Upload(upload) => upload.to_string(),
         };
         let stem = Path::new(&name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         stem.filter(|stem| !stem.trim_matches('.').is_empty()).unwrap_or_else(|| "output".to_owned())
@@ -100,22 +149,36 @@ pub(crate) fn short_name(argument: &Path) -> String {
 /// Checks one argument.
 ///
 /// # Errors
-/// It is no http(s) URL and no readable file with something in it.
-pub(crate) fn check(argument: &Path) -> Result<Input, Error> {
+/// It is no URL that can be read from there, and no readable file with something in it.
+pub(crate) fn check(argument: &Path, on_farm: bool) -> Result<Input, Error> {
     if let Some((scheme, _)) = argument.to_str().and_then(|text| text.split_once("://")) {
         // A file may be called like this; then it is meant.
         if !argument.exists() {
-            return check_url(&argument.to_string_lossy(), scheme);
+            return check_url(&argument.to_string_lossy(), scheme, on_farm);
         }
     }
     check_file(argument).map(Input::File)
 }
 
-fn check_url(url: &str, scheme: &str) -> Result<Input, Error> {
-    if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
-        return Err(Error::invalid(format!(
-            "{url}: inputs are files or http(s) URLs, not {scheme}; download it first"
-        )));
+fn check_url(url: &str, scheme: &str, on_farm: bool) -> Result<Input, Error> {
+    let wrong = |problem: &str| Err(Error::invalid(format!("{url}: {problem}")));
+    match (scheme.to_ascii_lowercase().as_str(), on_farm) {
+        ("http" | "https", _) => {}
+        // Keys and addresses of buckets are the farm's.
+        ("s3" | "gs" | "az", true) => return Ok(Input::Url(url.to_owned())),
+        ("s3" | "gs" | "az", false) => {
+            return wrong(
+                "only a farm reads from buckets; name it with --coordinator URL, or download it first",
+            );
+        }
+        (_, true) => {
+            return wrong(&format!(
+                "inputs are files or http(s), s3, gs and az URLs, not {scheme}; download it first"
+            ));
+        }
+        (_, false) => {
+            return wrong(&format!("inputs are files or http(s) URLs, not {scheme}; download it first"));
+        }
     }
     match reqwest::Url::parse(url) {
         Ok(parsed) if parsed.has_host() => Ok(Input::Url(url.to_owned())),
@@ -176,7 +239,7 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> String {
-        let error = check(path).unwrap_err();
+        let error = check(path, false).unwrap_err();
         assert_eq!(error.exit, crate::Exit::Invalid);
         error.message
     }
@@ -192,6 +255,14 @@ mod tests {
         assert!(refusal(Path::new("/dev/null")).contains("no regular file"));
         assert!(refusal(Path::new("rtmp://farm/live")).contains("not rtmp"));
         assert!(refusal(Path::new("http://")).contains("URL"));
+    }
+
+    #[test]
+    fn buckets_are_read_by_a_farm_alone() {
+        let object = Path::new("s3://camera/take 7.mov");
+        assert!(refusal(object).contains("--coordinator"));
+        let input = check(object, true).unwrap();
+        assert_eq!((input.name(), input.stem()), (object.display().to_string(), "take 7".to_owned()));
     }
 
     #[test]

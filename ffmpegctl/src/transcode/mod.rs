@@ -4,25 +4,25 @@
 mod embedded;
 mod fetch;
 mod folder;
-mod inputs;
-mod outputs;
-mod pipeline;
-mod preset;
+pub(crate) mod inputs;
+pub(crate) mod outputs;
+pub(crate) mod pipeline;
 mod stuck;
+mod wanted;
 
 use std::{fs, num::NonZero, path::Path};
 
-use common::{api::JobRequest, spec::Spec};
 use futures::{StreamExt, stream};
 use tokio::sync::Semaphore;
 
-pub(crate) use self::preset::local as local_presets;
+pub(crate) use self::wanted::local as local_presets;
 use self::{
     embedded::Embedded,
     folder::MadeFolders,
-    inputs::Input,
-    outputs::{Found, Target},
+    inputs::{Input, Sources},
+    outputs::{Found, Makes, Place, Target},
     pipeline::Pipeline,
+    wanted::OwnCommand,
 };
 use crate::{
     cli::TranscodeArgs,
@@ -38,7 +38,7 @@ use crate::{
 /// leave the queue to others.
 const FARM_JOBS: u32 = 16;
 /// Files that are sent at the same time: more only share the same line.
-const UPLOADS: usize = 3;
+pub(crate) const UPLOADS: usize = 3;
 /// Cores that one encode keeps busy, about.
 const CORES_PER_JOB: u32 = 4;
 
@@ -66,26 +66,47 @@ async fn transcode(
     interrupt: &Interrupt,
 ) -> Result<Exit, Error> {
     let farm = farm.named()?;
-    let reporter = Reporter::new(
-        Style::choose(args.json, args.quiet, verbose),
-        args.inputs.iter().map(|input| inputs::name(input)).collect(),
-        args.inputs.iter().map(|input| inputs::short_name(input)).collect(),
-    );
-    let (inputs, mut outcomes) = check(&args, &reporter);
-    if inputs.is_empty() {
+    let command = OwnCommand::of(&args)?;
+    let style = Style::choose(args.json, args.quiet, verbose);
+    let together = command.as_ref().map(OwnCommand::inputs).filter(|inputs| *inputs > 1);
+    let (reporter, sources, mut outcomes) = match together {
+        Some(inputs) => {
+            (together_in(style, &args), vec![(0, all(&args, inputs, farm.is_some())?)], Vec::new())
+        }
+        None => {
+            let reporter = each_in(style, &args);
+            let (sources, outcomes) = check(&args, farm.is_some(), &reporter);
+            (reporter, sources, outcomes)
+        }
+    };
+    if sources.is_empty() {
         return Ok(conclude(&reporter, &mut outcomes));
     }
-    let finding = preset::find(&args.preset, farm.as_ref(), args.presets_dir.as_deref());
-    let spec = interruptible(interrupt, finding).await?;
-    let (targets, made) = place(&args, &inputs, &spec)?;
+    let makes = match (&command, args.preset.as_deref()) {
+        (Some(command), _) => command.makes(),
+        (None, preset) => {
+            let (preset, format) = (preset.unwrap_or_default(), args.format.as_deref());
+            let finding = wanted::of_preset(preset, format, farm.as_ref(), args.presets_dir.as_deref());
+            interruptible(interrupt, finding).await?
+        }
+    };
+    let (places, made) = place(&args, &sources, &makes, farm.is_some())?;
     if !outcomes.is_empty() {
-        reporter.note(&format!("going on with {} of {} inputs", inputs.len(), args.inputs.len()));
+        reporter.note(&format!("going on with {} of {} inputs", sources.len(), args.inputs.len()));
     }
     let jobs = args.jobs.unwrap_or_else(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         default_jobs(farm.is_some(), u32::try_from(cores).unwrap_or(u32::MAX))
     });
-    let run = Run { args: &args, inputs: &inputs, targets: &targets, jobs, reporter: &reporter, interrupt };
+    let run = Run {
+        args: &args,
+        command: command.as_ref(),
+        sources: &sources,
+        places: &places,
+        jobs,
+        reporter: &reporter,
+        interrupt,
+    };
     let ended = match &farm {
         Some(client) => unless_insisted(interrupt, run.work(client, false)).await,
         None => Box::pin(run.here()).await?,
@@ -100,12 +121,35 @@ async fn transcode(
     Ok(conclude(&reporter, &mut outcomes))
 }
 
+/// Tells of each input by itself.
+fn each_in(style: Style, args: &TranscodeArgs) -> Reporter {
+    let names = |name: fn(&Path) -> String| args.inputs.iter().map(|input| name(input)).collect();
+    Reporter::new(style, names(inputs::name), names(inputs::short_name))
+}
+
+/// Tells of all inputs as of one.
+fn together_in(style: Style, args: &TranscodeArgs) -> Reporter {
+    let name = |name: fn(&Path) -> String| inputs::joined(args.inputs.iter().map(|input| name(input)));
+    Reporter::new(style, vec![name(inputs::name)], vec![name(inputs::short_name)])
+}
+
+/// The inputs of the one job that takes `count` of them.
+fn all(args: &TranscodeArgs, count: usize, on_farm: bool) -> Result<Sources, Error> {
+    match args.inputs.as_slice() {
+        [first, more @ ..] if more.len() + 1 == count => Sources::check(first, more, on_farm),
+        given => Err(Error::invalid(format!(
+            "the command names {{{{in_{count}}}}}, so it takes {count} inputs, and {} came; give them in its order",
+            given.len()
+        ))),
+    }
+}
+
 /// Checks the inputs before anything is started. Those that cannot be used are told at once and cost only themselves.
-fn check(args: &TranscodeArgs, reporter: &Reporter) -> (Numbered<Input>, Numbered<Outcome>) {
-    let (mut inputs, mut outcomes) = (Vec::new(), Vec::new());
+fn check(args: &TranscodeArgs, on_farm: bool, reporter: &Reporter) -> (Numbered<Sources>, Numbered<Outcome>) {
+    let (mut sources, mut outcomes) = (Vec::new(), Vec::new());
     for (index, argument) in args.inputs.iter().enumerate() {
-        match inputs::check(argument) {
-            Ok(input) => inputs.push((index, input)),
+        match inputs::check(argument, on_farm) {
+            Ok(input) => sources.push((index, input.into())),
             Err(error) => {
                 let mut outcome = Outcome::new(inputs::name(argument));
                 outcome.fail(error);
@@ -114,7 +158,7 @@ fn check(args: &TranscodeArgs, reporter: &Reporter) -> (Numbered<Input>, Numbere
             }
         }
     }
-    (inputs, outcomes)
+    (sources, outcomes)
 }
 
 fn conclude(reporter: &Reporter, outcomes: &mut Numbered<Outcome>) -> Exit {
@@ -149,29 +193,38 @@ async fn unless_insisted<T>(interrupt: &Interrupt, work: impl Future<Output = T>
 /// Decides where results go, and makes sure that they can.
 fn place(
     args: &TranscodeArgs,
-    inputs: &[(usize, Input)],
-    spec: &Spec,
-) -> Result<(Vec<Target>, MadeFolders), Error> {
+    sources: &[(usize, Sources)],
+    makes: &Makes,
+    on_farm: bool,
+) -> Result<(Vec<Place>, MadeFolders), Error> {
+    let stems: Vec<_> = sources.iter().map(|(_, sources)| sources.stem()).collect();
+    if let Some(url) = outputs::delivery(&args.output)? {
+        if !on_farm {
+            return Err(Error::invalid(format!(
+                "-o {url}: only a farm delivers results; name it with --coordinator URL, or give a file or folder"
+            )));
+        }
+        return Ok((outputs::deliveries(url, &stems), MadeFolders::default()));
+    }
     let found = match fs::metadata(&args.output) {
         Ok(metadata) if metadata.is_dir() => Found::Folder,
         Ok(_) => Found::File,
         Err(_) => Found::Nothing,
     };
-    let stems: Vec<_> = inputs.iter().map(|(_, input)| input.stem()).collect();
-    let targets = outputs::plan(&args.output, found, &args.preset, spec, &stems)?;
+    let targets = outputs::plan(&args.output, found, makes, &stems)?;
     for target in &targets {
         if let Target::File(file) = target {
-            refuse_input(file, inputs)?;
+            refuse_input(file, sources.iter().flat_map(|(_, sources)| sources.iter()))?;
         }
     }
     let made = folder::prepare(&targets, args.force)?;
-    Ok((targets, made))
+    Ok((targets.into_iter().map(Place::Here).collect(), made))
 }
 
 /// No result may take the place of an input, whatever was allowed to be overwritten.
-fn refuse_input(result: &Path, inputs: &[(usize, Input)]) -> Result<(), Error> {
+fn refuse_input<'a>(result: &Path, inputs: impl Iterator<Item = &'a Input>) -> Result<(), Error> {
     let Ok(canonical) = result.canonicalize() else { return Ok(()) };
-    for (_, input) in inputs {
+    for input in inputs {
         if let Input::File(file) = input
             && file.canonical == canonical
         {
@@ -192,10 +245,11 @@ fn default_jobs(farm: bool, cores: u32) -> u32 {
 /// What is to be done, decided.
 struct Run<'a> {
     args: &'a TranscodeArgs,
-    /// With their places among the arguments.
-    inputs: &'a [(usize, Input)],
-    /// One for each input.
-    targets: &'a [Target],
+    command: Option<&'a OwnCommand<'a>>,
+    /// Of each job, with their places among the arguments.
+    sources: &'a [(usize, Sources)],
+    /// One for each job.
+    places: &'a [Place],
     /// Inputs at the same time.
     jobs: u32,
     reporter: &'a Reporter,
@@ -205,8 +259,8 @@ struct Run<'a> {
 impl Run<'_> {
     /// Everything inside this process. `None` when it was left in the middle.
     async fn here(&self) -> Result<Option<Numbered<Outcome>>, Error> {
-        let starting =
-            Box::pin(Embedded::start(self.args, self.inputs.iter().map(|(_, input)| input), self.jobs));
+        let inputs = self.sources.iter().flat_map(|(_, sources)| sources.iter());
+        let starting = Box::pin(Embedded::start(self.args, inputs, self.jobs));
         let mut embedded = interruptible(self.interrupt, starting).await?;
         let client = embedded.client()?;
         let outcomes = tokio::select! {
@@ -226,16 +280,7 @@ impl Run<'_> {
     }
 
     async fn work(&self, client: &Client, in_place: bool) -> Numbered<Outcome> {
-        let request = |input| JobRequest {
-            preset: Some(self.args.preset.clone()),
-            hardware: self.args.hardware.into(),
-            priority: self.args.priority,
-            labels: self.args.labels.iter().cloned().collect(),
-            owner: self.args.owner.clone(),
-            on_damaged_input: self.args.on_damaged_input.into(),
-            time_limit_seconds: self.args.time_limit,
-            ..JobRequest::new(input)
-        };
+        let request = |input| wanted::request(self.args, self.command, input);
         let pipeline = Pipeline {
             client,
             events: Events::start(client.clone()),
@@ -247,10 +292,10 @@ impl Run<'_> {
             in_place,
             uploads: Semaphore::new(UPLOADS),
         };
-        stream::iter(self.inputs.iter().zip(self.targets))
-            .map(|((index, input), target)| {
+        stream::iter(self.sources.iter().zip(self.places))
+            .map(|((index, sources), place)| {
                 let pipeline = &pipeline;
-                async move { (*index, pipeline.run(*index, input, target).await) }
+                async move { (*index, pipeline.run(*index, sources, place).await) }
             })
             .buffer_unordered(self.jobs as usize)
             .collect()
@@ -274,9 +319,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clip = folder.path().join("clip.mp4");
         fs::write(&clip, "x").unwrap();
-        let inputs = [(0, inputs::check(&clip).unwrap())];
+        let inputs = [inputs::check(&clip, false).unwrap()];
         let around = folder.path().join("./clip.mp4");
-        assert!(refuse_input(&around, &inputs).unwrap_err().message.contains("would overwrite the input"));
-        refuse_input(&folder.path().join("other.mp4"), &inputs).unwrap();
+        let error = refuse_input(&around, inputs.iter()).unwrap_err();
+        assert!(error.message.contains("would overwrite the input"), "{error}");
+        refuse_input(&folder.path().join("other.mp4"), inputs.iter()).unwrap();
     }
 }

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use command::{Command, Kind, Produced};
 use common::spec::{Container, Spec};
 
 use crate::error::Error;
@@ -31,6 +32,88 @@ impl Target {
     }
 }
 
+/// Where the results of one job go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// To this machine.
+    Here(Target),
+    /// The farm delivers them below this address.
+    Delivered(String),
+}
+
+/// What comes out of one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Makes {
+    /// Who says so: `preset h264`, `the command`.
+    pub by: String,
+    /// `None`: several files.
+    pub file: Option<OneFile>,
+}
+
+/// The one file that comes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OneFile {
+    /// Those that fit, the usual one first.
+    pub extensions: Vec<String>,
+    /// It has a name of its own; otherwise it is called after the input.
+    pub named: bool,
+}
+
+impl Makes {
+    pub(crate) fn of_preset(name: &str, spec: &Spec) -> Self {
+        let file = match spec {
+            Spec::File(file) => Some(OneFile {
+                extensions: extensions(file.container)
+                    .iter()
+                    .map(|&extension| extension.to_owned())
+                    .collect(),
+                named: false,
+            }),
+            Spec::Hls(_) | Spec::Thumbnails(_) | Spec::Command(_) | Spec::Probe => None,
+        };
+        Self { by: format!("preset {name}"), file }
+    }
+
+    /// `named`: its outputs have names.
+    pub(crate) fn of_command(command: &Command, named: bool) -> Self {
+        let file = match command.outputs().as_slice() {
+            [Produced { name, kind: Kind::File, .. }] => {
+                let extension = Path::new(name.as_str()).extension().unwrap_or_default();
+                Some(OneFile { extensions: vec![extension.to_string_lossy().to_lowercase()], named })
+            }
+            _ => None,
+        };
+        Self { by: "the command".to_owned(), file }
+    }
+}
+
+/// The address that `out` is, if the farm is to deliver the results.
+///
+/// # Errors
+/// It is a URL to which nothing is delivered.
+pub(crate) fn delivery(out: &Path) -> Result<Option<&str>, Error> {
+    match out.to_str().and_then(|text| Some((text, text.split_once("://")?.0))) {
+        None => Ok(None),
+        Some((url, "s3" | "gs" | "az" | "file")) => Ok(Some(url)),
+        Some((url, scheme)) => Err(Error::invalid(format!(
+            "{url}: results go to a file or folder, or are delivered to s3://, gs://, az:// or file://, not {scheme}://"
+        ))),
+    }
+}
+
+/// Where each job's results are delivered to: several jobs get folders of their own below `url`.
+pub(crate) fn deliveries(url: &str, stems: &[String]) -> Vec<Place> {
+    match stems {
+        [_] => vec![Place::Delivered(url.to_owned())],
+        _ => unique(stems).map(|stem| Place::Delivered(format!("{}/", below(url, &stem)))).collect(),
+    }
+}
+
+/// The address of what is called `name` below `url`.
+pub(crate) fn below(url: &str, name: &str) -> String {
+    format!("{}/{name}", url.strip_suffix('/').unwrap_or(url))
+}
+
 /// What is at the path that the user named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -42,15 +125,10 @@ pub(crate) enum Found {
 /// Where each input's results go. `stems` are the names that results are called after, one for each input.
 ///
 /// # Errors
-/// The name does not fit what the preset makes.
-pub(crate) fn plan(
-    out: &Path,
-    found: Found,
-    preset: &str,
-    spec: &Spec,
-    stems: &[String],
-) -> Result<Vec<Target>, Error> {
-    let folder = |stems: &[String]| in_folder(out, spec, stems);
+/// The name does not fit what is made.
+pub(crate) fn plan(out: &Path, found: Found, makes: &Makes, stems: &[String]) -> Result<Vec<Target>, Error> {
+    let by = &makes.by;
+    let folder = |stems: &[String]| in_folder(out, makes, stems);
     let slash = std::os::unix::ffi::OsStrExt::as_bytes(out.as_os_str()).ends_with(b"/");
     match found {
         Found::Folder => return Ok(folder(stems)),
@@ -74,10 +152,10 @@ pub(crate) fn plan(
         }
         return Ok(folder(stems));
     }
-    let Some(container) = container(spec) else {
+    let Some(OneFile { extensions, .. }) = &makes.file else {
         if found == Found::File || extension.as_deref().is_some_and(is_media) {
             return Err(Error::invalid(format!(
-                "preset {preset} makes several files, which cannot all be {}; name a folder, for example -o {}/",
+                "{by} makes several files, which cannot all be {}; name a folder, for example -o {}/",
                 out.display(),
                 out.with_extension("").display(),
             )));
@@ -85,26 +163,37 @@ pub(crate) fn plan(
         return Ok(folder(stems));
     };
     match extension.as_deref() {
-        Some(extension) if extensions(container).contains(&extension) => {
+        Some(extension) if extensions.iter().any(|fitting| fitting == extension) => {
             Ok(vec![Target::File(out.to_owned())])
         }
         None if found == Found::Nothing => Ok(folder(stems)),
         _ => Err(Error::invalid(format!(
-            "preset {preset} makes .{} files, and {} does not end so; use -o {}, or -o {}/ for a folder",
-            extensions(container)[0],
+            "{by} makes .{} files, and {} does not end so; use -o {}, or -o {}/ for a folder",
+            extensions[0],
             out.display(),
-            out.with_extension(extensions(container)[0]).display(),
+            out.with_extension(&extensions[0]).display(),
             out.display(),
         ))),
     }
 }
 
-/// Files are called after their inputs; what makes several files gets a folder of its own when there are several
-/// inputs.
-fn in_folder(out: &Path, spec: &Spec, stems: &[String]) -> Vec<Target> {
+/// Files without names of their own are called after their inputs; everything else gets a folder of its own when there
+/// are several inputs.
+fn in_folder(out: &Path, makes: &Makes, stems: &[String]) -> Vec<Target> {
+    match &makes.file {
+        Some(OneFile { extensions, named: false }) => {
+            unique(stems).map(|stem| Target::File(out.join(format!("{stem}.{}", extensions[0])))).collect()
+        }
+        Some(_) | None if stems.len() == 1 => vec![Target::Folder(out.to_owned())],
+        Some(_) | None => unique(stems).map(|stem| Target::Folder(out.join(stem))).collect(),
+    }
+}
+
+/// The same names, those that were there before with a number.
+fn unique(stems: &[String]) -> impl Iterator<Item = String> {
     let mut taken = BTreeSet::new();
-    let mut unique = |stem: &str| {
-        let mut name = stem.to_owned();
+    stems.iter().map(move |stem| {
+        let mut name = stem.clone();
         let mut number = 2;
         // Not every file system tells A from a.
         while !taken.insert(name.to_lowercase()) {
@@ -112,25 +201,7 @@ fn in_folder(out: &Path, spec: &Spec, stems: &[String]) -> Vec<Target> {
             number += 1;
         }
         name
-    };
-    stems
-        .iter()
-        .map(|stem| match container(spec) {
-            Some(container) => {
-                Target::File(out.join(format!("{}.{}", unique(stem), extensions(container)[0])))
-            }
-            None if stems.len() == 1 => Target::Folder(out.to_owned()),
-            None => Target::Folder(out.join(unique(stem))),
-        })
-        .collect()
-}
-
-/// The container, when the spec makes one file.
-const fn container(spec: &Spec) -> Option<Container> {
-    match spec {
-        Spec::File(file) => Some(file.container),
-        Spec::Hls(_) | Spec::Thumbnails(_) | Spec::Command(_) | Spec::Probe => None,
-    }
+    })
 }
 
 /// File name extensions that fit a container, the usual one first.
@@ -219,8 +290,12 @@ mod tests {
     }
 
     fn planned(out: &str, found: Found, spec: &Spec, stems: &[&str]) -> Result<Vec<Target>, String> {
-        let stems: Vec<_> = stems.iter().map(|stem| (*stem).to_owned()).collect();
-        plan(Path::new(out), found, "p", spec, &stems).map_err(|error| error.message)
+        plan(Path::new(out), found, &Makes::of_preset("p", spec), &owned(stems))
+            .map_err(|error| error.message)
+    }
+
+    fn owned(stems: &[&str]) -> Vec<String> {
+        stems.iter().map(|stem| (*stem).to_owned()).collect()
     }
 
     fn one_file(path: &str) -> Result<Vec<Target>, String> {
@@ -268,6 +343,44 @@ mod tests {
             planned("out", Found::Folder, &thumbnails(), &["a", "b"]).unwrap(),
             ["out/a", "out/b"].map(|path| Target::Folder(path.into()))
         );
+    }
+
+    #[test]
+    fn the_names_in_a_command_are_kept_in_folders() {
+        let planned = |text: &str, out: &str, stems: &[&str]| {
+            let makes =
+                Makes::of_command(&Command::parse_for(text, Some("mp4")).unwrap(), text.contains("{{out:"));
+            plan(Path::new(out), Found::Nothing, &makes, &owned(stems)).map_err(|error| error.message)
+        };
+        let folders = |paths: &[&str]| Ok(paths.iter().map(|path| Target::Folder(path.into())).collect());
+        assert_eq!(planned("-c:v libx264", "out/", &["a"]), one_file("out/a.mp4"));
+        assert_eq!(planned("-c:v libx264", "b.mp4", &["a"]), one_file("b.mp4"));
+        assert_eq!(planned("-c:v libx264 {{out:x.mkv}}", "b.mkv", &["a"]), one_file("b.mkv"));
+        assert_eq!(planned("-c:v libx264 {{out:x.mkv}}", "out/", &["a"]), folders(&["out/"]));
+        assert_eq!(planned("-c:v libx264 {{out:x.mkv}}", "out", &["a", "b"]), folders(&["out/a", "out/b"]));
+        assert_eq!(planned("{{out:x.mkv}} {{out:x.mp3}}", "out", &["a"]), folders(&["out"]));
+        let error = planned("{{out:x.mkv}} {{out:x.mp3}}", "b.mkv", &["a"]).unwrap_err();
+        assert!(error.starts_with("the command makes several files"), "{error}");
+        let error = planned("{{out:x.mkv}}", "b.mp4", &["a"]).unwrap_err();
+        assert!(error.starts_with("the command makes .mkv files"), "{error}");
+    }
+
+    #[test]
+    fn several_deliveries_do_not_take_each_others_places() {
+        let places = |stems: &[&str]| deliveries("s3://b/p/", &owned(stems));
+        let delivered = |urls: &[&str]| -> Vec<_> {
+            urls.iter().map(|url| Place::Delivered((*url).to_owned())).collect()
+        };
+        assert_eq!(places(&["a"]), delivered(&["s3://b/p/"]));
+        assert_eq!(places(&["a", "A"]), delivered(&["s3://b/p/a/", "s3://b/p/A-2/"]));
+        assert_eq!(below("s3://b", "x/y.ts"), "s3://b/x/y.ts");
+    }
+
+    #[test]
+    fn only_what_takes_deliveries_is_delivered_to() {
+        assert_eq!(delivery(Path::new("az://c/p")).unwrap(), Some("az://c/p"));
+        assert_eq!(delivery(Path::new("out/s3:/x")).unwrap(), None);
+        assert!(delivery(Path::new("ftp://h/x")).unwrap_err().message.contains("not ftp://"));
     }
 
     #[test]

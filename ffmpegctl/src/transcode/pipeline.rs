@@ -1,4 +1,4 @@
-//! One input from the user's disk to the user's disk.
+//! One job from the user's disk to the user's disk.
 
 use std::{
     path::PathBuf,
@@ -8,19 +8,19 @@ use std::{
 };
 
 use common::{
-    api::{InputRef, JobRequest, JobState, JobView},
+    api::{CommandLine, InputRef, JobRequest, JobState, JobView},
     id::{JobId, UploadId},
 };
+use futures::future::try_join_all;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::{
     fetch,
-    inputs::{Input, LocalFile},
-    outputs::Target,
+    inputs::{Input, LocalFile, Sources},
+    outputs::{self, Place},
     stuck::Stuck,
 };
-use uuid::Uuid;
-
 use crate::{
     client::{self, Client, Counter, Events},
     error::Error,
@@ -28,6 +28,7 @@ use crate::{
     follow::{Link, News, follow},
     interrupt::Interrupt,
     progress::{Outcome, Reporter, Stage},
+    refusal,
 };
 
 /// How often bytes on their way are reported.
@@ -42,7 +43,7 @@ const SHORTLY: Duration = Duration::from_millis(500);
 /// How often it is looked whether a job waits in vain.
 const LOOK: Duration = Duration::from_secs(1);
 
-pub(super) struct Pipeline<'a> {
+pub(crate) struct Pipeline<'a> {
     pub client: &'a Client,
     pub events: Events,
     pub link: Link<'a>,
@@ -66,68 +67,100 @@ impl Sending<'_> {
     fn is_done(&self) -> bool {
         self.sent.load(Ordering::Relaxed) >= self.file.size
     }
+}
 
-    /// What is shown of it while the job is at `stage`.
-    fn stage(&self, stage: &Stage) -> Option<Stage> {
-        let done_bytes = self.sent.load(Ordering::Relaxed).min(self.file.size);
-        let waits = matches!(stage, Stage::Queued { .. }) && !self.is_done();
-        waits.then_some(Stage::Uploading { done_bytes, total_bytes: self.file.size })
-    }
+/// What is shown of files on their way while their job is at `stage`.
+fn uploading(files: &[Sending<'_>], stage: &Stage) -> Option<Stage> {
+    let sent = |file: &Sending<'_>| file.sent.load(Ordering::Relaxed).min(file.file.size);
+    let waits = matches!(stage, Stage::Queued { .. }) && !files.iter().all(Sending::is_done);
+    waits.then(|| Stage::Uploading {
+        done_bytes: files.iter().map(sent).sum(),
+        total_bytes: files.iter().map(|file| file.file.size).sum(),
+    })
 }
 
 impl Pipeline<'_> {
-    pub(super) async fn run(&self, index: usize, input: &Input, target: &Target) -> Outcome {
-        let began = Instant::now();
-        let mut outcome = Outcome::new(input.name());
-        let mut entries = Vec::new();
-        match self.steps(index, input, target, &mut outcome).await {
-            Ok(found) => entries = found,
-            Err(error) => outcome.fail(error),
-        }
-        outcome.seconds = began.elapsed().as_secs_f64();
+    pub(super) async fn run(&self, index: usize, sources: &Sources, place: &Place) -> Outcome {
+        let (outcome, entries) = self.attempt(index, sources, place).await;
         self.reporter.finished(index, &outcome, &entries);
         outcome
     }
 
-    /// Returns the results that a person opens.
+    /// The same without saying how it ended. Returns the results that a person opens, too.
+    pub(crate) async fn attempt(
+        &self,
+        index: usize,
+        sources: &Sources,
+        place: &Place,
+    ) -> (Outcome, Vec<PathBuf>) {
+        let began = Instant::now();
+        let mut outcome = Outcome::new(sources.name());
+        let mut entries = Vec::new();
+        match self.steps(index, sources, place, &mut outcome).await {
+            Ok(found) => entries = found,
+            Err(error) => outcome.fail(error),
+        }
+        outcome.seconds = began.elapsed().as_secs_f64();
+        (outcome, entries)
+    }
+
     async fn steps(
         &self,
         index: usize,
-        input: &Input,
-        target: &Target,
+        sources: &Sources,
+        place: &Place,
         outcome: &mut Outcome,
     ) -> Result<Vec<PathBuf>, Error> {
         if self.interrupt.asked.is_cancelled() {
             return Err(Error::interrupted());
         }
-        let (reference, sending) = self.bring(input).await?;
-        let upload = sending.as_ref().map(|sending| sending.upload);
-        let result = self.job(index, reference, sending, target, outcome).await;
-        // A coordinator that went away may still need it.
-        if let Some(upload) = upload
-            && !matches!(&result, Err(error) if error.exit == Exit::Unreachable)
-        {
-            self.delete(upload).await;
+        let mut files = Vec::new();
+        let result = match self.bring(sources, &mut files).await {
+            Ok(references) => self.job(index, references, &files, place, outcome).await,
+            Err(error) => Err(error),
+        };
+        // A coordinator that went away may still need them.
+        if !matches!(&result, Err(error) if error.exit == Exit::Unreachable) {
+            for file in &files {
+                self.delete(file.upload).await;
+            }
         }
         result
     }
 
-    /// Makes the input known to the coordinator. A file is still to be sent then.
-    async fn bring<'i>(&self, input: &'i Input) -> Result<(InputRef, Option<Sending<'i>>), Error> {
-        let file = match input {
-            Input::Url(url) => return Ok((InputRef::Url(url.clone()), None)),
-            Input::File(file) => file,
-        };
-        // Paths travel as JSON, which has no room for those that are no UTF-8.
-        if let (true, Some(path)) = (self.in_place, file.canonical.to_str()) {
-            return Ok((InputRef::Path(path.to_owned()), None));
+    /// Makes the inputs known to the coordinator. Those that come to be in `files` are still to be sent then.
+    async fn bring<'i>(
+        &self,
+        sources: &'i Sources,
+        files: &mut Vec<Sending<'i>>,
+    ) -> Result<Vec<InputRef>, Error> {
+        let mut references = Vec::new();
+        for input in sources.iter() {
+            let file = match input {
+                Input::Url(url) => {
+                    references.push(InputRef::Url(url.clone()));
+                    continue;
+                }
+                Input::Upload(upload) => {
+                    references.push(InputRef::Upload(*upload));
+                    continue;
+                }
+                Input::File(file) => file,
+            };
+            // Paths travel as JSON, which has no room for those that are no UTF-8.
+            if let (true, Some(path)) = (self.in_place, file.canonical.to_str()) {
+                references.push(InputRef::Path(path.to_owned()));
+                continue;
+            }
+            let upload = tokio::select! {
+                biased;
+                () = self.interrupt.asked.cancelled() => return Err(Error::interrupted()),
+                upload = self.create_upload(file) => upload?,
+            };
+            files.push(Sending { upload, file, sent: Counter::default() });
+            references.push(InputRef::Upload(upload));
         }
-        let upload = tokio::select! {
-            biased;
-            () = self.interrupt.asked.cancelled() => return Err(Error::interrupted()),
-            upload = self.create_upload(file) => upload?,
-        };
-        Ok((InputRef::Upload(upload), Some(Sending { upload, file, sent: Counter::default() })))
+        Ok(references)
     }
 
     async fn create_upload(&self, file: &LocalFile) -> Result<UploadId, Error> {
@@ -161,17 +194,16 @@ impl Pipeline<'_> {
         &self,
         index: usize,
         job: JobId,
-        sending: Option<&Sending<'_>>,
+        files: &[Sending<'_>],
     ) -> Result<JobView, Error> {
-        let Some(sending) = sending else { return self.follow(index, job, None).await };
-        let mut following = pin!(self.follow(index, job, Some(sending)));
+        let mut following = pin!(self.follow(index, job, files));
         let sent = tokio::select! {
             // A job that ends before its input has come has failed, or was cancelled.
             ended = &mut following => return ended,
-            sent = self.send(index, sending) => sent,
+            sent = try_join_all(files.iter().map(|file| self.send(index, file))) => sent,
         };
         match sent {
-            Ok(()) => following.await,
+            Ok(_) => following.await,
             Err(error) => match self.client.job(job).await {
                 // The upload is gone, and the job's end tells why.
                 Ok(view) if view.summary.state.is_final() => Ok(view),
@@ -186,12 +218,12 @@ impl Pipeline<'_> {
     async fn job(
         &self,
         index: usize,
-        reference: InputRef,
-        sending: Option<Sending<'_>>,
-        target: &Target,
+        references: Vec<InputRef>,
+        files: &[Sending<'_>],
+        place: &Place,
         outcome: &mut Outcome,
     ) -> Result<Vec<PathBuf>, Error> {
-        let job = self.submit(reference).await?;
+        let job = self.submit(references, place).await?;
         outcome.job = Some(job);
         let ended = tokio::select! {
             biased;
@@ -203,7 +235,7 @@ impl Pipeline<'_> {
                 self.cancel(index, job).await;
                 return Err(error);
             }
-            ended = self.send_and_follow(index, job, sending.as_ref()) => ended?,
+            ended = self.send_and_follow(index, job, files) => ended?,
         };
         outcome.conclude(&ended);
         if ended.summary.state != JobState::Succeeded {
@@ -215,6 +247,10 @@ impl Pipeline<'_> {
             }
             return Ok(Vec::new());
         }
+        let target = match place {
+            Place::Here(target) => target,
+            Place::Delivered(url) => return Ok(delivered(&ended, url, outcome)),
+        };
         let received = Counter::default();
         let total = ended.outputs.iter().map(|output| output.size).sum();
         let retrying = |error: &client::Error| {
@@ -240,8 +276,14 @@ impl Pipeline<'_> {
         Ok(paths.entries)
     }
 
-    async fn submit(&self, reference: InputRef) -> Result<JobId, Error> {
-        let request = (self.request)(reference);
+    async fn submit(&self, references: Vec<InputRef>, place: &Place) -> Result<JobId, Error> {
+        let mut references = references.into_iter();
+        let first = references.next().ok_or_else(|| Error::failed("a job has no input"))?;
+        let output = match place {
+            Place::Here(_) => None,
+            Place::Delivered(url) => Some(url.clone()),
+        };
+        let request = JobRequest { more_inputs: references.collect(), output, ..(self.request)(first) };
         // Sent again it gives the same job, should the first have arrived.
         let key = Uuid::new_v4();
         let mut tries = 0;
@@ -259,22 +301,17 @@ impl Pipeline<'_> {
                         "{error}. The job may have been accepted all the same: `ffmpegctl jobs ls` tells"
                     )));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(refused(error, &request)),
             }
         }
     }
 
     /// Until the job runs, what is shown is how much of its input was sent.
-    async fn follow(
-        &self,
-        index: usize,
-        job: JobId,
-        sending: Option<&Sending<'_>>,
-    ) -> Result<JobView, Error> {
+    async fn follow(&self, index: usize, job: JobId, files: &[Sending<'_>]) -> Result<JobView, Error> {
         let stage = Mutex::new(Stage::Queued { waiting_for: None });
         let show = || {
             let stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
-            let uploading = sending.and_then(|sending| sending.stage(&stage));
+            let uploading = uploading(files, &stage);
             self.reporter.stage(index, Some(job), uploading.as_ref().unwrap_or(&stage));
         };
         let mut news = |news: News<'_>| {
@@ -291,7 +328,7 @@ impl Pipeline<'_> {
         let following = follow(self.client, &self.events, &self.link, job, &mut news);
         let uploaded = async {
             let mut ticks = tokio::time::interval(TICK);
-            while sending.is_some_and(|sending| !sending.is_done()) {
+            while !files.iter().all(Sending::is_done) {
                 ticks.tick().await;
                 show();
             }
@@ -367,4 +404,24 @@ impl Pipeline<'_> {
             }
         }
     }
+}
+
+/// Takes over where the farm has put the results. Returns those that a person opens.
+fn delivered(job: &JobView, url: &str, outcome: &mut Outcome) -> Vec<PathBuf> {
+    let names: Vec<_> = job.outputs.iter().map(|output| output.path.as_str()).collect();
+    // As the farm writes it.
+    let base = job.output.as_deref().unwrap_or(url);
+    let place = |name: &str| PathBuf::from(outputs::below(base, name));
+    outcome.outputs = names.iter().map(|name| place(name)).collect();
+    fetch::entries(&names).into_iter().map(|index| place(names[index])).collect()
+}
+
+/// Why the job was not accepted.
+fn refused(error: client::Error, request: &JobRequest) -> Error {
+    if let (client::Error::Refused(problem), Some(CommandLine::Text(command))) = (&error, &request.command)
+        && let Some(error) = refusal::of_problem(command, problem)
+    {
+        return error;
+    }
+    error.into()
 }

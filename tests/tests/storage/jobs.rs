@@ -10,6 +10,7 @@ use e2e::{
     Farm, WorkerSpec,
     api::request,
     books, clip,
+    ctl::Desk,
     media::Media,
     stores::{BUCKET, Fault, OTHER_BUCKET, S3},
     wait::{self, seconds},
@@ -79,6 +80,36 @@ async fn a_job_reads_from_a_bucket_and_delivers_to_one() {
             "{input}"
         );
     }
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn ffmpegctl_says_where_the_farm_has_delivered_to() {
+    let s3 = store().await;
+    let farm = builder(s3.environment())
+        .env("TVARR_STORAGE_BUCKETS", format!("s3://{OTHER_BUCKET}"))
+        .worker(WorkerSpec::new("alone"))
+        .start()
+        .await;
+    let desk = Desk::at(&farm.api.base);
+    let input = format!("s3://{OTHER_BUCKET}/in/bikes two.mp4");
+    let out = format!("s3://{OTHER_BUCKET}/out/ladder");
+    let outcome = desk.run(&["transcode", &input, "-o", &out, "--preset", "hls-ladder"]).await;
+    assert_eq!((outcome.code, outcome.stdout), (0, format!("{out}/master.m3u8\n")), "{}", outcome.stderr);
+    assert!(s3.file(OTHER_BUCKET, "out/ladder/master.m3u8").exists());
+
+    let command = "-c:v libx264 -preset ultrafast -t 1 {{out:a.mp4}} -vn -c:a libmp3lame -t 1 {{out:a.mp3}}";
+    let ocean = clip("ocean-2s.mp4").to_string_lossy().into_owned();
+    let bunny = clip("bigbuckbunny-2s.mp4").to_string_lossy().into_owned();
+    let outcome = desk.run(&["transcode", &ocean, &bunny, "-o", &out, "--json", "--command", command]).await;
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    for name in ["ocean-2s/a.mp3", "ocean-2s/a.mp4", "bigbuckbunny-2s/a.mp3", "bigbuckbunny-2s/a.mp4"] {
+        assert!(outcome.stdout.contains(&format!("\"{out}/{name}\"")), "{name}: {outcome:?}");
+        assert!(s3.file(OTHER_BUCKET, &format!("out/ladder/{name}")).exists(), "{name}");
+    }
+    let refused = desk.run(&["transcode", &input, "-o", "s3://other/", "--preset", "proxy"]).await;
+    assert!(refused.code == 2 && refused.stderr.contains("TVARR_STORAGE_BUCKETS"), "{refused:?}");
+    desk.left_nothing_but(&[]).await;
     farm.stop().await;
 }
 
