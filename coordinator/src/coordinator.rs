@@ -20,6 +20,7 @@ use crate::{
     },
     delivery::Deliverer,
     fleet::Policy,
+    holdings::Holdings,
     incoming::{self, Incoming},
     live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
     lock::{self, DataLock},
@@ -102,6 +103,7 @@ struct Offer {
     links: Links,
     access: Access,
     upload_owners: Arc<dyn UploadOwners>,
+    holdings: Holdings,
 }
 
 /// What workers reach by signed URLs.
@@ -150,6 +152,7 @@ impl Coordinator {
         let rows = Arc::clone(&sqlite) as _;
         let access = Access::open(Arc::clone(&sqlite) as _, config.admin_key.as_ref()).await?;
         let upload_owners = Arc::clone(&sqlite) as _;
+        let holdings = Holdings::new(Arc::clone(&sqlite) as _, config.quotas, store.quotas().await?);
         let watch_store: Arc<dyn WatchStore> = Arc::clone(&sqlite) as _;
         let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
         let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
@@ -226,6 +229,7 @@ impl Coordinator {
             links,
             access,
             upload_owners,
+            holdings,
         };
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
@@ -250,9 +254,21 @@ impl Coordinator {
         listener: TcpListener,
         queue: Handle,
         storage: &Storage,
-        Offer { buckets, presets, profiles, live, viewers, incoming, links, access, upload_owners }: Offer,
+        offer: Offer,
         shared: &SharedRoots,
     ) -> Api {
+        let Offer {
+            buckets,
+            presets,
+            profiles,
+            live,
+            viewers,
+            incoming,
+            links,
+            access,
+            upload_owners,
+            holdings,
+        } = offer;
         let loopback = self.http.ip().is_loopback();
         if !loopback && !access.is_closed() && config.insecure_open {
             tracing::warn!(
@@ -278,7 +294,9 @@ impl Coordinator {
             max_upload: config.max_upload_bytes,
             incoming,
             uploads: Arc::new(RwLock::new(())),
+            removals: Arc::new(RwLock::new(())),
             upload_owners,
+            holdings,
             access,
             events,
             live,

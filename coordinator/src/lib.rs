@@ -6,6 +6,7 @@ mod access;
 mod api;
 mod delivery;
 pub mod fleet;
+mod holdings;
 mod incoming;
 pub mod live;
 mod lock;

@@ -174,6 +174,11 @@ pub struct Options {
     #[arg(long, env = "TVARR_OWNER_MAX_RUNNING", default_value_t = 0)]
     pub owner_max_running: u32,
 
+    /// Bytes that one owner may hold in the farm's storage, uploads and outputs together; more is refused with 429. 0: as many
+    /// as there is room for.
+    #[arg(long, env = "TVARR_OWNER_MAX_BYTES", default_value = "0", value_parser = common::bytes::parse)]
+    pub owner_max_bytes: u64,
+
     /// Largest upload, in bytes or with a unit (500MB, 64GiB).
     #[arg(long, env = "TVARR_MAX_UPLOAD_BYTES", default_value = "256GiB", value_parser = common::bytes::parse)]
     pub max_upload_bytes: u64,

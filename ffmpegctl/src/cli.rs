@@ -224,6 +224,8 @@ pub enum JobsCommand {
     Cancel(SomeJobs),
     /// Queue failed, cancelled or dead jobs again.
     Retry(SomeJobs),
+    /// Remove jobs that are over, with their outputs.
+    Rm(SomeJobs),
     /// Let waiting jobs run sooner or later.
     Priority(JobsPriority),
     /// Queue dead letters again: those that are named, or all that fit.

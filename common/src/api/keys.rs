@@ -67,13 +67,33 @@ pub struct Quotas {
     /// Tasks that run; others wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<u32>,
+    /// Bytes of uploads and outputs in the farm's storage; what would be more is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
-/// An owner in `GET /v1/owners`: one with quotas of its own.
+/// What an owner has of what its quotas limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Used {
+    /// Jobs that wait.
+    pub queued: u32,
+    /// Tasks that run.
+    pub running: u32,
+    /// Bytes of its uploads, with the length that was said while they are on their way.
+    pub upload_bytes: u64,
+    /// Bytes of its jobs' outputs.
+    pub output_bytes: u64,
+}
+
+/// An owner in `GET /v1/owners`: one with quotas of its own, or one that has something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OwnerView {
     pub owner: String,
+    /// What holds for it.
     pub quotas: Quotas,
+    /// The quotas are its own; else they are those of everybody.
+    pub own: bool,
+    pub used: Used,
 }
 
 /// `PATCH /v1/jobs/{id}`.

@@ -60,6 +60,7 @@ pub(super) const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/v1/jobs/redrive", SUBMIT),
     ("GET", "/v1/jobs/{id}", READ),
     ("PATCH", "/v1/jobs/{id}", SUBMIT),
+    ("DELETE", "/v1/jobs/{id}", SUBMIT),
     ("POST", "/v1/jobs/{id}/cancel", SUBMIT),
     ("POST", "/v1/jobs/{id}/retry", SUBMIT),
     ("GET", "/v1/jobs/{id}/logs", READ),

@@ -7,6 +7,7 @@ use axum::{
 };
 use common::{
     api::{AttemptLog, JobPatch, JobRequest, JobState, JobSummary, JobView, Page},
+    failpoint,
     failure::FailureKind,
     id::JobId,
 };
@@ -22,7 +23,7 @@ use serde::Deserialize;
 use super::{
     Api,
     extract::{Id, Json, Once, Query},
-    problem::Error,
+    problem::{self, Error},
     submission,
     wait::{self, Wait},
 };
@@ -215,16 +216,34 @@ pub(super) async fn show(
     Ok(wait.applied(JsonBody(view).into_response()))
 }
 
+/// A job that is over, and what it published. Files go first: when this is cut off, the job is still there and can be removed
+/// again.
+pub(super) async fn remove(State(api): State<Api>, Seen(job): Seen) -> Result<Response, Error> {
+    let _removals = api.removals.write().await;
+    let (state, _) = api.queue.inputs(job).await?;
+    if !state.is_final() {
+        return Err(Error::Conflict {
+            problem: format!("job {job} is {}: cancel it first, or wait until it has ended", state.as_str()),
+        });
+    }
+    api.storage.delete_job(job).await?;
+    failpoint::hit("job.remove.files");
+    api.store.remove_job(job).await?;
+    tracing::info!(%job, "a job was removed");
+    Ok(problem::no_content())
+}
+
 pub(super) async fn cancel(State(api): State<Api>, Seen(job): Seen) -> Result<JsonBody<JobView>, Error> {
     Ok(JsonBody(api.queue.cancel(job).await?))
 }
 
 pub(super) async fn retry(State(api): State<Api>, Seen(job): Seen) -> Result<JsonBody<JobView>, Error> {
     let _uploads = api.uploads.read().await;
+    let _removals = api.removals.read().await;
     Ok(JsonBody(queue_again(&api, job).await?))
 }
 
-/// Queues a job again that is over. The caller holds `api.uploads`.
+/// Queues a job again that is over. The caller holds `api.uploads` and `api.removals`.
 pub(super) async fn queue_again(api: &Api, job: JobId) -> Result<JobView, Error> {
     let (state, inputs) = api.queue.inputs(job).await?;
     for input in inputs {

@@ -44,6 +44,7 @@ use self::access::{Gate, Refused};
 pub(crate) use self::{estimate::Estimates, events::EventHub, signed::Links};
 use crate::{
     access::Access,
+    holdings::Holdings,
     incoming::Incoming,
     live::service::Live,
     queue,
@@ -64,8 +65,12 @@ pub(crate) struct Api {
     pub(crate) incoming: Incoming,
     /// Read while a job claims an upload, written while uploads are removed.
     pub(crate) uploads: Arc<RwLock<()>>,
+    /// Read while a job that is over is queued again, written while one is removed.
+    pub(crate) removals: Arc<RwLock<()>>,
     /// Whose uploads are.
     pub(crate) upload_owners: Arc<dyn UploadOwners>,
+    /// How much they hold.
+    pub(crate) holdings: Holdings,
     pub(crate) access: Access,
     pub(crate) events: EventHub,
     pub(crate) live: Live,
@@ -108,7 +113,7 @@ fn routes() -> Router<Api> {
         .route("/readyz", get(health::readyz))
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/redrive", post(redrive::redrive))
-        .route("/v1/jobs/{id}", get(jobs::show).patch(jobs::patch))
+        .route("/v1/jobs/{id}", get(jobs::show).patch(jobs::patch).delete(jobs::remove))
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/logs", get(jobs::logs))

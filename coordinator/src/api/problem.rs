@@ -8,7 +8,7 @@ use axum::{
 use common::api::{CommandPlace, Problem};
 use hyper::{StatusCode, header, header::HeaderValue};
 
-use crate::{access, live::service as live, queue, storage, store};
+use crate::{access, holdings, live::service as live, queue, storage, store};
 
 /// Of tus 1.0.
 const CHECKSUM_MISMATCH: u16 = 460;
@@ -82,6 +82,10 @@ pub(crate) enum Error {
     Quota {
         problem: String,
     },
+    /// As many bytes as somebody may hold.
+    ByteQuota {
+        problem: String,
+    },
     /// What the request is about was there, and is over.
     Gone {
         problem: String,
@@ -134,7 +138,7 @@ impl Error {
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Token { .. } => StatusCode::FORBIDDEN,
-            Self::Quota { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Quota { .. } | Self::ByteQuota { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Gone { .. } => StatusCode::GONE,
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -147,6 +151,8 @@ impl Error {
         match self {
             Self::StorageFull => Some(30),
             Self::Quota { .. } => Some(10),
+            // Something has to be removed, or to expire.
+            Self::ByteQuota { .. } => Some(60),
             Self::Unavailable { .. } | Self::NotYet { ended: false, .. } => Some(5),
             _ => None,
         }
@@ -172,6 +178,7 @@ impl Error {
             Self::NotAcceptable { .. } => ("not-acceptable", "Not in that format"),
             Self::Token { .. } => ("token", "No leave to watch"),
             Self::Quota { .. } => ("quota", "A quota is used up"),
+            Self::ByteQuota { .. } => ("byte-quota", "A quota of bytes is used up"),
             Self::Gone { .. } => ("gone", "Over"),
             Self::StorageFull => ("storage-full", "No space left"),
             Self::Unavailable { .. } => ("unavailable", "Not possible at the moment"),
@@ -208,6 +215,11 @@ impl Error {
             ),
             Self::Quota { problem } => {
                 let remedy = "send it again later, or ask whoever runs the farm for a larger quota";
+                (problem, None, Some(remedy.to_owned()))
+            }
+            Self::ByteQuota { problem } => {
+                let remedy = "remove uploads (DELETE /v1/uploads/ID) or jobs with their outputs (DELETE /v1/jobs/ID), wait until \
+                              uploads expire, or ask whoever runs the farm for a larger quota";
                 (problem, None, Some(remedy.to_owned()))
             }
             Self::NotFound { what } => (what, None, None),
@@ -261,6 +273,15 @@ impl From<queue::Error> for Error {
             queue::Error::Store(_) | queue::Error::NoRoom(_) | queue::Error::ShuttingDown => {
                 Self::Unavailable { problem: text }
             }
+        }
+    }
+}
+
+impl From<holdings::Error> for Error {
+    fn from(error: holdings::Error) -> Self {
+        match error {
+            holdings::Error::Over(over) => Self::ByteQuota { problem: over.to_string() },
+            holdings::Error::Store(error) => error.into(),
         }
     }
 }

@@ -62,6 +62,7 @@ pub(super) async fn redrive(
 async fn queue_page(api: &Api, letters: Vec<JobId>, redriven: &mut Redriven) -> Result<(), Error> {
     // As for a submission: no upload is swept between the look at it and the commit.
     let _uploads = api.uploads.read().await;
+    let _removals = api.removals.read().await;
     let mut queued =
         stream::iter(letters).map(|job| async move { (job, queue_again(api, job).await) }).buffered(AT_ONCE);
     while let Some((job, result)) = queued.next().await {

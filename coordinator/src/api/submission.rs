@@ -71,6 +71,7 @@ pub(super) async fn check(api: &Api, caller: &Caller, request: JobRequest) -> Re
         let given = input(api, caller, given).await;
         more_inputs.push(given.map_err(|error| error.within(&format!("more_inputs[{index}]")))?);
     }
+    api.holdings.admit_job(owner.as_deref()).await?;
     Ok(JobDetails {
         input: first,
         more_inputs,

@@ -1,8 +1,11 @@
 //! Removing uploads that nobody uses any more.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use common::failpoint;
+use common::{failpoint, id::UploadId};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +52,17 @@ async fn sweep(api: &Api, ttl: Duration) -> Result<usize, Error> {
     // No job can claim an upload while it is being removed.
     let _uploads = api.uploads.write().await;
     let used = api.queue.objects_in_use().await?;
+    // Before the files: an upload has its row once its file is there.
+    let charged = api.upload_owners.charged_uploads().await?;
     let stored = api.storage.uploads().await?;
+    for (id, bytes) in corrections(charged, &stored) {
+        match bytes {
+            // Its row says how much has come.
+            _ if api.incoming.knows(id) => {}
+            Some(bytes) => api.upload_owners.charge_upload(id, bytes).await?,
+            None => api.upload_owners.forget_upload(id).await?,
+        }
+    }
     let old = unused(&stored, &used, Timestamp::now(), ttl);
     let mut removed = 0;
     for upload in old {
@@ -63,6 +76,18 @@ async fn sweep(api: &Api, ttl: Duration) -> Result<usize, Error> {
         removed += 1;
     }
     Ok(removed)
+}
+
+/// Uploads whose owner is charged with other than what there is of them, with what that is: a crash between the two, or a version
+/// that did not charge.
+fn corrections(charged: Vec<(UploadId, u64)>, stored: &[StoredUpload]) -> Vec<(UploadId, Option<u64>)> {
+    let sizes: HashMap<UploadId, u64> =
+        stored.iter().filter_map(|upload| Some((upload.id()?, upload.size))).collect();
+    let wrong = |(id, bytes): (UploadId, u64)| {
+        let size = sizes.get(&id).copied();
+        (size != Some(bytes)).then_some((id, size))
+    };
+    charged.into_iter().filter_map(wrong).collect()
 }
 
 /// The uploads that are older than `ttl` and no input of a job that has not ended.
@@ -82,6 +107,18 @@ fn unused<'a>(
 mod tests {
     use super::*;
     use crate::storage::Key;
+
+    #[test]
+    fn a_charge_that_is_not_what_there_is_is_put_right() {
+        let [right, wrong, gone] = [(); 3].map(|()| UploadId::new());
+        let stored = [right, wrong].map(|id| StoredUpload {
+            key: Key::upload(id, "a"),
+            size: 5,
+            modified: Timestamp::UNIX_EPOCH,
+        });
+        let found = corrections(vec![(right, 5), (wrong, 0), (gone, 7)], &stored);
+        assert_eq!(found, [(wrong, Some(5)), (gone, None)]);
+    }
 
     #[test]
     fn only_old_uploads_without_a_job_go() {

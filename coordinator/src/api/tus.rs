@@ -74,8 +74,10 @@ async fn begin(api: &Api, caller: &Caller, filename: &str, request: Request) -> 
         for part in &parts {
             uploads::seen(api, caller, part).await?;
         }
+        let length = api.incoming.joined_length(&parts)?;
+        let _coming = api.holdings.expect(caller.owner(), length).await?;
         let made = api.incoming.concatenate(new, &parts).await?;
-        uploads::own(api, caller, made.id).await?;
+        uploads::own(api, caller, made.id, length).await?;
         return Ok(created(&made));
     }
     // Looked at first: a creation that fails leaves nothing.
@@ -86,11 +88,15 @@ async fn begin(api: &Api, caller: &Caller, filename: &str, request: Request) -> 
         }
         _ => None,
     };
+    let length = new.length;
+    // There must be room for something.
+    let coming = api.holdings.expect(caller.owner(), length.unwrap_or(1)).await?;
     let made = api.incoming.create(new).await?;
-    uploads::own(api, caller, made.id).await?;
+    uploads::own(api, caller, made.id, length.unwrap_or_default()).await?;
+    drop(coming);
     let Some((append, checksum)) = first else { return Ok(created(&made)) };
     let body = Body::into_data_stream(request.into_body());
-    let piece = Piece { append, checksum, body };
+    let piece = Piece { append, checksum, body, coming: api.holdings.coming(caller.owner()) };
     match api.incoming.append(made.id, piece).await {
         Ok(grown) => Ok(created(&grown)),
         // What came is kept, and the client must hear where.
@@ -201,7 +207,7 @@ pub(super) async fn patch(
 
 async fn add(api: &Api, caller: &Caller, id: &str, request: Request) -> Result<Response, Error> {
     check_version(request.headers())?;
-    let upload = uploads::seen(api, caller, id).await?;
+    let (upload, owner) = uploads::owned(api, caller, id).await?;
     let headers = request.headers();
     let kind = headers::text(headers, "content-type")?;
     if kind != Some(headers::OFFSET_STREAM) {
@@ -218,6 +224,7 @@ async fn add(api: &Api, caller: &Caller, id: &str, request: Request) -> Result<R
         append: append(headers, offset(headers)?)?,
         checksum: checksum(headers)?,
         body: Body::into_data_stream(request.into_body()),
+        coming: api.holdings.coming(owner.as_deref()),
     };
     let grown = api.incoming.append(upload, piece).await?;
     let mut response = problem::no_content();
@@ -284,6 +291,7 @@ impl From<incoming::Error> for Error {
             },
             incoming::Error::Checksum => Self::Checksum { problem: text },
             incoming::Error::BrokenOff { .. } => malformed("ask with HEAD what there is, and send the rest"),
+            incoming::Error::Quota(error) => error.into(),
             incoming::Error::Storage(error) => error.into(),
             incoming::Error::Queue(error) => error.into(),
             incoming::Error::Store(_) | incoming::Error::ShuttingDown => Self::Unavailable { problem: text },

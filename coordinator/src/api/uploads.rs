@@ -3,11 +3,16 @@
 
 use axum::{
     Json,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use common::{api::Upload, failpoint, id::UploadId};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use hyper::{HeaderMap, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,6 +25,7 @@ use super::{
 };
 use crate::{
     access::Caller,
+    holdings::{self, Coming},
     storage::{Expect, Key, Prefix, path::safe_name},
 };
 
@@ -59,18 +65,47 @@ async fn receive(api: &Api, caller: &Caller, filename: &str, request: Request) -
     let filename = safe_name(filename);
     let key = Key::upload(id, &filename);
     let expect = announced.map_or(Expect::AtMost(api.max_upload), Expect::Exactly);
-    let mut body = Body::into_data_stream(request.into_body());
-    let size = api.storage.put(&key, expect, &mut body).await?.size;
+    // There must be room for something.
+    let mut coming = api.holdings.expect(caller.owner(), announced.unwrap_or(1)).await?;
+    let mut refused = None;
+    let mut body = metered(Body::into_data_stream(request.into_body()), &mut coming, &mut refused);
+    let put = api.storage.put(&key, expect, &mut body).await;
+    drop(body);
+    if let Some(refused) = refused {
+        return Err(refused.into());
+    }
+    let size = put?.size;
     if size == 0 {
         api.storage.delete_prefix(&Prefix::upload(id)).await?;
         return Err(empty());
     }
-    if let Err(error) = own(api, caller, id).await {
+    if let Err(error) = own(api, caller, id, size).await {
         api.storage.delete_prefix(&Prefix::upload(id)).await?;
         return Err(error);
     }
     tracing::info!(upload = %id, owner = caller.owner(), size, "a file was uploaded");
     Ok((StatusCode::CREATED, Json(Upload { id, filename, size })).into_response())
+}
+
+/// The bytes of a body, each of them charged before it goes on. Ends with the first that is refused, and says why in `refused`.
+fn metered<'a>(
+    body: BodyDataStream,
+    coming: &'a mut Coming,
+    refused: &'a mut Option<holdings::Error>,
+) -> BoxStream<'a, Result<Bytes, String>> {
+    let chunks = stream::try_unfold((body, coming, refused), |(mut body, coming, refused)| async move {
+        let Some(chunk) = body.next().await else { return Ok(None) };
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        match coming.take(chunk.len() as u64).await {
+            Ok(()) => Ok(Some((chunk, (body, coming, refused)))),
+            Err(error) => {
+                let text = error.to_string();
+                *refused = Some(error);
+                Err(text)
+            }
+        }
+    });
+    chunks.boxed()
 }
 
 /// Whether the upload is there for this caller, if it is there at all.
@@ -84,10 +119,21 @@ pub(super) async fn seen(api: &Api, caller: &Caller, text: &str) -> Result<Uploa
     if is_seen(api, caller, id).await? { Ok(id) } else { Err(Error::no("upload", id)) }
 }
 
-/// Makes an upload the caller's, so that it is not nobody's, which only an administrator sees.
-pub(super) async fn own(api: &Api, caller: &Caller, id: UploadId) -> Result<(), Error> {
+/// The same, with whose it is.
+pub(super) async fn owned(
+    api: &Api,
+    caller: &Caller,
+    text: &str,
+) -> Result<(UploadId, Option<String>), Error> {
+    let id = text.parse().map_err(|_| Error::no("upload", text))?;
+    let owner = api.upload_owners.upload_owner(id).await?;
+    if caller.sees(owner.as_deref()) { Ok((id, owner)) } else { Err(Error::no("upload", id)) }
+}
+
+/// Makes an upload the caller's, who is charged for it, so that it is not nobody's, which only an administrator sees.
+pub(super) async fn own(api: &Api, caller: &Caller, id: UploadId, bytes: u64) -> Result<(), Error> {
     match caller.owner() {
-        Some(owner) => Ok(api.upload_owners.own_upload(id, owner).await?),
+        Some(owner) => Ok(api.upload_owners.own_upload(id, owner, bytes).await?),
         None => Ok(()),
     }
 }

@@ -42,6 +42,7 @@ use self::{
     index::Readable,
 };
 use crate::{
+    holdings::{self, Coming},
     queue::{self, Inflow},
     storage::{self, Key, Storage},
     store::{self, UploadRecord, UploadStore},
@@ -59,6 +60,8 @@ pub(crate) enum Error {
     Checksum,
     #[error("the body broke off after {received} bytes of the upload: {reason}")]
     BrokenOff { received: u64, reason: String },
+    #[error(transparent)]
+    Quota(#[from] holdings::Error),
     #[error(transparent)]
     Storage(#[from] storage::Error),
     #[error(transparent)]
@@ -91,6 +94,8 @@ pub(crate) struct Piece {
     pub(crate) append: Append,
     pub(crate) checksum: Option<Checksum>,
     pub(crate) body: BodyDataStream,
+    /// What is set aside for it of its owner's quota.
+    pub(crate) coming: Coming,
 }
 
 impl Incoming {
@@ -112,11 +117,16 @@ impl Incoming {
         Ok(record)
     }
 
-    /// Puts `parts` together to an upload that is whole when this returns. The parts stay.
+    /// How long `parts` are together.
     ///
     /// # Errors
-    /// As [`state::concatenate`]; or it cannot be written, and nothing of it is there.
-    pub(crate) async fn concatenate(&self, new: NewUpload, parts: &[String]) -> Result<UploadRecord, Error> {
+    /// As [`state::concatenate`].
+    pub(crate) fn joined_length(&self, parts: &[String]) -> Result<u64, Error> {
+        Ok(self.join(parts)?.1)
+    }
+
+    /// The parts, and how long they are together.
+    fn join(&self, parts: &[String]) -> Result<(Vec<UploadRecord>, u64), Refusal> {
         let found: Vec<_> = parts
             .iter()
             .map(|part| {
@@ -126,9 +136,18 @@ impl Incoming {
             .collect();
         let length =
             state::concatenate(found.iter().map(|part| part.as_ref().map_err(Clone::clone)), self.0.limits)?;
+        Ok((found.into_iter().flatten().collect(), length))
+    }
+
+    /// Puts `parts` together to an upload that is whole when this returns. The parts stay.
+    ///
+    /// # Errors
+    /// As [`state::concatenate`]; or it cannot be written, and nothing of it is there.
+    pub(crate) async fn concatenate(&self, new: NewUpload, parts: &[String]) -> Result<UploadRecord, Error> {
+        let (found, length) = self.join(parts)?;
         let mut record =
             state::create(UploadId::new(), NewUpload { length: Some(length), ..new }, self.0.limits, now())?;
-        let from: Vec<PathBuf> = found.iter().flatten().map(|part| self.0.file(part.id)).collect();
+        let from: Vec<PathBuf> = found.iter().map(|part| self.0.file(part.id)).collect();
         open::join(from, self.0.file(record.id)).await?;
         record.received = length;
         failpoint::hit("incoming.join.before");
@@ -196,6 +215,11 @@ impl Incoming {
             self.0.lock().remove(&id);
         }
         Ok(())
+    }
+
+    /// Whether there is such an upload here, whole or not.
+    pub(crate) fn knows(&self, id: UploadId) -> bool {
+        self.0.entry(id).is_some()
     }
 
     /// Removes what waited too long for the rest of it; returns how many.

@@ -18,7 +18,7 @@ use super::{
     entry::Turn,
     now, state,
 };
-use crate::storage;
+use crate::{holdings::Coming, storage};
 
 /// Bytes after which what came is made durable, so that those who follow the upload get it.
 const COMMIT_BYTES: u64 = 4 * 1024 * 1024;
@@ -29,12 +29,18 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// Takes a piece to its end. What came without a checksum is kept, however this ends.
 pub(super) async fn append(shared: &Shared, turn: &Turn<'_>, piece: Piece) -> Result<(), Error> {
-    let Piece { append, checksum, mut body } = piece;
+    let Piece { append, checksum, mut body, mut coming } = piece;
     let mut record = turn.record();
     let (length, room) = append.admit(&record, shared.limits)?;
     if record.placed {
         // Whoever asks did not hear that it was whole.
         return Ok(());
+    }
+    // One whose length was said is charged with it.
+    match (record.length, length) {
+        (None, Some(length)) => coming.reserve(length.saturating_sub(record.received)).await?,
+        (None, None) => coming.reserve(append.bytes.unwrap_or_default()).await?,
+        (Some(_), _) => {}
     }
     let mut pen = Pen::open(shared, turn, record.received, checksum).await?;
     if length != record.length {
@@ -42,6 +48,7 @@ pub(super) async fn append(shared: &Shared, turn: &Turn<'_>, piece: Piece) -> Re
         shared.store.put_upload(&record).await?;
         turn.set(record);
     }
+    pen.coming = length.is_none().then_some(coming);
     let ended = pen.take(&mut body, room, turn.flushes()).await;
     let kept = match &ended {
         Ok(()) => pen.finish().await,
@@ -63,6 +70,8 @@ struct Pen<'a> {
     pending: u64,
     committed: Instant,
     checksum: Option<(Checksum, Hasher)>,
+    /// With a length that is not known, each byte is charged as it comes.
+    coming: Option<Coming>,
 }
 
 impl<'a> Pen<'a> {
@@ -88,7 +97,7 @@ impl<'a> Pen<'a> {
             let hasher = checksum.hasher();
             (checksum, hasher)
         });
-        Ok(Self { shared, turn, file, pending: 0, committed: Instant::now(), checksum })
+        Ok(Self { shared, turn, file, pending: 0, committed: Instant::now(), checksum, coming: None })
     }
 
     /// Reads the body to its end.
@@ -143,6 +152,9 @@ impl<'a> Pen<'a> {
             }
             .into());
         };
+        if let Some(coming) = &mut self.coming {
+            coming.take(size).await?;
+        }
         self.file.write_all(&chunk).await.map_err(|error| self.failed(&error))?;
         if let Some((_, hasher)) = &mut self.checksum {
             hasher.update(&chunk);
@@ -173,6 +185,9 @@ impl<'a> Pen<'a> {
         self.shared.store.put_upload(&record).await?;
         failpoint::hit("incoming.count.after");
         self.turn.set(record);
+        if let Some(coming) = &mut self.coming {
+            coming.landed(self.pending);
+        }
         self.pending = 0;
         self.committed = Instant::now();
         self.shared.inspect(self.turn).await

@@ -230,6 +230,7 @@ impl Config {
             quotas: Quotas {
                 queued: Some(options.owner_max_queued).filter(|most| *most > 0),
                 running: Some(options.owner_max_running).filter(|most| *most > 0),
+                bytes: Some(options.owner_max_bytes).filter(|most| *most > 0),
             },
             max_upload_bytes: options.max_upload_bytes,
             upload_ttl: options.upload_ttl,

@@ -1,5 +1,7 @@
 //! What the queue's task is asked for: a handle sends it, the service takes it.
 
+use std::collections::BTreeMap;
+
 use common::{
     api::{AttemptLog, JobView, Quotas, WorkerView},
     id::{AttemptId, JobId, SessionId, WorkerId},
@@ -30,6 +32,7 @@ pub(super) enum Command {
     Submitted(IdempotencyKey, Answer<Option<JobId>>),
     SetPriority(JobId, i32, Answer<()>),
     SetQuotas(String, Option<Quotas>, oneshot::Sender<()>),
+    OwnersInUse(oneshot::Sender<BTreeMap<String, (u32, u32)>>),
     Cancel(JobId, Answer<()>),
     Retry(StoredJob, Answer<()>),
     Overlays(Vec<JobId>, oneshot::Sender<Vec<Overlay>>),

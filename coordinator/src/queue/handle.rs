@@ -1,6 +1,6 @@
 //! What the rest of the coordinator may ask of the queue.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use common::{
     api::{AttemptLog, Event, JobState, JobSummary, JobView, Page, Quotas, WorkerView},
@@ -159,6 +159,14 @@ impl Handle {
     /// The coordinator is shutting down.
     pub async fn set_quotas(&self, owner: String, quotas: Option<Quotas>) -> Result<(), Error> {
         self.ask(|answer| Command::SetQuotas(owner, quotas, answer)).await
+    }
+
+    /// Jobs that wait and tasks that run, of owners that have unfinished jobs.
+    ///
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub async fn owners_in_use(&self) -> Result<BTreeMap<String, (u32, u32)>, Error> {
+        self.ask(Command::OwnersInUse).await
     }
 
     /// Cancels a job: what waits is dropped, what runs is stopped.

@@ -289,6 +289,9 @@ impl Service {
                 self.state.set_quotas(&owner, quotas);
                 let _ = answer.send(());
             }
+            Command::OwnersInUse(answer) => {
+                let _ = answer.send(self.state.owners.in_use());
+            }
             Command::Cancel(job, answer) => {
                 let done = self.state.cancel(job, now);
                 self.answer_when_durable(done, answer);

@@ -86,6 +86,10 @@ impl JobStore for FullDisk {
         async { Ok(()) }.boxed()
     }
 
+    fn remove_job(&self, _: JobId) -> BoxFuture<'_, Result<(), store::Error>> {
+        async { Ok(()) }.boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }

@@ -180,7 +180,17 @@ impl Owners {
         self.by_name.get(&Some(Arc::from(name))).copied()
     }
 
-    /// Jobs that wait and tasks that run, by owner.
+    /// Jobs that wait and tasks that run, of owners that have a name and jobs.
+    pub(super) fn in_use(&self) -> BTreeMap<String, (u32, u32)> {
+        let present = self.known.values().filter(|owner| owner.jobs > 0);
+        present
+            .filter_map(|owner| {
+                Some((owner.name.as_deref()?.to_owned(), (owner.queued, owner.share.running)))
+            })
+            .collect()
+    }
+
+    /// Jobs in memory, those that wait and tasks that run, by owner.
     #[cfg(test)]
     pub(super) fn counts(&self) -> BTreeMap<Option<String>, (usize, u32, u32)> {
         let counts = |owner: &Owner| (owner.jobs, owner.queued, owner.share.running);
@@ -234,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_quota_of_running_tasks_holds_up_and_one_of_waiting_jobs_refuses() {
-        let usual = Quotas { running: Some(1), queued: Some(2) };
+        let usual = Quotas { running: Some(1), queued: Some(2), bytes: None };
         let mut owners = Owners::new(usual);
         let ann = owners.enter(Some("ann"));
         owners.begin(ann);

@@ -286,7 +286,18 @@ impl Storage {
     /// # Errors
     /// As [`Storage::delete_prefix`].
     pub async fn delete_attempt(&self, job: JobId, attempt: AttemptId) -> Result<usize, Error> {
-        let prefix = Prefix::attempt(job, attempt);
+        self.delete_tree(Prefix::attempt(job, attempt)).await
+    }
+
+    /// The same of everything of a job.
+    ///
+    /// # Errors
+    /// As [`Storage::delete_prefix`].
+    pub async fn delete_job(&self, job: JobId) -> Result<usize, Error> {
+        self.delete_tree(Prefix::job(job)).await
+    }
+
+    async fn delete_tree(&self, prefix: Prefix) -> Result<usize, Error> {
         let removed = self.delete_prefix(&prefix).await?;
         if let Some(Place { root, file }) = self.results.place(&prefix.location()) {
             let pruned = tokio::task::spawn_blocking(move || local::prune_tree(&root, &file)).await;

@@ -18,8 +18,9 @@ use common::{
 use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use record::{
-    AttemptDetails, AttemptRecord, Concat, IdempotencyRecord, JobDetails, JobRecord, JobResult, LogRecord,
-    Mishap, StoredKey, StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord, WatchedRecord,
+    AttemptDetails, AttemptRecord, Concat, Held, IdempotencyRecord, JobDetails, JobRecord, JobResult,
+    LogRecord, Mishap, StoredKey, StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord,
+    WatchedRecord,
 };
 pub use sqlite::{Reason, Refusal, SqliteStore};
 
@@ -90,6 +91,8 @@ pub trait JobStore: Send + Sync + 'static {
     fn quotas(&self) -> BoxFuture<'_, Result<BTreeMap<String, Quotas>, Error>>;
     /// Durable once it returns. `None`: what is usual.
     fn set_quotas<'a>(&'a self, owner: &'a str, quotas: Option<Quotas>) -> BoxFuture<'a, Result<(), Error>>;
+    /// Forgets a job that is over, with its tasks, attempts and logs, durably. That there is none is no error.
+    fn remove_job(&self, id: JobId) -> BoxFuture<'_, Result<(), Error>>;
     /// Waits for what is under way and closes.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
@@ -136,11 +139,24 @@ pub trait KeyStore: Send + Sync + 'static {
     fn revoke_key(&self, id: KeyId, at: i64) -> BoxFuture<'_, Result<(), Error>>;
 }
 
+/// What owners hold in the farm's storage.
+pub trait HoldingStore: Send + Sync + 'static {
+    /// Of one owner. One look, however many jobs it has had.
+    fn held<'a>(&'a self, owner: &'a str) -> BoxFuture<'a, Result<Held, Error>>;
+    /// Of everybody who holds something.
+    fn holders(&self) -> BoxFuture<'_, Result<BTreeMap<String, Held>, Error>>;
+}
+
 /// Whose uploads there are.
 pub trait UploadOwners: Send + Sync + 'static {
     /// `None`: nobody's.
     fn upload_owner(&self, id: UploadId) -> BoxFuture<'_, Result<Option<String>, Error>>;
-    /// Durable once it returns.
-    fn own_upload<'a>(&'a self, id: UploadId, owner: &'a str) -> BoxFuture<'a, Result<(), Error>>;
+    /// With the bytes that its owner is charged for. Durable once it returns.
+    fn own_upload<'a>(&'a self, id: UploadId, owner: &'a str, bytes: u64)
+    -> BoxFuture<'a, Result<(), Error>>;
+    /// Those that are somebody's, and the bytes that they are charged with.
+    fn charged_uploads(&self) -> BoxFuture<'_, Result<Vec<(UploadId, u64)>, Error>>;
+    /// Durable once it returns. That it is nobody's is no error.
+    fn charge_upload(&self, id: UploadId, bytes: u64) -> BoxFuture<'_, Result<(), Error>>;
     fn forget_upload(&self, id: UploadId) -> BoxFuture<'_, Result<(), Error>>;
 }

@@ -91,6 +91,14 @@ pub struct JobResult {
     pub progress: Option<Box<Progress>>,
 }
 
+impl JobResult {
+    /// Bytes of the published files.
+    #[must_use]
+    pub fn output_bytes(&self) -> u64 {
+        self.outputs.iter().fold(0, |sum, file| sum.saturating_add(file.size))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRecord {
     pub id: TaskId,
@@ -209,6 +217,15 @@ pub enum Concat {
     Partial,
     /// Made of pieces: `Upload-Concat`, as it came.
     Final(String),
+}
+
+/// Bytes that an owner holds in the farm's storage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// As long as they are said to be, those that have not ended included.
+    pub uploads: u64,
+    /// Published files of its jobs.
+    pub outputs: u64,
 }
 
 /// A job that was asked for under an idempotency key.

@@ -6,6 +6,7 @@
 //! A new file is made under another name and appears with all its tables or not at all, so that an empty or half-made file
 //! is never one of ours. A file that is there is looked at before it is opened ([`inspect`]).
 
+mod holdings;
 mod inspect;
 mod keys;
 mod owners;
@@ -296,6 +297,10 @@ impl JobStore for SqliteStore {
         self.write_quotas(owner, quotas).boxed()
     }
 
+    fn remove_job(&self, id: JobId) -> BoxFuture<'_, Result<(), Error>> {
+        self.delete_job(id).boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             self.readers.close().await;
@@ -312,13 +317,15 @@ impl JobStore for SqliteStore {
 }
 
 const UPSERT_JOBS: &str = "
-INSERT INTO jobs (id, state, owner, submitted_at, started_at, finished_at, request, worker, failure, result, priority)
+INSERT INTO jobs (id, state, owner, submitted_at, started_at, finished_at, request, worker, failure, result, priority,
+    output_bytes)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9,
-    value->>10
+    value->>10, value->>11
 FROM json_each(?1) WHERE true
 ON CONFLICT (id) DO UPDATE SET
     state = excluded.state, started_at = excluded.started_at, finished_at = excluded.finished_at,
-    worker = excluded.worker, failure = excluded.failure, result = excluded.result, priority = excluded.priority";
+    worker = excluded.worker, failure = excluded.failure, result = excluded.result, priority = excluded.priority,
+    output_bytes = excluded.output_bytes";
 
 const UPSERT_TASKS: &str = "
 INSERT INTO tasks (id, job, kind, state, epoch, published, queued_at, finished_at, history)

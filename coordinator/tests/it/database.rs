@@ -51,6 +51,11 @@ async fn jobs_of_version_1_are_as_they_were_and_the_waiting_one_runs() {
     assert_eq!(succeeded.summary.finished_at.unwrap().as_millisecond(), 1_795_242_503_582);
     assert_eq!((&*succeeded.outputs[0].path, succeeded.outputs[0].size), ("clip.mp4", 17_809));
     assert!(succeeded.tasks[0].attempts[0].command.contains(&"libx264".to_owned()));
+    let owners: serde_json::Value = farm.get("/v1/owners").await.json().await.unwrap();
+    assert_eq!(
+        (&owners["items"][0]["owner"], &owners["items"][0]["used"]["output_bytes"]),
+        (&"ann".into(), &17_809.into())
+    );
     let logs = farm.get(&format!("/v1/jobs/{SUCCEEDED}/logs")).await.text().await.unwrap();
     assert!(logs.contains("Input #0"), "{logs}");
 

@@ -8,6 +8,7 @@ mod database;
 mod disk_full;
 mod farm;
 mod full_disk;
+mod holdings;
 mod integrity;
 mod keys;
 mod letters;

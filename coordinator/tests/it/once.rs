@@ -97,7 +97,9 @@ async fn a_waiting_job_is_moved_and_stays_there() {
 
 #[tokio::test]
 async fn an_owner_gets_no_more_than_its_quotas() {
-    let farm = Farm::start_with(|config| config.quotas = Quotas { queued: Some(3), running: Some(1) }).await;
+    let farm =
+        Farm::start_with(|config| config.quotas = Quotas { queued: Some(3), running: Some(1), bytes: None })
+            .await;
     let submit = async |owner: &str| {
         let body = json!({"input": {"url": "http://host/a.mp4"}, "preset": "h264", "owner": owner});
         farm.post("/v1/jobs", &body).await
@@ -129,6 +131,16 @@ async fn an_owner_gets_no_more_than_its_quotas() {
     assert_eq!(submit("ann").await.status(), StatusCode::CREATED);
     let farm = farm.restart().await;
     let owners: Value = farm.get("/v1/owners").await.json().await.unwrap();
-    assert_eq!(owners["items"], json!([{"owner": "ann", "quotas": {"queued": 9}}]));
+    let (ann, bob) = (&owners["items"][0], &owners["items"][1]);
+    assert_eq!(
+        (&ann["owner"], &ann["quotas"], &ann["own"]),
+        (&json!("ann"), &json!({"queued": 9}), &json!(true))
+    );
+    // Those that ran may be claimed by their worker for a while.
+    assert_eq!(ann["used"], json!({"queued": 3, "running": 1, "upload_bytes": 0, "output_bytes": 0}));
+    assert_eq!(
+        (&bob["owner"], &bob["own"], &bob["used"]["running"]),
+        (&json!("bob"), &json!(false), &json!(1))
+    );
     farm.stop().await;
 }

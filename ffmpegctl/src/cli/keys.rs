@@ -63,7 +63,7 @@ fn scope() -> impl TypedValueParser<Value = Scope> {
 
 #[derive(Debug, Subcommand)]
 pub enum OwnersCommand {
-    /// List owners with quotas of their own.
+    /// List owners with what they have of what they may have.
     #[command(alias = "ls")]
     List {
         #[arg(long, help = JSON)]
@@ -88,4 +88,8 @@ pub struct OwnersSet {
     /// Tasks that may run at once; others wait. Default: as many as there is room for.
     #[arg(long, value_name = "N")]
     pub running: Option<u32>,
+    /// Bytes that it may hold in the farm's storage, uploads and outputs together; more is refused: 500GB, 2TiB. Default: as many
+    /// as there is room for.
+    #[arg(long, value_name = "SIZE", value_parser = common::bytes::parse)]
+    pub bytes: Option<u64>,
 }

@@ -76,6 +76,12 @@ impl Error {
         }
     }
 
+    /// Whether the same call succeeds once others of the same owner have got on. What an owner holds goes away by itself in days,
+    /// if ever: that is no wait.
+    pub(crate) fn is_before_its_turn(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.kind == "/problems/quota")
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Unreachable { .. } | Self::NotReady { .. } | Self::NotTheApi { .. } => Exit::Unreachable,

@@ -160,6 +160,12 @@ impl Client {
         self.json(self.post(&["v1", "jobs", &job.to_string(), "retry"])).await
     }
 
+    /// With its outputs.
+    pub(crate) async fn remove_job(&self, job: JobId) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, &["v1", "jobs", &job.to_string()]);
+        self.send(request.timeout(CALL_TIMEOUT)).await.map(drop)
+    }
+
     /// A page of dead letters back into the queue; the answer says whether there are more.
     pub(crate) async fn redrive(&self, request: &RedriveRequest) -> Result<Redriven, Error> {
         self.json(self.post(&["v1", "jobs", "redrive"]).json(request)).await
@@ -288,7 +294,7 @@ impl Client {
 
     // ---- owners
 
-    /// Those with quotas of their own.
+    /// Those with quotas of their own, and those that have something.
     pub(crate) async fn owners(&self) -> Result<Vec<OwnerView>, Error> {
         let page: Page<OwnerView> = self.json(self.get(&["v1", "owners"])).await?;
         Ok(page.items)

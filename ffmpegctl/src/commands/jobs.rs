@@ -34,6 +34,7 @@ pub(crate) async fn run(command: JobsCommand, farm: &Farm, interrupt: &Interrupt
             JobsCommand::Retry(args) => {
                 each(&client, &args.jobs, args.json, async |client, job| Ok(client.retry(job).await?)).await
             }
+            JobsCommand::Rm(args) => each(&client, &args.jobs, args.json, remove).await,
             JobsCommand::Priority(args) => {
                 let priority = args.priority;
                 let set = async |client: &Client, job| Ok(client.set_priority(job, priority).await?);
@@ -44,6 +45,13 @@ pub(crate) async fn run(command: JobsCommand, farm: &Farm, interrupt: &Interrupt
         }
     };
     interrupt.or_leave(command).await
+}
+
+/// As it was.
+async fn remove(client: &Client, job: JobId) -> Result<JobView, Error> {
+    let view = client.job(job).await?;
+    client.remove_job(job).await?;
+    Ok(view)
 }
 
 async fn list(client: &Client, args: JobsLs) -> Result<Exit, Error> {

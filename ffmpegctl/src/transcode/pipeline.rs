@@ -291,7 +291,7 @@ impl Pipeline<'_> {
             match self.client.submit(&request, key).await {
                 Ok(view) => return Ok(view.summary.id),
                 // Others of the same owner come first.
-                Err(error) if error.status() == Some(429) => tokio::time::sleep(QUOTA).await,
+                Err(error) if error.is_before_its_turn() => tokio::time::sleep(QUOTA).await,
                 Err(error) if error.is_transient() && tries < SUBMIT_TRIES => {
                     tries += 1;
                     tokio::time::sleep(SHORTLY).await;

@@ -3,6 +3,7 @@
 
 mod incoming;
 mod keys;
+mod removal;
 mod streams;
 
 use std::{
@@ -121,7 +122,11 @@ fn every_failpoint_is_tried() {
     ];
     let name = |point: &'static str| point.split(':').next().unwrap_or_default();
     let points = groups.into_iter().flatten().copied();
-    let points = points.chain(streams::points()).chain(incoming::points()).chain(keys::points());
+    let points = points
+        .chain(streams::points())
+        .chain(incoming::points())
+        .chain(keys::points())
+        .chain(removal::points());
     let tried: BTreeSet<&str> = points.map(name).collect();
     assert_eq!(tried, NAMES.iter().copied().collect());
 }

@@ -23,6 +23,7 @@ use crate::{
     access::Access,
     api::{Api, Estimates, EventHub, Links, Reached, router},
     fleet::Policy,
+    holdings::Holdings,
     incoming::{self, Incoming},
     live::{
         runtime::Settings,
@@ -58,6 +59,7 @@ impl Bench {
         let profiles = Arc::new(Profiles::builtin());
         let access = Access::open(Arc::clone(&store) as _, None).await.unwrap();
         let upload_owners = Arc::clone(&store) as _;
+        let holdings = Holdings::new(Arc::clone(&store) as _, Default::default(), Default::default());
         let streams = Streams::open(Arc::clone(&store) as _, Vec::new(), &profiles).await.unwrap();
         let policy = Policy { stale_after: LONG, ..Policy::default() };
         let settings =
@@ -91,7 +93,9 @@ impl Bench {
             buckets: Buckets::default(),
             max_upload: 0,
             uploads: Arc::new(RwLock::new(())),
+            removals: Arc::new(RwLock::new(())),
             upload_owners,
+            holdings,
             access,
             events: EventHub::new(),
             live: live.clone(),

@@ -178,6 +178,9 @@ fn jobs() -> Vec<Operation> {
         Operation::new("patch", "/v1/jobs/{id}", "Change the priority of a job that has not ended")
             .takes::<JobPatch>()
             .gives::<JobView>(200, "It is changed"),
+        Operation::new("delete", "/v1/jobs/{id}", "Remove a job that is over, with its outputs")
+            .says("Outputs that were delivered elsewhere stay there. One that has not ended is to be cancelled first.")
+            .gives_nothing(204, "It is gone"),
         post("/v1/jobs/{id}/cancel", "Cancel a job").gives::<JobView>(200, "It is cancelled"),
         post("/v1/jobs/{id}/retry", "Queue a job again that failed, was cancelled or is a dead letter")
             .gives::<JobView>(200, "It is queued"),
@@ -234,8 +237,8 @@ fn fleet() -> Vec<Operation> {
             .gives::<WorkerView>(200, "It drains"),
         post("/v1/workers/{id}/resume", "Give a drained worker work again")
             .gives::<WorkerView>(200, "It takes work"),
-        get("/v1/owners", "List owners with quotas of their own")
-            .gives::<Page<OwnerView>>(200, "All of them"),
+        get("/v1/owners", "List owners with what they have of what they may have")
+            .gives::<Page<OwnerView>>(200, "Those with quotas of their own, and those that have something"),
         Operation::new("put", "/v1/owners/{path}/quotas", "Give an owner quotas of its own")
             .takes::<Quotas>()
             .gives::<OwnerView>(200, "They hold"),

@@ -72,10 +72,16 @@ impl UploadOwners for SqliteStore {
         .boxed()
     }
 
-    fn own_upload<'a>(&'a self, id: UploadId, owner: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        let statement = sqlx::query("INSERT INTO upload_owners (upload, owner) VALUES (?1, ?2)")
+    fn own_upload<'a>(
+        &'a self,
+        id: UploadId,
+        owner: &'a str,
+        bytes: u64,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let statement = sqlx::query("INSERT INTO upload_owners (upload, owner, bytes) VALUES (?1, ?2, ?3)")
             .bind(id.to_string())
-            .bind(owner);
+            .bind(owner)
+            .bind(i64::try_from(bytes).unwrap_or(i64::MAX));
         async move {
             failpoint::hit("upload.own.before");
             self.change("store whose an upload is", statement).await?;
@@ -83,6 +89,30 @@ impl UploadOwners for SqliteStore {
             Ok(())
         }
         .boxed()
+    }
+
+    fn charged_uploads(&self) -> BoxFuture<'_, Result<Vec<(UploadId, u64)>, Error>> {
+        async move {
+            let found: Vec<(String, i64)> = sqlx::query_as("SELECT upload, bytes FROM upload_owners")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(|source| Error::Database { doing: "read whose uploads are", source })?;
+            let read = |(upload, bytes): (String, i64)| {
+                let corrupt =
+                    |reason: String| Error::Corrupt { table: "upload_owners", row: upload.clone(), reason };
+                let id = upload.parse().map_err(|error: common::id::Error| corrupt(error.to_string()))?;
+                Ok((id, u64::try_from(bytes).map_err(|_| corrupt(format!("{bytes} bytes")))?))
+            };
+            found.into_iter().map(read).collect()
+        }
+        .boxed()
+    }
+
+    fn charge_upload(&self, id: UploadId, bytes: u64) -> BoxFuture<'_, Result<(), Error>> {
+        let statement = sqlx::query("UPDATE upload_owners SET bytes = ?2 WHERE upload = ?1")
+            .bind(id.to_string())
+            .bind(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.change("charge an upload", statement).boxed()
     }
 
     fn forget_upload(&self, id: UploadId) -> BoxFuture<'_, Result<(), Error>> {
@@ -133,9 +163,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("jobs.sqlite")).await.unwrap();
         let (own, other) = (UploadId::new(), UploadId::new());
-        store.own_upload(own, "ann").await.unwrap();
+        store.own_upload(own, "ann", 5).await.unwrap();
         assert_eq!(store.upload_owner(own).await.unwrap().as_deref(), Some("ann"));
         assert_eq!(store.upload_owner(other).await.unwrap(), None);
+        assert_eq!(store.charged_uploads().await.unwrap(), [(own, 5)]);
         store.forget_upload(own).await.unwrap();
         assert_eq!(store.upload_owner(own).await.unwrap(), None);
     }

@@ -29,6 +29,7 @@ pub(super) fn job(job: &JobRecord) -> Value {
         job.failure.as_ref().map(text),
         text(&job.result),
         job.priority,
+        i64::try_from(job.result.output_bytes()).unwrap_or(i64::MAX),
     ])
 }
 

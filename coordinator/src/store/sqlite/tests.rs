@@ -24,7 +24,7 @@ async fn unfinished(store: &SqliteStore) -> Vec<StoredJob> {
     store.unfinished().try_collect().await.unwrap()
 }
 
-fn job(owner: Option<&str>) -> JobRecord {
+pub(super) fn job(owner: Option<&str>) -> JobRecord {
     JobRecord {
         id: JobId::new(),
         state: JobState::Queued,
