@@ -203,6 +203,7 @@ impl Coordinator {
                 buckets: all.clone(),
                 queue: queue.clone(),
                 store: Arc::clone(&watch_store),
+                holdings: holdings.clone(),
             };
             this.tracker.spawn(watcher.run(this.stop.graceful.clone()));
         }

@@ -96,7 +96,7 @@ pub struct Options {
     pub storage_buckets: Vec<Address>,
 
     /// Folders and bucket prefixes to watch, separated by commas, each with a preset and, if it is to be delivered, a target:
-    /// s3://camera/in/ h264 s3://website/out/. Each new file becomes one job.
+    /// s3://camera/in/ h264 s3://website/out/. Each new file becomes one job, of the owner that owner=NAME names.
     #[arg(long, env = "TVARR_WATCH", value_delimiter = ',')]
     pub watch: Vec<Rule>,
 

@@ -15,3 +15,6 @@ pub(crate) use self::{
     key::MIN_OPERATOR_KEY,
     keys::{Access, Error, Refusal},
 };
+
+/// Bytes of an owner's name.
+pub(crate) const MAX_OWNER: usize = 128;

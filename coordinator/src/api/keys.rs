@@ -16,8 +16,9 @@ use super::{
     Api,
     extract::{Id, Json},
     problem::Error,
-    submission::{MAX_OWNER, printable},
+    submission::printable,
 };
+use crate::access::MAX_OWNER;
 
 const MAX_NAME: usize = 128;
 

@@ -9,8 +9,9 @@ use super::{
     Api,
     extract::{Json, Rest},
     problem::{self, Error},
-    submission::{MAX_OWNER, printable},
+    submission::printable,
 };
+use crate::access::MAX_OWNER;
 
 pub(super) async fn list(State(api): State<Api>) -> Result<JsonBody<Page<OwnerView>>, Error> {
     let own = api.store.quotas().await?;

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::{Api, problem::Error, suggest, uploads};
 use crate::{
-    access::Caller,
+    access::{Caller, MAX_OWNER},
     queue::{InputLocation, JobInput},
     storage::{
         Key,
@@ -30,7 +30,6 @@ use crate::{
 const MAX_TIME_LIMIT: u64 = 31 * 24 * 3600;
 const MAX_URL: usize = 4096;
 const MAX_PATH: usize = 4096;
-pub(super) const MAX_OWNER: usize = 128;
 const MAX_LABELS: usize = 32;
 const MAX_LABEL: usize = 128;
 const PRIORITIES: std::ops::RangeInclusive<i32> = -100..=100;

@@ -1,12 +1,14 @@
 //! Watched folders and bucket prefixes: each new, fully written file becomes one job, once.
 //!
 //! A file is looked for again and again. What was found is written down with the id that its job will have before the job is
-//! submitted, so that a coordinator that dies in between submits the same job, and no second one. Files are only read.
+//! submitted, so that a coordinator that dies in between submits the same job, and no second one. A job that is refused waits:
+//! for room in its owner's quotas, or for a store that can be written. Files are only read.
 
 mod rule;
 mod spot;
 
 use std::{
+    collections::{HashMap, VecDeque},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,8 +21,9 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 pub use self::rule::{BadRule, Rule};
-use self::spot::{Seen, Spotter};
+use self::spot::{Fate, Seen, Spotter, fate};
 use crate::{
+    holdings::{self, Holdings},
     queue::{self, Handle, InputLocation, JobInput},
     storage::{address::Address, buckets::Buckets},
     store::{self, JobDetails, WatchStore, WatchedRecord},
@@ -37,6 +40,16 @@ pub(crate) struct Watcher {
     pub(crate) buckets: Buckets,
     pub(crate) queue: Handle,
     pub(crate) store: Arc<dyn WatchStore>,
+    pub(crate) holdings: Holdings,
+}
+
+/// What is known of the place.
+struct Known {
+    spotter: Spotter,
+    /// Written down, and no jobs yet; oldest first.
+    waiting: VecDeque<WatchedRecord>,
+    /// Why they wait for their owner's quotas, as it was logged.
+    held_up: Option<String>,
 }
 
 /// Why a look came to nothing.
@@ -50,6 +63,8 @@ enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Queue(#[from] queue::Error),
+    #[error(transparent)]
+    Quota(#[from] holdings::Error),
     #[error("there is no preset {0:?}")]
     NoPreset(String),
 }
@@ -59,7 +74,7 @@ impl Watcher {
     pub(crate) async fn run(self, stop: CancellationToken) {
         tracing::info!(place = %self.rule.place, preset = self.rule.preset, every = ?self.every, "watching");
         // None: what became jobs earlier is still to be read.
-        let mut spotter = None;
+        let mut known = None;
         let mut failing = false;
         let mut ticks = tokio::time::interval(self.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -69,7 +84,7 @@ impl Watcher {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let Some(looked) = stop.run_until_cancelled(self.look(&mut spotter)).await else { return };
+            let Some(looked) = stop.run_until_cancelled(self.look(&mut known)).await else { return };
             match looked {
                 Ok(()) if std::mem::take(&mut failing) => {
                     tracing::info!(place = %self.rule.place, "watching again");
@@ -84,17 +99,15 @@ impl Watcher {
         }
     }
 
-    async fn look(&self, spotter: &mut Option<Spotter>) -> Result<(), Error> {
+    async fn look(&self, known: &mut Option<Known>) -> Result<(), Error> {
         let place = self.rule.to_string();
-        let spotter = match spotter {
-            Some(spotter) => spotter,
+        let known = match known {
+            Some(known) => known,
             None => {
-                let known = self.store.watched(&place).await?;
-                for record in known.iter().filter(|record| !record.submitted) {
-                    self.submit(record).await?;
-                }
-                let known = known.into_iter().map(|record| (record.object, record.version));
-                spotter.insert(Spotter::new(known))
+                let records = self.store.watched(&place).await?;
+                let waiting = records.iter().filter(|record| !record.submitted).cloned().collect();
+                let spotter = Spotter::new(records.into_iter().map(|record| (record.object, record.version)));
+                known.insert(Known { spotter, waiting, held_up: None })
             }
         };
         let (seen, whole) = match self.rule.place.file() {
@@ -104,7 +117,7 @@ impl Watcher {
             }
             None => (self.list().await?, true),
         };
-        for seen in spotter.look(seen, whole) {
+        for seen in known.spotter.look(&seen, whole) {
             let record = WatchedRecord {
                 place: place.clone(),
                 object: seen.object.clone(),
@@ -114,10 +127,45 @@ impl Watcher {
                 seen_at: Timestamp::now().as_millisecond(),
             };
             self.store.put_watched(&record).await?;
-            spotter.taken(&seen);
-            self.submit(&record).await?;
+            known.spotter.taken(&seen);
+            known.waiting.push_back(record);
+        }
+        let seen: HashMap<&str, &Seen> = seen.iter().map(|seen| (seen.object.as_str(), seen)).collect();
+        self.submit_waiting(known, &seen).await
+    }
+
+    /// As far as there is room.
+    async fn submit_waiting(&self, known: &mut Known, seen: &HashMap<&str, &Seen>) -> Result<(), Error> {
+        let Known { waiting, held_up, .. } = known;
+        let mut absent = VecDeque::new();
+        let mut result = Ok(());
+        while let Some(record) = waiting.pop_front() {
+            match self.submit(&record, seen.get(record.object.as_str()).copied()).await {
+                Ok(Fate::Wait) => absent.push_back(record),
+                Ok(Fate::Submit | Fate::Superseded) => *held_up = None,
+                Err(error) => {
+                    // The others are the same owner's.
+                    waiting.push_front(record);
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        absent.append(waiting);
+        *waiting = absent;
+        match result {
+            Err(Error::Queue(queue::Error::Quota(why))) => self.hold_up(known, why),
+            Err(Error::Quota(holdings::Error::Over(over))) => self.hold_up(known, over.to_string()),
+            result => return result,
         }
         Ok(())
+    }
+
+    fn hold_up(&self, known: &mut Known, why: String) {
+        if known.held_up.is_none() {
+            tracing::info!(place = %self.rule.place, files = known.waiting.len(), why, "found files wait for their owner's quota");
+        }
+        known.held_up = Some(why);
     }
 
     async fn list(&self) -> Result<Vec<Seen>, Error> {
@@ -132,11 +180,20 @@ impl Watcher {
         Ok(seen.try_collect().await?)
     }
 
-    /// Submits the job of a file that was written down, unless it is there.
-    async fn submit(&self, record: &WatchedRecord) -> Result<(), Error> {
+    /// Submits the job of a file that was written down, unless it is there; `seen`: what has its name now.
+    async fn submit(&self, record: &WatchedRecord, seen: Option<&Seen>) -> Result<Fate, Error> {
         match self.queue.job(record.job).await {
             Ok(_) => {}
             Err(queue::Error::NoSuchJob(_)) => {
+                match fate(&record.version, seen) {
+                    Fate::Submit => {}
+                    Fate::Wait => return Ok(Fate::Wait),
+                    Fate::Superseded => {
+                        self.store.put_watched(&WatchedRecord { submitted: true, ..record.clone() }).await?;
+                        return Ok(Fate::Superseded);
+                    }
+                }
+                self.holdings.admit_job(self.rule.owner.as_deref()).await?;
                 let details = self.details(&record.object)?;
                 self.queue.submit_as(record.job, details).await?;
                 tracing::info!(job = %record.job, place = %self.rule.place, object = record.object, "found a file");
@@ -144,7 +201,7 @@ impl Watcher {
             Err(error) => return Err(error.into()),
         }
         self.store.put_watched(&WatchedRecord { submitted: true, ..record.clone() }).await?;
-        Ok(())
+        Ok(Fate::Submit)
     }
 
     fn details(&self, object: &str) -> Result<JobDetails, Error> {
@@ -167,7 +224,7 @@ impl Watcher {
             hardware: HardwarePolicy::default(),
             priority: 0,
             labels: Labels::new(),
-            owner: None,
+            owner: self.rule.owner.clone(),
             on_damaged_input: common::api::OnDamagedInput::default(),
             time_limit_ms: None,
             output: self.rule.target_of(object, &preset.spec),
@@ -200,3 +257,6 @@ fn walk(root: &Path) -> io::Result<Vec<Seen>> {
     }
     Ok(seen)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,22 +4,24 @@ use std::{fmt, str::FromStr};
 
 use common::spec::Spec;
 
-use crate::storage::address::Address;
+use crate::{access::MAX_OWNER, storage::address::Address};
 
-/// A folder or bucket prefix, what becomes of its files, and where that goes. As text: `PLACE PRESET` or
-/// `PLACE PRESET TARGET`.
+/// A folder or bucket prefix, what becomes of its files, where that goes, and in whose name. As text: `PLACE PRESET`, then
+/// `TARGET` and `owner=NAME` if there are any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub place: Address,
     pub preset: String,
     pub target: Option<Address>,
+    /// Whose jobs they are; `None`: nobody's.
+    pub owner: Option<String>,
 }
 
 /// A text that says nothing to watch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} says nothing to watch: {reason}; write a folder or bucket, a preset and, if you like, where to deliver to: \
-     s3://camera/in/ h264 s3://website/out/"
+    "{text:?} says nothing to watch: {reason}; write a folder or bucket, a preset and, if you like, where to deliver to and \
+     in whose name: s3://camera/in/ h264 s3://website/out/ owner=ann"
 )]
 pub struct BadRule {
     text: String,
@@ -35,15 +37,25 @@ impl FromStr for Rule {
         let (Some(place), Some(preset)) = (words.next(), words.next()) else {
             return Err(bad("a place and a preset are needed"));
         };
-        let target = words.next().map(|word| address(word).map_err(|reason| bad(&reason))).transpose()?;
-        if words.next().is_some() {
-            return Err(bad("it has more than three words"));
+        let (mut target, mut owner) = (None, None);
+        for word in words {
+            match word.strip_prefix("owner=") {
+                Some("") => return Err(bad("the owner has no name")),
+                Some(name) if name.len() > MAX_OWNER || name.chars().any(char::is_control) => {
+                    return Err(bad("that is no owner's name"));
+                }
+                Some(name) if owner.is_none() => owner = Some(name.to_owned()),
+                None if target.is_none() => target = Some(address(word).map_err(|reason| bad(&reason))?),
+                Some(_) | None => {
+                    return Err(bad("it says more than a place, a preset, a target and an owner"));
+                }
+            }
         }
         let place = address(place).map_err(|reason| bad(&reason))?;
         if target.as_ref().is_some_and(|target| place.holds(target)) {
             return Err(bad("what is delivered there would be found and encoded again"));
         }
-        Ok(Self { place, preset: preset.to_owned(), target })
+        Ok(Self { place, preset: preset.to_owned(), target, owner })
     }
 }
 
@@ -102,13 +114,25 @@ mod tests {
         assert_eq!((rule.place.to_string().as_str(), rule.preset.as_str()), ("s3://in/a/", "h264"));
         assert_eq!(rule.target.unwrap().to_string(), "s3://out/");
         let rule: Rule = "/srv/drop proxy".parse().unwrap();
-        assert_eq!((rule.place.to_string().as_str(), rule.target), ("file:///srv/drop/", None));
+        assert_eq!(
+            (rule.place.to_string().as_str(), rule.target, rule.owner),
+            ("file:///srv/drop/", None, None)
+        );
+        for text in ["s3://in h264 s3://out owner=ann", "s3://in h264 owner=ann s3://out"] {
+            let rule: Rule = text.parse().unwrap();
+            assert_eq!((rule.owner.as_deref(), rule.target.unwrap().bucket.as_str()), (Some("ann"), "out"));
+            // Who it is for is no part of what is remembered: nothing is found again because of that.
+            assert_eq!(format!("{}", text.parse::<Rule>().unwrap()), "s3://in/ h264");
+        }
         for bad in [
             "",
             "s3://in",
             "in h264",
             "s3://in h264 out",
             "s3://in h264 s3://out x",
+            "s3://in h264 s3://out s3://other",
+            "s3://in h264 owner=",
+            "s3://in h264 owner=ann owner=bob",
             "s3://in h264 s3://in/out",
         ] {
             assert!(bad.parse::<Rule>().is_err(), "{bad}");

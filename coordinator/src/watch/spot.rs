@@ -24,6 +24,25 @@ impl Seen {
     }
 }
 
+/// What becomes of a file that was written down and is no job yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Submit,
+    /// It is not there at the moment: somebody took it away, or the disk is not mounted.
+    Wait,
+    /// Another file has its name, and is or becomes a job of its own.
+    Superseded,
+}
+
+/// By what a look saw under its name.
+pub(super) fn fate(version: &str, seen: Option<&Seen>) -> Fate {
+    match seen {
+        None => Fate::Wait,
+        Some(seen) if seen.version() == version => Fate::Submit,
+        Some(_) => Fate::Superseded,
+    }
+}
+
 /// Ends of names that programs give to what they are still writing.
 const UNFINISHED: &[&str] =
     &[".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp", "~"];
@@ -51,7 +70,7 @@ impl Spotter {
 
     /// What a look found that is new and fully written. `whole`: objects appear whole, as in a bucket; else they must have
     /// been the same at the look before.
-    pub(super) fn look(&mut self, seen: Vec<Seen>, whole: bool) -> Vec<Seen> {
+    pub(super) fn look(&mut self, seen: &[Seen], whole: bool) -> Vec<Seen> {
         let new = |seen: &&Seen| {
             seen.size > 0
                 && is_meant(&seen.object)
@@ -62,7 +81,7 @@ impl Spotter {
         self.before = if whole {
             HashMap::new()
         } else {
-            seen.into_iter().map(|seen| (seen.object.clone(), seen)).collect()
+            seen.iter().map(|seen| (seen.object.clone(), seen.clone())).collect()
         };
         found
     }
@@ -88,27 +107,35 @@ mod tests {
     #[test]
     fn a_file_is_taken_once_it_has_stopped_growing() {
         let mut spotter = Spotter::default();
-        assert_eq!(names(&spotter.look(vec![seen("a.mp4", 10, 1)], false)), [""; 0]);
-        assert_eq!(names(&spotter.look(vec![seen("a.mp4", 20, 2)], false)), [""; 0]);
+        assert_eq!(names(&spotter.look(&[seen("a.mp4", 10, 1)], false)), [""; 0]);
+        assert_eq!(names(&spotter.look(&[seen("a.mp4", 20, 2)], false)), [""; 0]);
         // The size is there before the bytes are.
-        assert_eq!(names(&spotter.look(vec![seen("a.mp4", 20, 3)], false)), [""; 0]);
-        let found = spotter.look(vec![seen("a.mp4", 20, 3)], false);
+        assert_eq!(names(&spotter.look(&[seen("a.mp4", 20, 3)], false)), [""; 0]);
+        let found = spotter.look(&[seen("a.mp4", 20, 3)], false);
         assert_eq!(names(&found), ["a.mp4"]);
         // Until it is said to be taken it is found again.
-        assert_eq!(spotter.look(vec![seen("a.mp4", 20, 3)], false), found);
+        assert_eq!(spotter.look(&[seen("a.mp4", 20, 3)], false), found);
         spotter.taken(&found[0]);
-        assert_eq!(names(&spotter.look(vec![seen("a.mp4", 20, 3)], false)), [""; 0]);
+        assert_eq!(names(&spotter.look(&[seen("a.mp4", 20, 3)], false)), [""; 0]);
         // Another file under the same name.
-        spotter.look(vec![seen("a.mp4", 30, 9)], false);
-        assert_eq!(names(&spotter.look(vec![seen("a.mp4", 30, 9)], false)), ["a.mp4"]);
+        spotter.look(&[seen("a.mp4", 30, 9)], false);
+        assert_eq!(names(&spotter.look(&[seen("a.mp4", 30, 9)], false)), ["a.mp4"]);
+    }
+
+    #[test]
+    fn what_waits_to_be_a_job_is_told_from_what_has_its_name_later() {
+        let now = seen("a.mp4", 10, 1);
+        assert_eq!(fate(&now.version(), Some(&now)), Fate::Submit);
+        assert_eq!(fate(&seen("a.mp4", 9, 1).version(), Some(&now)), Fate::Superseded);
+        assert_eq!(fate(&now.version(), None), Fate::Wait);
     }
 
     #[test]
     fn an_object_of_a_bucket_is_there_whole_and_known_by_its_tag() {
         let object = |tag: &str| Seen { tag: Some(tag.to_owned()), ..seen("x/a.mp4", 5, 1) };
         let mut spotter = Spotter::new([("x/a.mp4".to_owned(), object("1").version())]);
-        assert_eq!(names(&spotter.look(vec![object("1")], true)), [""; 0]);
-        assert_eq!(names(&spotter.look(vec![object("2")], true)), ["x/a.mp4"]);
+        assert_eq!(names(&spotter.look(&[object("1")], true)), [""; 0]);
+        assert_eq!(names(&spotter.look(&[object("2")], true)), ["x/a.mp4"]);
     }
 
     #[test]
@@ -117,6 +144,6 @@ mod tests {
             assert!(!is_meant(name), "{name}");
         }
         assert!(is_meant("x/party.mp4") && is_meant("a b.mov"));
-        assert_eq!(names(&Spotter::default().look(vec![seen("empty.mp4", 0, 1)], true)), [""; 0]);
+        assert_eq!(names(&Spotter::default().look(&[seen("empty.mp4", 0, 1)], true)), [""; 0]);
     }
 }

@@ -24,7 +24,6 @@ const MAX_NAME: usize = 64;
 const MAX_SOURCE: usize = 4096;
 const MAX_PROFILES: usize = 64;
 const MAX_SLATE: usize = 200;
-const MAX_OWNER: usize = 128;
 const MAX_LABELS: usize = 32;
 const MAX_LABEL: usize = 128;
 /// Milliseconds: a day.
@@ -64,7 +63,7 @@ pub fn check(spec: &StreamSpec, profiles: &Profiles) -> Result<(), Invalid> {
         text("options.slate", slate, MAX_SLATE)?;
     }
     if let Some(owner) = &options.owner {
-        text("options.owner", owner, MAX_OWNER)?;
+        text("options.owner", owner, crate::access::MAX_OWNER)?;
     }
     labels(&options.labels)
 }
