@@ -132,7 +132,7 @@ impl Buckets {
     /// A URL for a worker to read an object; `None` where the store cannot give one.
     pub async fn read_url(&self, address: &Address, expires: Duration) -> Option<Url> {
         let (backend, at) = self.backend(address).ok()?;
-        let url = backend.cloud.as_deref()?.get_url(&backend.at(&at), &[], expires).await;
+        let url = backend.cloud.as_deref()?.get_url(&backend.at(&at), expires).await;
         url.inspect_err(|error| tracing::debug!(%address, %error, "no URL can be signed")).ok()
     }
 

@@ -103,19 +103,9 @@ impl Cloud {
         })
     }
 
-    /// A GET of an object, with any range. What the answer calls it, where the cloud can be told.
-    pub(super) async fn get_url(
-        &self,
-        at: &Path,
-        shown_as: &[(&str, String)],
-        expires: Duration,
-    ) -> Signed<Url> {
-        let query = match self.scheme {
-            Scheme::S3 | Scheme::Gcs => shown_as.iter().map(|(name, value)| (*name, value.clone())).collect(),
-            Scheme::Azure | Scheme::File => Vec::new(),
-        };
-        let options = SignedUrlOptions::default().with_query(query);
-        self.sign(Method::GET, at, expires, &options).await
+    /// A GET of an object, with any range.
+    pub(super) async fn get_url(&self, at: &Path, expires: Duration) -> Signed<Url> {
+        self.sign(Method::GET, at, expires, &SignedUrlOptions::default()).await
     }
 
     async fn sign(

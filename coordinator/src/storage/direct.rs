@@ -1,4 +1,4 @@
-//! What workers and users may be given to reach a bucket themselves: signed URLs that expire.
+//! What workers may be given to reach a bucket themselves: signed URLs that expire.
 //!
 //! A URL that writes belongs to one attempt's own prefix. What is brought in parts is seen only when the coordinator completes
 //! it, and can no longer be once it was aborted. A whole PUT names the digest where the store checks it, so that it can only
@@ -34,26 +34,10 @@ impl Storage {
         backend.cloud.as_deref().map(|cloud| (cloud, backend.at(&key.location())))
     }
 
-    /// A URL that reads an object, for whoever holds it; `None` where the store cannot give one.
-    pub async fn public_url(&self, key: &Key, expires: Duration, download: bool) -> Option<Url> {
-        let (cloud, at) = self.cloud(key)?;
-        let name: String = key
-            .name()
-            .chars()
-            .map(|c| if c.is_ascii_graphic() && !"\"\\%".contains(c) { c } else { '_' })
-            .collect();
-        let kind = if download { "attachment" } else { "inline" };
-        let shown_as = [
-            ("response-content-type", content_type_of(key.name()).to_owned()),
-            ("response-content-disposition", format!("{kind}; filename=\"{name}\"")),
-        ];
-        signed(key, cloud.get_url(&at, &shown_as, expires).await)
-    }
-
     /// A URL for a worker to read an object; `None` where the store cannot give one.
     pub async fn read_url(&self, key: &Key, expires: Duration) -> Option<Url> {
         let (cloud, at) = self.cloud(key)?;
-        signed(key, cloud.get_url(&at, &[], expires).await)
+        signed(key, cloud.get_url(&at, expires).await)
     }
 
     /// How a worker can bring an object itself; `None`: only through the coordinator.
