@@ -48,8 +48,8 @@ Examples:
 pub struct Cli {
     /// The farm's HTTP address, for example http://farm:8080.
     ///
-    /// Without it `transcode` does everything inside this process, `presets` shows the built-in ones, and `jobs`,
-    /// `workers` and `streams` ask http://127.0.0.1:8080.
+    /// Without it `transcode` does everything inside this process, `presets` and `profiles` show the built-in ones, and
+    /// everything else asks http://127.0.0.1:8080.
     #[arg(long, global = true, env = "TVARR_API_URL", value_name = "URL", value_hint = ValueHint::Url)]
     pub coordinator: Option<String>,
     /// The key for the farm's HTTP API, once it has keys; `ffmpegctl keys` makes them.
