@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The clients that the tests try the coordinator with, pinned, into .tools/clients/: tus-js-client from npm; tuspy, httpx and
-# schemathesis from PyPI, with what they need. Safe to run twice: what is there is kept, and offline is fine then.
+# The clients that the tests try the coordinator with, pinned, into .tools/clients/: tus-js-client from npm; tuspy, httpx,
+# schemathesis and standardwebhooks from PyPI, with what they need. Safe to run twice: what is there is kept, and offline is
+# fine then.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,7 +11,7 @@ into=.tools/clients
 pins=$(cat "$from/package-lock.json" "$from/requirements.txt" | sha256sum | cut -d' ' -f1)
 [[ $(cat "$into/.pins" 2>/dev/null) == "$pins" ]] && exit 0
 
-echo "clients: tus-js-client from npm; tuspy, httpx and schemathesis from PyPI, into $into" >&2
+echo "clients: tus-js-client from npm; tuspy, httpx, schemathesis and standardwebhooks from PyPI, into $into" >&2
 rm -rf "$into"
 mkdir -p "$into"
 cp "$from/package.json" "$from/package-lock.json" "$into"

@@ -1,6 +1,7 @@
 //! JSON of the HTTP API, as the coordinator writes it and `ffmpegctl` reads it. Times are RFC 3339 in UTC.
 
 mod keys;
+mod webhooks;
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::keys::{JobPatch, KeyCreated, KeyRequest, KeyView, NoScope, OwnerView, Quotas, Scope, Used};
+pub use self::{
+    keys::{JobPatch, KeyCreated, KeyRequest, KeyView, NoScope, OwnerView, Quotas, Scope, Used},
+    webhooks::{
+        Webhook, WebhookAttempt, WebhookEvent, WebhookPayload, WebhookSecrets, WebhookState, WebhookView,
+    },
+};
 use crate::{
     failure::{Failure, FailureKind},
     id::{Epoch, JobId, StreamId, TaskId, UploadId, WorkerId},
@@ -56,6 +62,9 @@ pub struct JobRequest {
     /// Wall-clock seconds that ffmpeg may take, all attempts together; the coordinator's `TVARR_TIME_LIMIT` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_limit_seconds: Option<u64>,
+    /// Whom to tell what becomes of it (docs/webhooks.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 impl JobRequest {
@@ -76,6 +85,7 @@ impl JobRequest {
             on_damaged_input: OnDamagedInput::default(),
             output: None,
             time_limit_seconds: None,
+            webhook: None,
         }
     }
 
@@ -306,6 +316,9 @@ pub struct JobView {
     /// What was wrong with the input, if it gave a result nevertheless.
     pub damage: Option<Damage>,
     pub on_damaged_input: OnDamagedInput,
+    /// Whom it tells what becomes of it; the URL without what may be a secret of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 /// `POST /v1/jobs/redrive`: which dead letters are queued again. All conditions must hold; none given means all of them.

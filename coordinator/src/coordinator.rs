@@ -33,6 +33,7 @@ use crate::{
     store::{self, JobStore, SqliteStore, UploadOwners, WatchStore},
     sweep::{self, Found, Sweeper},
     watch::Watcher,
+    webhooks::Webhooks,
 };
 
 /// How long requests that are under way may take after shutdown began.
@@ -54,6 +55,8 @@ pub enum Error {
     StorageUrl { url: Address, source: io::Error },
     #[error("cannot read or make the key for signed URLs in {}: {source}", path.display())]
     SigningKey { path: PathBuf, source: io::Error },
+    #[error("cannot read or make the secret of webhooks in {}: {source}", path.display())]
+    WebhookSecret { path: PathBuf, source: io::Error },
     #[error("TVARR_SHARED_ROOTS: {}: {source}; mount it, or take it out of the list", path.display())]
     SharedRoot { path: PathBuf, source: io::Error },
     #[error("TVARR_WATCH: {}: {source}; a watched folder must be there", path.display())]
@@ -104,6 +107,7 @@ struct Offer {
     access: Access,
     upload_owners: Arc<dyn UploadOwners>,
     holdings: Holdings,
+    webhooks: Webhooks,
 }
 
 /// What workers reach by signed URLs.
@@ -142,6 +146,11 @@ impl Coordinator {
         let (storage, found) = open_storage(&config).await?;
         let key = config.data_dir.join("signing.key");
         let signer = ready::signing_key(&key).map_err(|source| Error::SigningKey { path: key, source })?;
+        let path = config.data_dir.join("webhook.secret");
+        let webhook_secrets = match config.webhooks.secrets.clone() {
+            Some(secrets) => secrets,
+            None => ready::webhook_secrets(&path).map_err(|source| Error::WebhookSecret { path, source })?,
+        };
         let http = bind(config.http, "TVARR_HTTP_PORT").await?;
         let grpc = match &config.grpc {
             Some(grpc) => Some(bind(grpc.address, "TVARR_GRPC_PORT").await?),
@@ -154,6 +163,7 @@ impl Coordinator {
         let upload_owners = Arc::clone(&sqlite) as _;
         let holdings = Holdings::new(Arc::clone(&sqlite) as _, config.quotas, store.quotas().await?);
         let watch_store: Arc<dyn WatchStore> = Arc::clone(&sqlite) as _;
+        let webhook_store = Arc::clone(&sqlite) as _;
         let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
         let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
         let live_events = service.live_events();
@@ -195,6 +205,13 @@ impl Coordinator {
         let deliverer = Deliverer { storage: storage.clone(), buckets: all.clone(), queue: queue.clone() };
         let orders = deliveries.expect("nobody took them before");
         this.tracker.spawn(deliverer.run(orders, this.stop.graceful.clone()));
+        let webhooks = Webhooks {
+            reach: config.webhooks.reach.clone(),
+            secrets: webhook_secrets,
+            store: webhook_store,
+            woken: queue.webhooks(),
+        };
+        webhooks.start(&queue, &this.tracker, this.stop.graceful.clone());
         for rule in &config.storage.watch {
             let watcher = Watcher {
                 rule: rule.clone(),
@@ -231,6 +248,7 @@ impl Coordinator {
             access,
             upload_owners,
             holdings,
+            webhooks,
         };
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
@@ -269,6 +287,7 @@ impl Coordinator {
             access,
             upload_owners,
             holdings,
+            webhooks,
         } = offer;
         let loopback = self.http.ip().is_loopback();
         if !loopback && !access.is_closed() && config.insecure_open {
@@ -305,6 +324,7 @@ impl Coordinator {
             viewers,
             links,
             estimates: Estimates::default(),
+            webhooks,
             stop: self.stop.graceful.clone(),
         };
         let router = api::router(api.clone(), Reached { loopback, insecure_open: config.insecure_open });

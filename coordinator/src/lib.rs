@@ -21,6 +21,7 @@ pub mod store;
 mod sweep;
 mod text;
 pub mod watch;
+pub mod webhooks;
 
 mod coordinator;
 

@@ -12,6 +12,7 @@ use std::{
 use clap::{ArgAction, Parser};
 use common::{
     config::{self as configuration, Loaded},
+    reach::Reach,
     telemetry::LogFormat,
 };
 use url::Url;
@@ -198,6 +199,20 @@ pub struct Options {
     /// How long a signed URL of a result works.
     #[arg(long, env = "TVARR_OUTPUT_URL_TTL", default_value = "24h", value_parser = parse_duration)]
     pub output_url_ttl: Duration,
+
+    /// Secret that webhooks are signed with: whsec_ and 24 to 64 bytes in base64; several with commas all sign, for changing
+    /// it. Default: one that is made and kept in the data folder.
+    #[arg(long, env = "TVARR_WEBHOOK_SECRET", hide_env_values = true)]
+    pub webhook_secret: Option<String>,
+
+    /// File that holds the secret that webhooks are signed with.
+    #[arg(long, env = "TVARR_WEBHOOK_SECRET_FILE")]
+    pub webhook_secret_file: Option<PathBuf>,
+
+    /// Addresses that webhooks may go to besides public ones: networks and addresses with commas (192.168.0.0/16, 10.0.0.5),
+    /// or any. Default: none.
+    #[arg(long, env = "TVARR_WEBHOOK_ALLOW", value_name = "NETWORKS")]
+    pub webhook_allow: Option<Reach>,
 
     /// What is logged, in the syntax of RUST_LOG: info, coordinator=debug,info.
     #[arg(long, env = "TVARR_LOG", default_value = "info")]

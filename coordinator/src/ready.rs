@@ -1,4 +1,4 @@
-//! Small files beside the data: the key for signed URLs, and the file that says where the coordinator listens.
+//! Small files beside the data: the key for signed URLs, the secret of webhooks, and the file that says where the coordinator listens.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,26 +10,44 @@ use std::{
 
 use common::failpoint;
 
-use crate::storage::sign::{KEY_LENGTH, KeyText, Signer};
+use crate::{
+    storage::sign::{KEY_LENGTH, KeyText, Signer},
+    webhooks::{Secret, Secrets},
+};
 
 /// The signer with the key in `path`, which is made when it is not there: signed URLs outlive a restart.
 pub(crate) fn signing_key(path: &Path) -> io::Result<Signer> {
+    let text = kept(path, || {
+        let mut key = [0; KEY_LENGTH];
+        rand::fill(&mut key);
+        KeyText(key).to_string()
+    })?;
+    let key: KeyText = text.parse().map_err(|()| {
+        io::Error::other("it holds no key; remove it and a new one is made (workers' open URLs end)")
+    })?;
+    Ok(Signer::new(&key.0))
+}
+
+/// The secrets in `path` that webhooks are signed with; one is made when it is not there.
+pub(crate) fn webhook_secrets(path: &Path) -> io::Result<Secrets> {
+    kept(path, || Secret::random().text())?.parse().map_err(|error| {
+        io::Error::other(format!(
+            "{error}; remove it and a new one is made, which receivers have to be given"
+        ))
+    })
+}
+
+/// What is in a file, which is made when it is not there.
+fn kept(path: &Path, make: impl FnOnce() -> String) -> io::Result<String> {
     match fs::read_to_string(path) {
-        Ok(text) => {
-            let key: KeyText = text.parse().map_err(|()| {
-                io::Error::other("it holds no key; remove it and a new one is made (workers' open URLs end)")
-            })?;
-            Ok(Signer::new(&key.0))
-        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut key = [0; KEY_LENGTH];
-            rand::fill(&mut key);
+            let text = make();
             failpoint::hit("key.write.before");
-            replace(path, format!("{}\n", KeyText(key)).as_bytes())?;
+            replace(path, format!("{text}\n").as_bytes())?;
             failpoint::hit("key.write.after");
-            Ok(Signer::new(&key))
+            Ok(text)
         }
-        Err(error) => Err(error),
+        read => read,
     }
 }
 

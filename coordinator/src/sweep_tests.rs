@@ -32,6 +32,7 @@ fn stored(state: TaskState, epoch: u64, published: Option<u64>) -> StoredJob {
             on_damaged_input: Default::default(),
             time_limit_ms: None,
             output: None,
+            webhook: None,
         }),
         submitted_at: 0,
         started_at: None,

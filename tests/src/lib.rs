@@ -23,6 +23,7 @@ pub mod liar;
 pub mod live;
 pub mod media;
 pub mod proxy;
+pub mod receiver;
 pub mod soak;
 pub mod stores;
 pub mod system;

@@ -26,6 +26,7 @@ pub(crate) mod sweep;
 mod tus;
 mod uploads;
 mod wait;
+mod webhooks;
 mod workers;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ use crate::{
     queue,
     storage::{Storage, buckets::Buckets, shared::SharedRoots},
     store::{JobStore, UploadOwners},
+    webhooks::Webhooks,
 };
 
 /// What the handlers work with; cheap to clone.
@@ -79,6 +81,7 @@ pub(crate) struct Api {
     pub(crate) viewers: live::Viewers,
     pub(crate) links: Links,
     pub(crate) estimates: Estimates,
+    pub(crate) webhooks: Webhooks,
     /// Ends event streams and live streams.
     pub(crate) stop: CancellationToken,
 }
@@ -117,6 +120,9 @@ fn routes() -> Router<Api> {
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/logs", get(jobs::logs))
+        .route("/v1/jobs/{id}/webhooks", get(webhooks::list))
+        .route("/v1/jobs/{id}/webhooks/{event}/redeliver", post(webhooks::redeliver))
+        .route("/v1/webhooks/secret", get(webhooks::secret))
         .route("/v1/jobs/{id}/outputs", get(outputs::list))
         .route("/v1/jobs/{id}/outputs/{*path}", get(outputs::get))
         .route("/v1/uploads", post(uploads::post).options(tus::options))

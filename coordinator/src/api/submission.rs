@@ -13,7 +13,7 @@ use common::{
 };
 use url::Url;
 
-use super::{Api, problem::Error, suggest, uploads};
+use super::{Api, problem::Error, suggest, uploads, webhooks};
 use crate::{
     access::{Caller, MAX_OWNER},
     queue::{InputLocation, JobInput},
@@ -83,6 +83,7 @@ pub(super) async fn check(api: &Api, caller: &Caller, request: JobRequest) -> Re
         on_damaged_input: request.on_damaged_input,
         time_limit_ms: time_limit(request.time_limit_seconds)?,
         output: target(api, request.output)?,
+        webhook: webhooks::check(&api.webhooks, request.webhook)?,
     })
 }
 
@@ -262,7 +263,8 @@ fn labels(labels: &Labels) -> Result<(), Error> {
     Ok(())
 }
 
-fn url(text: &str) -> Result<JobInput, Error> {
+/// An http or https URL that may be shown: without a user, and without a fragment.
+pub(super) fn http_url(text: &str) -> Result<Url, Error> {
     let wrong = |problem: String, remedy: &str| Err(Error::invalid("url", problem, remedy));
     if text.len() > MAX_URL {
         return wrong(format!("it is longer than {MAX_URL} bytes"), "use a shorter URL");
@@ -292,6 +294,11 @@ fn url(text: &str) -> Result<JobInput, Error> {
         );
     }
     url.set_fragment(None);
+    Ok(url)
+}
+
+fn url(text: &str) -> Result<JobInput, Error> {
+    let mut url = http_url(text)?;
     let location = InputLocation::Url(url.to_string());
     // A query is where signed URLs carry their secret.
     let name = if url.query().is_some() {

@@ -20,6 +20,7 @@ use crate::{
     live::streams::{self, ConfiguredError},
     storage::{address::Address, credentials::Environment},
     watch::{BadRule, Rule},
+    webhooks,
 };
 
 /// Three segments of usual profiles, and some.
@@ -56,6 +57,7 @@ pub struct Config {
     pub upload_expiry: Duration,
     pub public_url: Option<Url>,
     pub output_url_ttl: Duration,
+    pub webhooks: webhooks::Settings,
     pub encoder_rules: Vec<EncoderRule>,
     /// Live streams that the API cannot remove.
     pub streams: Vec<StreamSpec>,
@@ -124,6 +126,8 @@ pub enum Error {
     NoDataDir,
     #[error("TVARR_SHARED_ROOTS: {} is not absolute", .0.display())]
     RelativeRoot(PathBuf),
+    #[error("TVARR_WEBHOOK_SECRET: {0}")]
+    WebhookSecret(#[from] webhooks::NoSecret),
     #[error(transparent)]
     Rules(#[from] RuleError),
     #[error(transparent)]
@@ -153,6 +157,15 @@ impl Config {
         }) {
             return Err(Error::AdminKey);
         }
+        let webhook_secret = Secret::resolve(
+            "TVARR_WEBHOOK_SECRET",
+            options.webhook_secret.as_deref(),
+            options.webhook_secret_file.as_deref(),
+        )?;
+        let webhooks = webhooks::Settings {
+            secrets: webhook_secret.map(|secret| secret.expose().parse()).transpose()?,
+            reach: options.webhook_allow.unwrap_or_default(),
+        };
         let grpc = match options.grpc_enabled {
             true => Some(worker_port(options.grpc_port, options.grpc_bind, token)?),
             false => None,
@@ -237,6 +250,7 @@ impl Config {
             upload_expiry: options.upload_expiry,
             public_url: public_url(options.public_url)?,
             output_url_ttl: options.output_url_ttl,
+            webhooks,
             encoder_rules,
             streams,
             ready_file: options.ready_file,
@@ -277,6 +291,7 @@ impl Config {
             upload_expiry: Duration::from_secs(24 * 3600),
             public_url: None,
             output_url_ttl: Duration::from_secs(24 * 3600),
+            webhooks: webhooks::Settings::default(),
             encoder_rules: Vec::new(),
             streams: Vec::new(),
             ready_file: None,
@@ -358,6 +373,7 @@ mod tests {
             (vec!["--max-upload-bytes", "0"], "TVARR_MAX_UPLOAD_BYTES"),
             (vec!["--live-buffer", "5s"], "TVARR_LIVE_BUFFER"),
             (vec!["--public-url", "ftp://a/"], "TVARR_PUBLIC_URL"),
+            (vec!["--webhook-secret", "whsec_short"], "TVARR_WEBHOOK_SECRET"),
             (vec!["--output-url-ttl", "0"], "TVARR_OUTPUT_URL_TTL"),
         ] {
             let error = config(&args).unwrap_err().to_string();

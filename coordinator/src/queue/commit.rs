@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::id::{AttemptId, JobId, TaskId};
 
 use super::state::State;
-use crate::store::{AttemptRecord, Changes, IdempotencyRecord, LogRecord};
+use crate::store::{AttemptRecord, Changes, IdempotencyRecord, LogRecord, WebhookRecord};
 
 #[derive(Debug, Default)]
 pub(super) struct Changed {
@@ -40,13 +40,11 @@ impl State {
                 attempts.insert(running.record.id, running.record.clone());
             }
         }
+        let jobs: Vec<_> =
+            changed.jobs.iter().filter_map(|id| self.jobs.get(id)).map(|job| job.record.clone()).collect();
         Changes {
-            jobs: changed
-                .jobs
-                .iter()
-                .filter_map(|id| self.jobs.get(id))
-                .map(|job| job.record.clone())
-                .collect(),
+            webhooks: jobs.iter().filter_map(WebhookRecord::of_end).collect(),
+            jobs,
             tasks: changed
                 .tasks
                 .iter()

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use common::{
-    api::{AttemptLog, Event, JobState, JobSummary, JobView, Page, Quotas, WorkerView},
+    api::{AttemptLog, Event, JobState, JobSummary, JobView, Page, Quotas, Webhook, WorkerView},
     failure::FailureKind,
     id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
     media::MediaInfo,
     worker::{Capabilities, OutputFile},
 };
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::{
     command::{Command, Reply},
@@ -76,6 +76,7 @@ pub struct Handle {
     pub(super) urgent: mpsc::Sender<Command>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) store: Arc<dyn JobStore>,
+    pub(super) webhooks: Arc<Notify>,
 }
 
 /// A job that was submitted.
@@ -298,6 +299,20 @@ impl Handle {
     /// There is no such job, or the store cannot be read.
     pub async fn owner(&self, job: JobId) -> Result<Option<String>, Error> {
         Ok(self.stored(job).await?.job.request.owner.clone())
+    }
+
+    /// Whom a job tells what becomes of it.
+    ///
+    /// # Errors
+    /// There is no such job, or the store cannot be read.
+    pub async fn webhook(&self, job: JobId) -> Result<Option<Box<Webhook>>, Error> {
+        Ok(self.stored(job).await?.job.request.webhook.clone())
+    }
+
+    /// Rung when a commit has something that receivers of webhooks are to hear.
+    #[must_use]
+    pub fn webhooks(&self) -> Arc<Notify> {
+        Arc::clone(&self.webhooks)
     }
 
     /// Keys of the objects that are inputs of jobs which have not ended: they must not be removed.

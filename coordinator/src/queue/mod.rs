@@ -43,3 +43,4 @@ pub use once::IdempotencyKey;
 pub(crate) use once::KEPT as IDEMPOTENCY_KEPT;
 pub use service::{Service, Sweep};
 pub use state::Settings;
+pub(crate) use view::{stored_view, time as timestamp};

@@ -22,7 +22,7 @@ use common::{
 };
 use futures::{TryStreamExt as _, future::BoxFuture};
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{Notify, broadcast, mpsc, oneshot},
     time::{Instant as TokioInstant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,8 @@ pub struct Service {
     live: mpsc::UnboundedSender<LiveEvent>,
     /// Until it is handed out.
     live_events: Option<mpsc::UnboundedReceiver<LiveEvent>>,
+    /// Rung when receivers of webhooks are to hear of something.
+    webhooks: Arc<Notify>,
     started: Instant,
     /// Answers that wait for the next commit.
     answers: Vec<PendingAnswer>,
@@ -95,6 +97,8 @@ struct UnderWay {
     /// With the job as it was when the commit began.
     answers: Vec<(PendingAnswer, Option<JobView>)>,
     outgoing: Vec<Effect>,
+    /// Receivers are to hear of something in it.
+    webhooks: bool,
 }
 
 /// Waits for the commit under way, for ever if there is none.
@@ -144,6 +148,7 @@ impl Service {
             urgent: urgent_sender,
             events: events.clone(),
             store: store.clone(),
+            webhooks: Arc::default(),
         };
         let service = Self {
             state,
@@ -157,6 +162,7 @@ impl Service {
             delivery_orders: Some(delivery_orders),
             live,
             live_events: Some(live_events),
+            webhooks: Arc::clone(&handle.webhooks),
             started,
             answers: Vec::new(),
             outgoing: Vec::new(),
@@ -429,8 +435,9 @@ impl Service {
             return;
         }
         let store = Arc::clone(&self.store);
+        let webhooks = !changes.webhooks.is_empty();
         let commit = Box::pin(async move { store.commit(&changes).await });
-        self.under_way = Some(UnderWay { commit, answers, outgoing });
+        self.under_way = Some(UnderWay { commit, answers, outgoing, webhooks });
     }
 
     /// Tells what need not be durable.
@@ -456,7 +463,10 @@ impl Service {
 
     /// The commit under way has ended.
     fn committed(&mut self, result: Result<(), store::Error>) {
-        let Some(UnderWay { answers, outgoing, .. }) = self.under_way.take() else { return };
+        let Some(UnderWay { answers, outgoing, webhooks, .. }) = self.under_way.take() else { return };
+        if webhooks && result.is_ok() {
+            self.webhooks.notify_one();
+        }
         match result {
             Ok(()) => self.durable(answers, outgoing),
             Err(error) => self.refuse(&error, answers, outgoing),

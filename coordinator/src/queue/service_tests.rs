@@ -110,6 +110,7 @@ fn job() -> JobDetails {
         on_damaged_input: Default::default(),
         time_limit_ms: None,
         output: None,
+        webhook: None,
     }
 }
 

@@ -3,10 +3,11 @@
 use common::{
     api::{
         AttemptLog, AttemptView, JobState, JobSummary, JobView, ProgressView, RunningLive, RunningTask,
-        TaskView, WorkerView,
+        TaskView, Webhook, WorkerView,
     },
     id::{AttemptId, JobId, WorkerId},
     spec::Spec,
+    stream::without_secrets,
     worker::Progress,
 };
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use super::{
 use crate::store::{AttemptRecord, JobRecord, StoredJob, TaskRecord};
 
 /// Milliseconds since the Unix epoch as a timestamp; out of range is 1970.
-fn time(milliseconds: i64) -> Timestamp {
+pub(crate) fn time(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(milliseconds).unwrap_or_default()
 }
 
@@ -46,7 +47,7 @@ pub(super) fn stored_summary(job: &JobRecord) -> JobSummary {
 }
 
 /// A job with its tasks and attempts as the store has them.
-pub(super) fn stored_view(stored: &StoredJob) -> JobView {
+pub(crate) fn stored_view(stored: &StoredJob) -> JobView {
     let job = &stored.job;
     JobView {
         summary: stored_summary(job),
@@ -61,6 +62,10 @@ pub(super) fn stored_view(stored: &StoredJob) -> JobView {
         warnings: job.result.warnings.clone(),
         damage: job.result.damage.as_deref().copied(),
         on_damaged_input: job.request.on_damaged_input,
+        webhook: job.request.webhook.as_deref().map(|webhook| Webhook {
+            url: without_secrets(&webhook.url).into_owned(),
+            events: webhook.events.clone(),
+        }),
     }
 }
 

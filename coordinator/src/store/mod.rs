@@ -5,6 +5,7 @@
 
 mod record;
 mod sqlite;
+mod webhook;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -23,6 +24,7 @@ pub use record::{
     WatchedRecord,
 };
 pub use sqlite::{Reason, Refusal, SqliteStore};
+pub use webhook::{DueWebhook, Receiver, StoredWebhook, WebhookOutcome, WebhookRecord, WebhookStore};
 
 use crate::queue::JobFilter;
 
@@ -51,6 +53,8 @@ pub struct Changes {
     /// Log lines of attempts, replacing what was there.
     pub logs: Vec<LogRecord>,
     pub idempotency: Vec<IdempotencyRecord>,
+    /// Of jobs among these that are over.
+    pub webhooks: Vec<WebhookRecord>,
 }
 
 impl Changes {
@@ -61,6 +65,7 @@ impl Changes {
             && self.attempts.is_empty()
             && self.logs.is_empty()
             && self.idempotency.is_empty()
+            && self.webhooks.is_empty()
     }
 }
 

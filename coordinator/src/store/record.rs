@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use common::{
-    api::{AttemptState, JobState, OnDamagedInput, Scope, TaskState, WorkerRef},
+    api::{AttemptState, JobState, OnDamagedInput, Scope, TaskState, Webhook, WorkerRef},
     digest::Digest,
     failure::{Failure, FailureKind},
     id::{AttemptId, Epoch, JobId, KeyId, StreamId, TaskId, UploadId, WorkerId},
@@ -58,6 +58,9 @@ pub struct JobDetails {
     /// Where what was published is delivered to: the address of a folder or of a prefix in a bucket, as checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Whom to tell what becomes of it, checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Box<Webhook>>,
 }
 
 impl JobDetails {

@@ -15,6 +15,7 @@ mod select;
 mod streams;
 mod uploads;
 mod watched;
+mod webhooks;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -93,7 +94,7 @@ impl SqliteStore {
             // After a full disk SQLite has rolled back already and says so; either way there is no transaction now.
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *writer).await;
         }
-        written.map_err(|source| Error::Database { doing: "write to the job store", source })
+        written
     }
 
     async fn read_jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, Error> {
@@ -117,18 +118,9 @@ impl SqliteStore {
         else {
             return Ok(None);
         };
-        let tasks = sqlx::query("SELECT * FROM tasks WHERE job = ?1 ORDER BY id")
-            .bind(id)
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(failed)?;
-        let attempts = sqlx::query("SELECT * FROM attempts WHERE job = ?1 ORDER BY task, epoch")
-            .bind(id)
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(failed)?;
-        let mut jobs = assemble(&[row], &tasks, &attempts)?;
-        Ok(jobs.pop())
+        let job = rows::read_job(&row)?;
+        let tasks = read_tasks(&mut snapshot, job.id).await?;
+        Ok(Some(StoredJob { job, tasks }))
     }
 
     /// The next unfinished jobs after `after`, oldest first, all of one moment.
@@ -172,6 +164,26 @@ impl SqliteStore {
     }
 }
 
+/// Each with its attempts.
+type Tasks = Vec<(TaskRecord, Vec<AttemptRecord>)>;
+
+/// Those of a job.
+async fn read_tasks(connection: &mut SqliteConnection, job: JobId) -> Result<Tasks, Error> {
+    let failed = |source| Error::Database { doing: "read a job's tasks", source };
+    let id = job.to_string();
+    let tasks = sqlx::query("SELECT * FROM tasks WHERE job = ?1 ORDER BY id")
+        .bind(&id)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let attempts = sqlx::query("SELECT * FROM attempts WHERE job = ?1 ORDER BY task, epoch")
+        .bind(&id)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    Ok(assemble_tasks(&tasks, &attempts)?.remove(&job).unwrap_or_default())
+}
+
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
@@ -182,8 +194,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 /// All of the changes or none, once this returns. In plain SQL: a transaction of sqlx counts its begins and ends, and counts
 /// wrongly ever after SQLite ended one by itself, as it does on a full disk.
-async fn transact(writer: &mut SqliteConnection, changes: &Changes) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *writer).await?;
+async fn transact(writer: &mut SqliteConnection, changes: &Changes) -> Result<(), Error> {
+    let failed = |source| Error::Database { doing: "write to the job store", source };
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *writer).await.map_err(failed)?;
     failpoint::hit("store.commit.begun");
     let batches = [
         (UPSERT_JOBS, changes.jobs.iter().map(rows::job).collect::<Vec<Value>>()),
@@ -194,17 +207,20 @@ async fn transact(writer: &mut SqliteConnection, changes: &Changes) -> Result<()
     ];
     for (statement, rows) in batches {
         if !rows.is_empty() {
-            sqlx::query(statement).bind(json!(rows).to_string()).execute(&mut *writer).await?;
+            let rows = json!(rows).to_string();
+            sqlx::query(statement).bind(rows).execute(&mut *writer).await.map_err(failed)?;
         }
     }
+    webhooks::add(writer, &changes.webhooks, &changes.jobs).await?;
     if let Some(newest) = changes.idempotency.iter().map(|record| record.submitted_at).max() {
         sqlx::query("DELETE FROM idempotency_keys WHERE submitted_at <= ?1")
             .bind(newest - IDEMPOTENCY_KEPT)
             .execute(&mut *writer)
-            .await?;
+            .await
+            .map_err(failed)?;
     }
     failpoint::hit("store.commit.before");
-    sqlx::raw_sql("COMMIT").execute(&mut *writer).await?;
+    sqlx::raw_sql("COMMIT").execute(&mut *writer).await.map_err(failed)?;
     failpoint::hit("store.commit.after");
     Ok(())
 }
@@ -354,12 +370,24 @@ SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?1) 
 ON CONFLICT (owner, key) DO UPDATE SET
     digest = excluded.digest, job = excluded.job, submitted_at = excluded.submitted_at";
 
-/// Puts tasks to their jobs and attempts to their tasks, each in the order of its rows.
+/// Puts tasks to their jobs.
 fn assemble(
     jobs: &[SqliteRow],
     tasks: &[SqliteRow],
     attempts: &[SqliteRow],
 ) -> Result<Vec<StoredJob>, Error> {
+    let mut tasks_of = assemble_tasks(tasks, attempts)?;
+    jobs.iter()
+        .map(|row| {
+            let job = rows::read_job(row)?;
+            let tasks = tasks_of.remove(&job.id).unwrap_or_default();
+            Ok(StoredJob { job, tasks })
+        })
+        .collect()
+}
+
+/// Puts attempts to their tasks, each in the order of its rows, by job.
+fn assemble_tasks(tasks: &[SqliteRow], attempts: &[SqliteRow]) -> Result<HashMap<JobId, Tasks>, Error> {
     let mut attempts_of: HashMap<TaskId, Vec<AttemptRecord>> = HashMap::new();
     for row in attempts {
         let attempt = rows::read_attempt(row)?;
@@ -371,13 +399,7 @@ fn assemble(
         let own = attempts_of.remove(&task.id).unwrap_or_default();
         tasks_of.entry(task.job).or_default().push((task, own));
     }
-    jobs.iter()
-        .map(|row| {
-            let job = rows::read_job(row)?;
-            let tasks = tasks_of.remove(&job.id).unwrap_or_default();
-            Ok(StoredJob { job, tasks })
-        })
-        .collect()
+    Ok(tasks_of)
 }
 
 #[cfg(test)]

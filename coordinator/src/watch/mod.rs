@@ -228,6 +228,7 @@ impl Watcher {
             on_damaged_input: common::api::OnDamagedInput::default(),
             time_limit_ms: None,
             output: self.rule.target_of(object, &preset.spec),
+            webhook: None,
         })
     }
 }

@@ -23,3 +23,4 @@ mod streams;
 mod tus;
 mod uploads;
 mod versions;
+mod webhooks;

@@ -5,6 +5,7 @@ mod incoming;
 mod keys;
 mod removal;
 mod streams;
+mod webhooks;
 
 use std::{
     collections::BTreeSet, fs, os::unix::process::ExitStatusExt as _, path::PathBuf, process::ExitStatus,
@@ -126,7 +127,8 @@ fn every_failpoint_is_tried() {
         .chain(streams::points())
         .chain(incoming::points())
         .chain(keys::points())
-        .chain(removal::points());
+        .chain(removal::points())
+        .chain(webhooks::points());
     let tried: BTreeSet<&str> = points.map(name).collect();
     assert_eq!(tried, NAMES.iter().copied().collect());
 }

@@ -33,3 +33,4 @@ mod stopped;
 mod trust;
 mod uploads;
 mod versions;
+mod webhooks;

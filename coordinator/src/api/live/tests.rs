@@ -34,6 +34,7 @@ use crate::{
     queue::{Service, Settings as QueueSettings},
     storage::{Storage, buckets::Buckets, shared::SharedRoots, sign::Signer},
     store::SqliteStore,
+    webhooks::Webhooks,
 };
 
 const LONG: Duration = Duration::from_secs(20);
@@ -83,6 +84,12 @@ impl Bench {
             stop: stop.clone(),
             tracker: tracker.clone(),
         };
+        let webhooks = Webhooks {
+            reach: common::reach::Reach::default(),
+            secrets: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap(),
+            store: Arc::clone(&store) as _,
+            woken: queue.webhooks(),
+        };
         let api = Api {
             incoming: Incoming::open(incoming, uploads, storage.clone()).await.unwrap(),
             queue,
@@ -103,6 +110,7 @@ impl Bench {
             viewers: Viewers::new(&Signer::new(&[7; 32]), Audience::of(Some(tokens))),
             links: Links::new(&Signer::new(&[7; 32]), LONG, None),
             estimates: Estimates::default(),
+            webhooks,
             stop: stop.clone(),
         };
         let router = router(api, Reached { loopback: false, insecure_open: true });

@@ -4,7 +4,7 @@ use common::{
     api::{
         AttemptLog, DrainRequest, JobPatch, JobRequest, JobSummary, JobView, KeyCreated, KeyRequest, KeyView,
         OwnerView, Page, PresetView, ProbePending, ProbeRequest, Quotas, RedriveRequest, Redriven, RunAnswer,
-        Upload, WorkerView,
+        Upload, WebhookSecrets, WebhookView, WorkerView,
     },
     profile::Profile,
     stream::{StreamSpec, StreamView, TokenRequest, TokenView},
@@ -13,7 +13,7 @@ use common::{
 use schemars::JsonSchema;
 
 use super::{
-    super::{jobs::ListQuery, outputs::OutputQuery, uploads::UploadQuery},
+    super::{jobs::ListQuery, outputs::OutputQuery, uploads::UploadQuery, webhooks::SecretQuery},
     Describe, schema_of,
 };
 
@@ -55,7 +55,7 @@ pub(super) struct Answer {
 impl Operation {
     fn new(method: &'static str, path: &'static str, summary: &'static str) -> Self {
         let tag = match path.trim_start_matches("/v1").split('/').nth(1) {
-            Some("run" | "probe" | "jobs" | "signed") => "Jobs",
+            Some("run" | "probe" | "jobs" | "signed" | "webhooks") => "Jobs",
             Some("uploads") => "Uploads",
             Some("workers") => "Workers",
             Some("keys" | "owners") => "API keys",
@@ -187,6 +187,15 @@ fn jobs() -> Vec<Operation> {
         get("/v1/jobs/{id}/logs", "What ffmpeg said, by attempt")
             .says("text/plain for who asks for it.")
             .gives::<Vec<AttemptLog>>(200, "Every attempt's lines"),
+        get("/v1/jobs/{id}/webhooks", "What the receiver of a job's webhook was told of its end")
+            .gives::<Page<WebhookView>>(200, "Every end, with the attempts to tell it"),
+        post("/v1/jobs/{id}/webhooks/{event}/redeliver", "Tell the receiver once more")
+            .says("At once, and from there on as if it were new, under the same id.")
+            .gives::<WebhookView>(200, "It is on its way"),
+        get("/v1/webhooks/secret", "The secret to verify webhooks with")
+            .says("Of the API key's owner. Whoever has it can sign what receivers will believe.")
+            .query::<SecretQuery>()
+            .gives::<WebhookSecrets>(200, "One, or several while it is changed"),
         get("/v1/jobs/{id}/outputs", "The files that a job published")
             .gives::<Page<OutputFile>>(200, "All of them"),
         get("/v1/jobs/{id}/outputs/{*path}", "One of them")

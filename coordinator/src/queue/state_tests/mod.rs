@@ -208,6 +208,7 @@ impl Bench {
             on_damaged_input: OnDamagedInput::default(),
             time_limit_ms: None,
             output: output.map(str::to_owned),
+            webhook: None,
         };
         let task = (TaskId(id.0), TaskKind::Encode);
         self.state.submit(Submission { id, details, tasks: vec![task], once: None }, self.now()).unwrap();

@@ -71,10 +71,10 @@ pub(super) fn log(log: &LogRecord) -> Value {
 }
 
 /// Reads the columns of one row and names the row when one of them is unreadable.
-struct Reader<'a> {
-    table: &'static str,
-    id_column: &'static str,
-    row: &'a SqliteRow,
+pub(super) struct Reader<'a> {
+    pub(super) table: &'static str,
+    pub(super) id_column: &'static str,
+    pub(super) row: &'a SqliteRow,
 }
 
 impl Reader<'_> {
@@ -83,23 +83,23 @@ impl Reader<'_> {
         Error::Corrupt { table: self.table, row, reason: format!("column {column}: {reason}") }
     }
 
-    fn get<'r, T>(&'r self, column: &'static str) -> Result<T, Error>
+    pub(super) fn get<'r, T>(&'r self, column: &'static str) -> Result<T, Error>
     where
         T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
     {
         self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
     }
 
-    fn parse<T: FromStr<Err: std::fmt::Display>>(&self, column: &'static str) -> Result<T, Error> {
+    pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(&self, column: &'static str) -> Result<T, Error> {
         self.get::<String>(column)?.parse().map_err(|error| self.corrupt(column, &error))
     }
 
     /// A unit variant that is kept as its name.
-    fn word<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
+    pub(super) fn word<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
         serde_json::from_value(Value::String(self.get(column)?)).map_err(|error| self.corrupt(column, &error))
     }
 
-    fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
         let text: String = self.get(column)?;
         serde_json::from_str(&text).map_err(|error| self.corrupt(column, &error))
     }

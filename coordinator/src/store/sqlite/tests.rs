@@ -46,6 +46,7 @@ pub(super) fn job(owner: Option<&str>) -> JobRecord {
             on_damaged_input: Default::default(),
             time_limit_ms: Some(60_000),
             output: Some("s3://bucket/x/".to_owned()),
+            webhook: None,
         }),
         submitted_at: 1_000,
         started_at: None,
@@ -92,8 +93,7 @@ async fn what_was_committed_is_there_after_a_restart() {
         jobs: vec![job.clone()],
         tasks: vec![task.clone()],
         attempts: vec![attempt.clone()],
-        logs: Vec::new(),
-        idempotency: Vec::new(),
+        ..Changes::default()
     };
     store.commit(&changes).await.unwrap();
 
@@ -117,7 +117,7 @@ async fn what_was_committed_is_there_after_a_restart() {
         tasks: vec![task.clone()],
         attempts: vec![attempt.clone()],
         logs: vec![log.clone()],
-        idempotency: Vec::new(),
+        ..Changes::default()
     };
     store.commit(&changes).await.unwrap();
     store.close().await;
