@@ -1,6 +1,7 @@
 //! How fast the farm takes jobs in, and how fast it gives them out and takes the results back.
 
 use anyhow::{Result, ensure};
+use common::api::JobRequest;
 use tokio::sync::watch;
 
 use crate::{
@@ -33,14 +34,14 @@ pub(crate) async fn submit(
     Ok(flooded)
 }
 
-/// Claims and completions per second by a fleet that is connected before the clock runs, of jobs that are queued before.
+/// Claims and completions per second of what `job` makes of its number, by a fleet that is connected before the clock runs, of jobs that are queued before.
 ///
 /// The fleet first fills its slots and holds what it got. The clock runs from when it lets go until the coordinator has
 /// acknowledged `jobs` more results than that, each of which was assigned, started, finished and committed meanwhile.
 pub(crate) async fn claim(
     site: &Site,
     data: &str,
-    preset: &str,
+    job: impl Fn(usize) -> JobRequest,
     jobs: usize,
     clients: usize,
     size: Size,
@@ -49,8 +50,7 @@ pub(crate) async fn claim(
     let (open, gate) = watch::channel(false);
     let mut fleet = Fleet::start(&coordinator, size, &gate).await?;
     let held = size.workers * size.slots as usize;
-    let queued = (0..held + jobs).map(|number| job(number, preset));
-    Flood::new("/v1/jobs", coordinator.api.address(), queued)?.send(clients).await?;
+    Flood::new("/v1/jobs", coordinator.api.address(), (0..held + jobs).map(job))?.send(clients).await?;
     fleet.holds(held).await?;
     let before = crate::clock::monotonic_ns();
     open.send(true)?;

@@ -20,6 +20,7 @@ mod live;
 mod memory;
 mod null_worker;
 mod options;
+mod owners;
 mod peers;
 mod process;
 mod queue;
@@ -89,6 +90,7 @@ async fn measure(options: &Options) -> Result<Report> {
             Part::Queue => {
                 results.queue = Some(queue::measure(&site, &installed, &options.queue()).await?);
             }
+            Part::Owners => results.owners = Some(owners::measure(&site, &options.owners()).await?),
             Part::Upload => {
                 results.uploading = Some(uploading::measure(&site, &options.uploading()?).await?);
             }

@@ -13,10 +13,13 @@ use crate::{
     encode::{self, Input},
     failover,
     farm::Site,
-    input, latency, live, memory,
+    input, latency, live, memory, owners,
     peers::Installed,
     queue, throughput, uploading,
 };
+
+/// Null workers of the benchmark of owners: each is placed on by itself.
+const OWNERS_WORKERS: usize = 100;
 
 /// Measures the farm, beside plain ffmpeg, Celery, BullMQ and PostgreSQL.
 #[derive(Debug, Parser)]
@@ -150,6 +153,14 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 4, value_name = "N")]
     claim_clients: usize,
 
+    /// Pairs of many owners and one.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    owners_pairs: usize,
+
+    /// Owners whose jobs wait together.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    owners: usize,
+
     /// Jobs that wait while the coordinator's memory is measured.
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     memory_queued: usize,
@@ -233,6 +244,8 @@ pub(crate) enum Part {
     Failover,
     /// Durable submissions, and claims with completions, beside BullMQ and PostgreSQL.
     Queue,
+    /// Claims with completions of a hundred owners' jobs, beside one owner's.
+    Owners,
     /// The coordinator's memory for each job that waits or runs.
     Memory,
     /// Live streams: first byte, failover, throughput, viewers; beside plain ffmpeg, TCP and Python's gRPC.
@@ -336,6 +349,17 @@ impl Options {
             concurrency: self.concurrency,
             claim_batch: self.claim_batch,
             claim_clients: self.claim_clients,
+        }
+    }
+
+    pub(crate) fn owners(&self) -> owners::Plan {
+        owners::Plan {
+            preset: self.preset.clone(),
+            pairs: self.owners_pairs,
+            jobs: self.queue_jobs,
+            owners: self.owners,
+            workers: OWNERS_WORKERS,
+            clients: self.clients,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     durability::disk_fsync,
     farm::Site,
     fleet::Size,
+    memory::job,
     peers::{BullMq, Installed, Postgres},
     stats::{Paired, Spread, median},
 };
@@ -168,7 +169,10 @@ async fn round(
     for workers in plan.fleets.iter().copied() {
         let data = format!("claim-{workers}-{index}");
         let size = size(workers, plan);
-        farm_claim.push(claims::claim(site, &data, &plan.preset, plan.jobs, plan.clients, size).await?);
+        farm_claim.push(
+            claims::claim(site, &data, |number| job(number, &plan.preset), plan.jobs, plan.clients, size)
+                .await?,
+        );
     }
     let postgres_claim = postgres.claim(plan.claim_batch, plan.claim_clients).await?;
     Ok(Round {

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    bucket, encode, failover, input, latency, live, memory, queue, stats::Spread, throughput, uploading,
+    bucket, encode, failover, input, latency, live, memory, owners, queue, stats::Spread, throughput,
+    uploading,
 };
 
 /// Farm over plain ffmpeg, wall clock: at most.
@@ -45,6 +46,8 @@ pub(crate) struct Results {
     pub(crate) failover: Option<failover::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) queue: Option<queue::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) owners: Option<owners::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<memory::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +116,7 @@ impl Results {
         verdicts.extend(self.latency.iter().flat_map(latency_verdicts));
         verdicts.extend(self.throughput.iter().flat_map(throughput_verdicts));
         verdicts.extend(self.queue.iter().flat_map(queue_verdicts));
+        verdicts.extend(self.owners.iter().map(owners::verdict));
         verdicts.extend(self.memory.iter().flat_map(memory_verdicts));
         verdicts.extend(self.live.iter().flat_map(live::verdicts));
         verdicts.extend(self.input.iter().flat_map(input::verdicts));
