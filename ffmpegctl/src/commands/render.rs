@@ -1,7 +1,10 @@
 //! Jobs and workers as text.
 
 use common::{
-    api::{AttemptState, AttemptView, JobState, JobSummary, JobView, OnDamagedInput, TaskView, WorkerView},
+    api::{
+        AttemptState, AttemptView, JobState, JobSummary, JobView, OnDamagedInput, TaskView, Webhook,
+        WorkerView,
+    },
     media::{MediaInfo, StreamKind},
     worker::{Damage, Gpu, Labels},
 };
@@ -103,6 +106,7 @@ pub(super) fn job(job: &JobView, now: Timestamp) -> String {
         ("progress", running_progress(summary)),
         ("on damage", on_damage(job.on_damaged_input).to_owned()),
         ("damage", job.damage.as_ref().map(damage).unwrap_or_default()),
+        ("tells", job.webhook.as_ref().map(webhook).unwrap_or_default()),
     ])];
     if summary.state == JobState::Dead {
         sections.push(letter::explain(job));
@@ -125,6 +129,12 @@ pub(super) fn job(job: &JobView, now: Timestamp) -> String {
         sections.push(table.trim_fmt());
     }
     sections.join("\n\n")
+}
+
+/// Whom it tells what.
+fn webhook(webhook: &Webhook) -> String {
+    let events: Vec<_> = webhook.events.iter().map(|event| event.as_str()).collect();
+    format!("{} ({})", text::printable(&webhook.url), events.join(", "))
 }
 
 fn state_in_words(job: &JobSummary) -> String {
