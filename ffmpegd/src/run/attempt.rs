@@ -8,13 +8,13 @@ use common::{
     failure::{Failure, FailureKind},
     ffmpeg::{
         Allowed, Context, EncoderChoice, Lowered, ffprobe_args, lower, missing_filters, parse_ffprobe,
-        safe_stem,
+        safe_stem, verify::Files,
     },
     id::AttemptId,
     media::MediaInfo,
     proto,
     spec::{PROBE_ANSWER, Spec},
-    worker::Damage,
+    worker::{Damage, OutputFile},
 };
 use futures::FutureExt;
 use tokio::sync::mpsc;
@@ -209,21 +209,34 @@ impl Course<'_> {
             encoded,
             complaints: &complaints,
         };
-        let damage = self.check(&check, inputs).await?;
+        let files = check.finish().await.map_err(|objection| self.objected(objection, &check, inputs))?;
+        let checking = Box::pin(self.check(&check, files, inputs));
+        // What was wrong with a result says more than that it cannot be read.
+        let (damage, outputs) = tokio::try_join!(checking, async { Ok(self.outputs().await) })?;
+        let outputs = outputs?;
         let mut warnings = lowered.warnings.clone();
         warnings.extend(damage.iter().flat_map(|damage| damage::words(damage, &complaints)));
 
-        self.upload(warnings, damage).await
+        self.upload(outputs, warnings, damage).await
+    }
+
+    /// What is in the output folder, with its digests.
+    async fn outputs(&self) -> Result<Vec<OutputFile>, Ending> {
+        let outputs = self.until_stopped(upload::list(&self.scratch.out())).await?;
+        outputs.map_err(|error| {
+            Failure::new(FailureKind::OutputWrong, format!("cannot read the results: {error}")).into()
+        })
     }
 
     /// Brings what is in the output folder.
-    async fn upload(&self, warnings: Vec<String>, damage: Option<Damage>) -> Result<Ending, Ending> {
+    async fn upload(
+        &self,
+        outputs: Vec<OutputFile>,
+        warnings: Vec<String>,
+        damage: Option<Damage>,
+    ) -> Result<Ending, Ending> {
         self.vitals.phase("uploading");
         let out = self.scratch.out();
-        let outputs = self.until_stopped(upload::list(&out)).await?.map_err(|error| {
-            Failure::new(FailureKind::OutputWrong, format!("cannot read the results: {error}"))
-        });
-        let outputs = outputs.map_err(Ending::from)?;
         let uploading = upload::upload(self.tools, self.assignment.attempt, &out, &outputs);
         self.until_stopped(uploading).await??;
         Ok(Ending::Succeeded { outputs, warnings, progress: Box::new(self.vitals.progress()), damage })
@@ -244,7 +257,7 @@ impl Course<'_> {
         })?;
         let written = tokio::fs::write(self.scratch.out().join(PROBE_ANSWER), answer).await;
         written.map_err(|error| Ending::from(no_scratch(self.tools, self.assignment, &error)))?;
-        self.upload(Vec::new(), None).await
+        self.upload(self.outputs().await?, Vec::new(), None).await
     }
 
     async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Ending> {
@@ -356,18 +369,27 @@ impl Course<'_> {
         }
     }
 
-    /// Checks the result, and says what was wrong with the input if anything was.
-    async fn check(&self, check: &Check<'_>, inputs: &Inputs) -> Result<Option<Damage>, Ending> {
-        let survey = match check.run().await {
-            Ok(survey) => survey,
-            Err(Objection::Ended(ending)) => return Err(ending),
-            Err(Objection::Wrong(wrong)) => {
+    /// Why a result is not taken, with what ffmpeg said on its way there.
+    fn objected(&self, objection: Objection, check: &Check<'_>, inputs: &Inputs) -> Ending {
+        match objection {
+            Objection::Ended(ending) => ending,
+            Objection::Wrong(wrong) => {
                 let failure = self.with_evidence("checking", "ffmpeg", Exit::Code(0), inputs, |evidence| {
                     after_check(evidence, &wrong, check.encoded, check.complaints)
                 });
-                return Err(failure.into());
+                failure.into()
             }
-        };
+        }
+    }
+
+    /// Checks the result, and says what was wrong with the input if anything was.
+    async fn check(
+        &self,
+        check: &Check<'_>,
+        files: Files,
+        inputs: &Inputs,
+    ) -> Result<Option<Damage>, Ending> {
+        let survey = check.run(files).await.map_err(|objection| self.objected(objection, check, inputs))?;
         // A transfer that broke off while the input was looked at again says nothing about the input.
         if survey.is_some()
             && let Some(failure) = inputs.failure()

@@ -15,7 +15,7 @@ use common::{
         self, Allowed, Expected, Lowered, Survey, ffprobe_output_args, parse_ffprobe, survey_args,
         survey_output_args,
         timing::{self, Extents},
-        verify::{self, Playlist},
+        verify::{self, Files, Playlist},
     },
     media::MediaInfo,
 };
@@ -71,18 +71,21 @@ struct Made<'a> {
 }
 
 impl Check<'_> {
-    /// Makes what ffmpeg does not make itself, and checks every file that must be there. Returns the survey of the input,
-    /// when there was a reason for one.
-    pub(super) async fn run(&self) -> Result<Option<Survey>, Objection> {
+    /// Makes what ffmpeg does not make itself. From here on no file of the result changes.
+    pub(super) async fn finish(&self) -> Result<Files, Objection> {
         let (work, folder) = (Arc::clone(self.lowered), self.out.to_owned());
         let written = tokio::task::spawn_blocking(move || {
             ffmpeg::finish(&work.finish, &folder)?;
             verify::files(&work, &folder)
         });
-        let files = written
+        written
             .await
             .unwrap_or_else(|panic| Err(Failure::new(FailureKind::Crashed, panic.to_string())))
-            .map_err(objection)?;
+            .map_err(objection)
+    }
+
+    /// Checks every file that must be there. Returns the survey of the input, when there was a reason for one.
+    pub(super) async fn run(&self, files: Files) -> Result<Option<Survey>, Objection> {
         for file in &files.produced {
             self.look(file).await?;
         }
