@@ -16,6 +16,7 @@ use axum::{
 };
 use common::{
     direct::{Ask, Offer, Put},
+    failpoint,
     id::AttemptId,
 };
 use hyper::{
@@ -180,7 +181,10 @@ async fn begin(objects: &Objects, leave: Leave, key: Key) -> Result<Offer, Probl
             return Err(Problem::Conflict { problem: format!("{key}: the attempt has reported its end") });
         }
     };
-    let (upload, offer) = match objects.storage.plan_write(&key, size, sha256, ttl).await? {
+    failpoint::hit("direct.begin.before");
+    let planned = objects.storage.plan_write(&key, size, sha256, ttl).await?;
+    failpoint::hit("direct.begin.after");
+    let (upload, offer) = match planned {
         None => return Ok(Offer::Coordinator),
         Some(Plan::Whole(put)) => (None, Offer::Whole(as_put(put))),
         Some(Plan::Parts { upload, part_size }) => {
@@ -227,6 +231,7 @@ async fn complete(
     let Some(open) = open else { return Err(unknown(key)) };
     // From here on it is completed or aborted here; who begins it anew waits for that.
     open.completed.cancel();
+    failpoint::hit("direct.complete.before");
     let brought = match &upload {
         Some(upload) => storage.complete_parts(key, upload, tags).await,
         None => Ok(()),
@@ -237,6 +242,7 @@ async fn complete(
         tracing::warn!(%key, %error, "parts of a file that was not completed stay until the next start");
     }
     brought?;
+    failpoint::hit("direct.complete.after");
     let found = storage.size(key).await?;
     if found != Some(size) {
         storage.delete(key).await?;

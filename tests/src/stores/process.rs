@@ -2,10 +2,16 @@
 
 use std::{collections::BTreeMap, fs, net::TcpListener, time::Duration};
 
+use futures::TryStreamExt as _;
 use object_store::{
+    ObjectStore as _,
+    aws::{AmazonS3, AmazonS3Builder},
     azure::{AzureAccessKey, AzureAuthorizer, AzureCredential},
     client::HttpRequest,
+    path::Path,
+    signer::{SignedUrlOptions, Signer as _},
 };
+use reqwest::{Client, Method};
 use tempfile::TempDir;
 
 use super::{BUCKET, KEY_ID, OTHER_BUCKET, SECRET, s3_environment};
@@ -25,6 +31,10 @@ const ACCOUNT_KEY: &str =
 fn free_ports<const N: usize>() -> [u16; N] {
     let open: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     std::array::from_fn(|index| open[index].local_addr().unwrap().port())
+}
+
+fn local() -> Client {
+    Client::builder().no_proxy().build().unwrap()
 }
 
 /// SeaweedFS with S3; killed when it is dropped.
@@ -90,26 +100,44 @@ impl Seaweed {
         Some(this)
     }
 
-    /// Once it can store something: its parts find each other one after the other.
-    async fn make_bucket(&self, bucket: &str) -> Option<()> {
-        use object_store::{aws::AmazonS3Builder, path::Path, signer::Signer as _};
-        let store = AmazonS3Builder::new()
+    fn client(&self, bucket: &str) -> AmazonS3 {
+        AmazonS3Builder::new()
             .with_endpoint(&self.endpoint)
             .with_allow_http(true)
             .with_bucket_name(bucket)
             .with_access_key_id(KEY_ID)
             .with_secret_access_key(SECRET)
             .build()
-            .unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            .unwrap()
+    }
+
+    /// What is in the bucket.
+    pub async fn keys(&self, bucket: &str) -> Vec<String> {
+        let found: Vec<_> = self.client(bucket).list(None).try_collect().await.unwrap();
+        found.into_iter().map(|object| object.location.to_string()).collect()
+    }
+
+    /// Uploads in parts that were neither completed nor aborted.
+    pub async fn unfinished(&self, bucket: &str) -> usize {
+        let options = SignedUrlOptions::default().with_query([("uploads", String::new())]);
+        let client = self.client(bucket);
+        let url = client.signed_url_opts(Method::GET, &Path::default(), seconds(60), &options).await.unwrap();
+        let answer = local().get(url).send().await.unwrap().error_for_status().unwrap();
+        answer.text().await.unwrap().matches("<UploadId>").count()
+    }
+
+    /// Once it can store something: its parts find each other one after the other.
+    async fn make_bucket(&self, bucket: &str) -> Option<()> {
+        let store = self.client(bucket);
+        let http = local();
         for path in ["", "probe"] {
-            let url = store.signed_url(reqwest::Method::PUT, &Path::from(path), seconds(60)).await.unwrap();
+            let url = store.signed_url(Method::PUT, &Path::from(path), seconds(60)).await.unwrap();
             let answer = http.put(url).body("").send().await.ok()?;
             if !answer.status().is_success() && answer.status() != 409 {
                 return None;
             }
         }
-        let url = store.signed_url(reqwest::Method::DELETE, &Path::from("probe"), seconds(60)).await.unwrap();
+        let url = store.signed_url(Method::DELETE, &Path::from("probe"), seconds(60)).await.unwrap();
         http.delete(url).send().await.ok()?.error_for_status().ok().map(drop)
     }
 
@@ -163,12 +191,12 @@ impl Azurite {
 
     async fn make_container(&self, container: &str) -> Option<()> {
         let mut request = HttpRequest::new(Vec::new().into());
-        *request.method_mut() = reqwest::Method::PUT;
+        *request.method_mut() = Method::PUT;
         *request.uri_mut() = format!("{}/{container}?restype=container", self.endpoint).parse().unwrap();
         request.headers_mut().insert("content-length", 0.into());
         let credential = AzureCredential::AccessKey(AzureAccessKey::try_new(ACCOUNT_KEY).unwrap());
         AzureAuthorizer::new(&credential, ACCOUNT).try_authorize(&mut request).unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = local();
         let (head, _) = request.into_parts();
         let answer = http.put(head.uri.to_string()).headers(head.headers).body("").send().await.ok()?;
         (answer.status().is_success() || answer.status() == 409).then_some(())

@@ -1,6 +1,7 @@
 //! Killed at every failpoint in turn, before and after each durable write, while jobs run, and started again: nothing that
 //! was accepted is lost, nothing is published twice, nothing is left over.
 
+mod direct;
 mod incoming;
 mod keys;
 mod removal;
@@ -128,7 +129,8 @@ fn every_failpoint_is_tried() {
         .chain(incoming::points())
         .chain(keys::points())
         .chain(removal::points())
-        .chain(webhooks::points());
+        .chain(webhooks::points())
+        .chain(direct::POINTS);
     let tried: BTreeSet<&str> = points.map(name).collect();
     assert_eq!(tried, NAMES.iter().copied().collect());
 }
