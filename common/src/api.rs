@@ -1,6 +1,7 @@
 //! JSON of the HTTP API, as the coordinator writes it and `ffmpegctl` reads it. Times are RFC 3339 in UTC.
 
 mod keys;
+mod session;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     keys::{JobPatch, KeyCreated, KeyRequest, KeyView, NoScope, OwnerView, Quotas, Scope, Used},
+    session::{SessionView, SignIn, Who},
     webhooks::{
         Webhook, WebhookAttempt, WebhookEvent, WebhookPayload, WebhookSecrets, WebhookState, WebhookView,
     },

@@ -13,9 +13,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::Access,
+    access::{Access, Sessions as SignIns},
     api::{
-        self, Api, Estimates, EventHub, Links, Reached,
+        self, Api, Cookies, Estimates, EventHub, Links, Reached,
         live::{Audience, Viewers},
     },
     delivery::Deliverer,
@@ -105,6 +105,7 @@ struct Offer {
     incoming: Incoming,
     links: Links,
     access: Access,
+    cookies: Cookies,
     upload_owners: Arc<dyn UploadOwners>,
     holdings: Holdings,
     webhooks: Webhooks,
@@ -237,6 +238,10 @@ impl Coordinator {
         ));
         let viewers = Viewers::new(&signer, Audience::of(config.live_tokens));
         let links = Links::new(&signer, config.output_url_ttl, config.public_url.clone());
+        let cookies = Cookies {
+            sessions: SignIns::new(signer.derived("sign-ins"), access.clone()),
+            public: config.public_url.clone(),
+        };
         let offer = Offer {
             buckets: nameable,
             presets: Arc::clone(&presets),
@@ -246,6 +251,7 @@ impl Coordinator {
             incoming: incoming.clone(),
             links,
             access,
+            cookies,
             upload_owners,
             holdings,
             webhooks,
@@ -285,6 +291,7 @@ impl Coordinator {
             incoming,
             links,
             access,
+            cookies,
             upload_owners,
             holdings,
             webhooks,
@@ -318,6 +325,7 @@ impl Coordinator {
             upload_owners,
             holdings,
             access,
+            cookies,
             events,
             live,
             profiles,

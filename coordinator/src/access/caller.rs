@@ -2,7 +2,7 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
-use common::api::Scope;
+use common::api::{Scope, Who};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,21 @@ impl Caller {
             Self::Key(holder) => holder.key.owner.as_deref(),
             Self::Open | Self::Operator | Self::Nobody(..) => None,
         }
+    }
+
+    /// As the API shows it; `None`: nobody.
+    pub(crate) fn who(&self) -> Option<Who> {
+        let key = match self {
+            Self::Nobody(..) => return None,
+            Self::Open | Self::Operator => None,
+            Self::Key(holder) => Some(&holder.key),
+        };
+        Some(Who {
+            key: key.map(|key| key.id),
+            name: key.and_then(|key| key.name.clone()),
+            owner: key.and_then(|key| key.owner.clone()),
+            scopes: Scope::ALL.into_iter().filter(|scope| self.may(*scope)).collect(),
+        })
     }
 
     /// When the key ends by itself, in seconds since the Unix epoch.

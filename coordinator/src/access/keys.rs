@@ -147,6 +147,29 @@ impl Access {
         }
     }
 
+    /// The same by the key's id; `None`: whoever holds the configuration's.
+    ///
+    /// # Errors
+    /// Nobody who may do anything.
+    pub(super) fn holder(&self, id: Option<KeyId>, now: Timestamp) -> Result<Caller, Refusal> {
+        let Some(id) = id else {
+            return self.inner.operator.map(|_| Caller::Operator).ok_or(Refusal::Unknown);
+        };
+        let holder = self.known().keys.get(&id).cloned().ok_or(Refusal::Unknown)?;
+        match refusal(&holder.key, now.as_millisecond()) {
+            Some(refusal) => Err(refusal),
+            None => Ok(Caller::Key(holder)),
+        }
+    }
+
+    /// Of a key's text, by its id; `None`: of the configuration's.
+    pub(super) fn digest(&self, id: Option<KeyId>) -> Option<[u8; 32]> {
+        match id {
+            None => self.inner.operator,
+            Some(id) => self.known().keys.get(&id).map(|holder| bytes(&holder.key.digest)),
+        }
+    }
+
     /// Oldest first.
     pub(crate) fn list(&self) -> Vec<KeyView> {
         self.known().keys.values().map(|holder| view(&holder.key)).collect()

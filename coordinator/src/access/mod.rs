@@ -9,11 +9,13 @@
 mod caller;
 mod key;
 mod keys;
+mod session;
 
 pub(crate) use self::{
     caller::{Caller, Foreign},
     key::MIN_OPERATOR_KEY,
     keys::{Access, Error, Refusal},
+    session::{LASTS, NoSession, Session, Sessions},
 };
 
 /// Bytes of an owner's name.

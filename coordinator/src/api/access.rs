@@ -25,9 +25,13 @@ use hyper::{
 };
 use jiff::Timestamp;
 
-use super::{guard, problem::Error};
+use super::{
+    guard,
+    problem::Error,
+    session::{self, Cookies, SignedIn},
+};
 use crate::{
-    access::{Access, Caller, Refusal},
+    access::{Access, Caller, Refusal, Session},
     serve::Peer,
 };
 
@@ -38,6 +42,8 @@ pub(super) enum Need {
     Nothing,
     /// The handler decides: a viewer's token opens it too.
     Watching,
+    /// Nothing; the handler says who asks.
+    Anybody,
     /// Any key.
     Key,
     Scope(Scope),
@@ -55,6 +61,10 @@ pub(super) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/docs", Need::Nothing),
     ("GET", "/healthz", Need::Nothing),
     ("GET", "/readyz", Need::Nothing),
+    // A key is presented in the body.
+    ("POST", "/v1/session", Need::Nothing),
+    ("GET", "/v1/session", Need::Anybody),
+    ("DELETE", "/v1/session", Need::Anybody),
     ("GET", "/v1/jobs", READ),
     ("POST", "/v1/jobs", SUBMIT),
     ("POST", "/v1/jobs/redrive", SUBMIT),
@@ -128,6 +138,20 @@ pub(super) struct Gate {
     /// The API is bound to an address of this machine alone.
     pub(super) loopback: bool,
     pub(super) refused: Refused,
+    pub(super) cookies: Cookies,
+}
+
+/// Who a request is by, and the cookie that says so, if it is one.
+#[derive(Debug)]
+struct Judged {
+    caller: Caller,
+    session: Option<Session>,
+}
+
+impl From<Caller> for Judged {
+    fn from(caller: Caller) -> Self {
+        Self { caller, session: None }
+    }
 }
 
 /// Where a request that is not from this machine comes from.
@@ -156,27 +180,47 @@ fn is_from_here(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<
 }
 
 impl Gate {
-    fn judge(&self, request: &Request) -> Result<Caller, Error> {
+    fn judge(&self, request: &Request) -> Result<Judged, Error> {
         let headers = request.headers();
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
         if let Some(key) = presented(headers)? {
-            return self.access.check(key, Timestamp::now()).map_err(|refusal| {
+            return self.access.check(key, Timestamp::now()).map(Judged::from).map_err(|refusal| {
                 self.refused.note(peer, refusal);
                 unauthenticated(&refusal.to_string(), "ask whoever runs the farm for a new one")
             });
         }
         if self.access.is_closed() {
-            return Ok(Caller::Nobody(
-                "this needs an API key",
-                "send Authorization: Bearer KEY; ffmpegctl takes it from TVARR_API_KEY or --api-key",
-            ));
+            return self.by_cookie(request, peer);
         }
         match is_from_here(peer, request.uri(), headers) {
-            Ok(()) => Ok(Caller::Open),
+            Ok(()) => Ok(Caller::Open.into()),
             // Bound to this machine, only its own names lead here, or it is somebody's browser that is led.
-            Err(Elsewhere::Peer | Elsewhere::Proxied) if self.insecure_open => Ok(Caller::Open),
-            Err(Elsewhere::Host(_)) if self.insecure_open && !self.loopback => Ok(Caller::Open),
+            Err(Elsewhere::Peer | Elsewhere::Proxied) if self.insecure_open => Ok(Caller::Open.into()),
+            Err(Elsewhere::Host(_)) if self.insecure_open && !self.loopback => Ok(Caller::Open.into()),
             Err(elsewhere) => Err(not_from_here(&elsewhere)),
+        }
+    }
+
+    /// Who sends no key, where one is needed.
+    fn by_cookie(&self, request: &Request, peer: Option<IpAddr>) -> Result<Judged, Error> {
+        let (uri, headers) = (request.uri(), request.headers());
+        match self.cookies.find(uri, headers) {
+            Some(Ok(session)) => {
+                session::is_of_a_page(request.method(), uri, headers)?;
+                Ok(Judged { caller: session.caller.clone(), session: Some(session) })
+            }
+            Some(Err(why)) => {
+                let (caller, refusal) = session::refused(why);
+                if let Some(refusal) = refusal {
+                    self.refused.note(peer, refusal);
+                }
+                Ok(caller.into())
+            }
+            None => Ok(Caller::Nobody(
+                "this needs an API key",
+                "send Authorization: Bearer KEY; ffmpegctl takes it from TVARR_API_KEY or --api-key",
+            )
+            .into()),
         }
     }
 }
@@ -200,7 +244,7 @@ fn not_from_here(elsewhere: &Elsewhere) -> Error {
     Error::Forbidden { problem: problem.to_owned(), remedy: remedy.to_owned() }
 }
 
-fn unauthenticated(problem: &str, remedy: &str) -> Error {
+pub(super) fn unauthenticated(problem: &str, remedy: &str) -> Error {
     Error::Unauthenticated { problem: problem.to_owned(), remedy: remedy.to_owned() }
 }
 
@@ -224,24 +268,41 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     if need == Need::Nothing {
         return next.run(request).await;
     }
-    let caller = match (gate.judge(&request), need) {
-        (Ok(caller), _) => caller,
+    let judged = match (gate.judge(&request), need) {
+        (Ok(judged), _) => judged,
         // A token may open it.
         (Err(Error::Forbidden { .. }), Need::Watching) => {
             Caller::Nobody("it needs a token, or an API key with the scope view", "ask whoever runs the farm")
+                .into()
         }
+        (Err(Error::Forbidden { .. }), Need::Anybody) if request.method() == Method::GET => Caller::Nobody(
+            "this API is for its own machine only while there is no API key",
+            "make a key on the coordinator's machine: ffmpegctl keys create --scope admin",
+        )
+        .into(),
         (Err(error), _) => return error.into_response(),
     };
+    let Judged { caller, session } = judged;
     if let Err(error) = meets(&caller, need) {
         return error.into_response();
     }
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let Some(session) = session else { return next.run(request).await };
+    request.extensions_mut().insert(SignedIn::of(&session));
+    // What may be kept by caches tells nobody a cookie.
+    let renewed = (need != Need::Watching)
+        .then(|| gate.cookies.renewed(request.uri(), request.headers(), &session))
+        .flatten();
+    let mut response = next.run(request).await;
+    if let Some(cookie) = renewed {
+        response.headers_mut().entry(header::SET_COOKIE).or_insert(cookie);
+    }
+    response
 }
 
 fn meets(caller: &Caller, need: Need) -> Result<(), Error> {
     match (caller, need) {
-        (_, Need::Nothing | Need::Watching) => Ok(()),
+        (_, Need::Nothing | Need::Watching | Need::Anybody) => Ok(()),
         (Caller::Nobody(problem, remedy), _) => Err(unauthenticated(problem, remedy)),
         (_, Need::Key) => Ok(()),
         (caller, Need::Scope(scope)) if caller.may(scope) => Ok(()),
@@ -274,7 +335,7 @@ struct Counted {
 impl Refused {
     const EVERY: Duration = Duration::from_secs(10);
 
-    fn note(&self, peer: Option<IpAddr>, refusal: Refusal) {
+    pub(super) fn note(&self, peer: Option<IpAddr>, refusal: Refusal) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counted.since += 1;
         if counted.said.is_none_or(|said| said.elapsed() >= Self::EVERY) {

@@ -18,6 +18,7 @@ pub(crate) mod problem;
 mod profiles;
 mod redrive;
 mod run;
+mod session;
 mod signed;
 mod streams;
 mod submission;
@@ -32,7 +33,7 @@ mod workers;
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
     middleware,
     routing::{delete, get, post, put},
@@ -42,7 +43,7 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use self::access::{Gate, Refused};
-pub(crate) use self::{estimate::Estimates, events::EventHub, signed::Links};
+pub(crate) use self::{estimate::Estimates, events::EventHub, session::Cookies, signed::Links};
 use crate::{
     access::Access,
     holdings::Holdings,
@@ -74,6 +75,7 @@ pub(crate) struct Api {
     /// How much they hold.
     pub(crate) holdings: Holdings,
     pub(crate) access: Access,
+    pub(crate) cookies: Cookies,
     pub(crate) events: EventHub,
     pub(crate) live: Live,
     pub(crate) profiles: Arc<Profiles>,
@@ -97,11 +99,19 @@ pub(crate) struct Reached {
 
 /// The routes.
 pub(crate) fn router(api: Api, Reached { loopback, insecure_open }: Reached) -> Router {
-    let gate = Gate { access: api.access.clone(), insecure_open, loopback, refused: Refused::default() };
+    let refused = Refused::default();
+    let gate = Gate {
+        access: api.access.clone(),
+        insecure_open,
+        loopback,
+        refused: refused.clone(),
+        cookies: api.cookies.clone(),
+    };
     routes()
         // For JSON; uploads read their body as a stream, with a limit of their own.
         .layer(DefaultBodyLimit::max(extract::MAX_JSON))
         .layer(middleware::from_fn_with_state(gate, access::gate))
+        .layer(Extension(refused))
         .layer(middleware::from_fn(guard::guard))
         .with_state(api)
 }
@@ -114,6 +124,7 @@ fn routes() -> Router<Api> {
         .route("/docs", get(openapi::docs))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/v1/session", get(session::show).post(session::sign_in).delete(session::sign_out))
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/redrive", post(redrive::redrive))
         .route("/v1/jobs/{id}", get(jobs::show).patch(jobs::patch).delete(jobs::remove))

@@ -19,6 +19,7 @@ mod problems;
 #[path = "../../../common/tests/recorded/load.rs"]
 mod recorded;
 mod sessions;
+mod sign_in;
 mod streams;
 mod tus;
 mod uploads;

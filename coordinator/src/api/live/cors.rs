@@ -1,4 +1,5 @@
-//! Media may be played by pages of other sites: the token in the URL is what guards it, no cookie is ever looked at.
+//! Media may be played by pages of other sites: the token in the URL is what guards it. The
+//! cookie of a sign-in is one page's own: no other site's request has it, and `*` shows nothing that came with one.
 
 use axum::{
     extract::Request,

@@ -20,8 +20,8 @@ use tower::ServiceExt as _;
 
 use super::{Audience, Viewers};
 use crate::{
-    access::Access,
-    api::{Api, Estimates, EventHub, Links, Reached, router},
+    access::{Access, Sessions},
+    api::{Api, Cookies, Estimates, EventHub, Links, Reached, router},
     fleet::Policy,
     holdings::Holdings,
     incoming::{self, Incoming},
@@ -103,6 +103,10 @@ impl Bench {
             removals: Arc::new(RwLock::new(())),
             upload_owners,
             holdings,
+            cookies: Cookies {
+                sessions: Sessions::new(Signer::new(&[7; 32]).derived("sign-ins"), access.clone()),
+                public: None,
+            },
             access,
             events: EventHub::new(),
             live: live.clone(),

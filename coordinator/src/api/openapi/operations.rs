@@ -4,7 +4,7 @@ use common::{
     api::{
         AttemptLog, DrainRequest, JobPatch, JobRequest, JobSummary, JobView, KeyCreated, KeyRequest, KeyView,
         OwnerView, Page, PresetView, ProbePending, ProbeRequest, Quotas, RedriveRequest, Redriven, RunAnswer,
-        Upload, WebhookSecrets, WebhookView, WorkerView,
+        SessionView, SignIn, Upload, WebhookSecrets, WebhookView, WorkerView,
     },
     profile::Profile,
     stream::{StreamSpec, StreamView, TokenRequest, TokenView},
@@ -58,7 +58,7 @@ impl Operation {
             Some("run" | "probe" | "jobs" | "signed" | "webhooks") => "Jobs",
             Some("uploads") => "Uploads",
             Some("workers") => "Workers",
-            Some("keys" | "owners") => "API keys",
+            Some("keys" | "owners" | "session") => "API keys",
             Some("presets" | "profiles") => "Presets and profiles",
             Some("streams" | "live") => "Live streams",
             _ => "The coordinator",
@@ -259,6 +259,15 @@ fn fleet() -> Vec<Operation> {
             .gives::<KeyCreated>(201, "The key itself, which is never told again"),
         Operation::new("delete", "/v1/keys/{id}", "Revoke an API key")
             .gives::<KeyView>(200, "It opens nothing any more"),
+        get("/v1/session", "Who asks").gives::<SessionView>(200, "Whoever holds the key or the cookie; or nobody, and why"),
+        post("/v1/session", "Sign in, for pages: a cookie stands for a key")
+            .says(
+                "HttpOnly and SameSite=Strict, for 12 hours from its last use and as long as the key is good. A request with it \
+                 that changes something needs the header X-Tvarr-Page: 1.",
+            )
+            .takes::<SignIn>()
+            .gives::<SessionView>(200, "Set-Cookie has the cookie"),
+        Operation::new("delete", "/v1/session", "Sign out: takes the cookie away").gives_nothing(204, "It is gone"),
         get("/v1/presets", "What jobs can make by name").gives::<Page<PresetView>>(200, "All of them"),
         get("/v1/presets/{path}", "A preset by name").gives::<PresetView>(200, "The preset"),
         get("/v1/profiles", "What live streams can be watched as").gives::<Page<Profile>>(200, "All of them"),
