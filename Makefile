@@ -1,6 +1,6 @@
 # What a person types here. Everything else is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint setup footage
+.PHONY: help demo test test-containers soak bench lint setup footage
 SHELL := bash
 
 NEXTEST_PROFILE ?= default
@@ -12,7 +12,7 @@ FFMPEG_NEXT = $$(ls "$(CURDIR)/.tools/ffmpeg-n9" 2>/dev/null)
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Start a coordinator and two workers here and put a real clip through them
 	@scripts/setup.sh
@@ -26,6 +26,10 @@ test: ## Run every test: in-file, property and end-to-end
 	@scripts/clients.sh
 	cargo build --locked --workspace --all-targets
 	TVARR_TEST_FFMPEG_NEXT="$(FFMPEG_NEXT)" cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
+
+test-containers: ## Build the images around target/debug and put a farm of five containers through faults (root): SOURCE=1 compiles inside
+	$(if $(SOURCE),,cargo build --locked --bins)
+	@scripts/containers.sh $(if $(SOURCE),--source)
 
 soak: ## Break a farm at random under load, then look for what is lost, wrong or left over: MINUTES=10 SEED= WORKERS=4
 	@scripts/setup.sh --tests
