@@ -1,6 +1,6 @@
 # What a person types here. Everything else is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-containers soak bench lint setup footage
+.PHONY: help demo test test-containers soak bench lint setup footage web
 SHELL := bash
 
 NEXTEST_PROFILE ?= default
@@ -17,6 +17,7 @@ help: ## Show this list
 demo: ## Start a coordinator and two workers here and put a real clip through them
 	@scripts/setup.sh
 	@scripts/footage.sh --demo
+	@scripts/web.sh
 	@scripts/demo.sh
 
 test: ## Run every test: in-file, property and end-to-end
@@ -24,6 +25,7 @@ test: ## Run every test: in-file, property and end-to-end
 	@scripts/footage.sh
 	@scripts/stores.sh
 	@scripts/clients.sh
+	@scripts/web.sh --tests
 	cargo build --locked --workspace --all-targets
 	TVARR_TEST_FFMPEG_NEXT="$(FFMPEG_NEXT)" cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
@@ -47,6 +49,9 @@ lint: ## Formatting, clippy without a warning, licences and advisories if cargo-
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not installed: licences and advisories were not looked at"; fi
+
+web: ## Build the pages, which the next cargo build puts into the coordinator
+	@scripts/web.sh
 
 setup: ## Install what building and testing need and this machine lacks
 	@scripts/setup.sh --tests

@@ -57,6 +57,10 @@ const ADMIN: Need = Need::Scope(Scope::Admin);
 /// Every route. HEAD is what GET is, where it is not named itself.
 pub(super) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/", Need::Nothing),
+    // The pages: what they show comes through the other routes.
+    ("GET", "/ui", Need::Nothing),
+    ("GET", "/ui/", Need::Nothing),
+    ("GET", "/ui/{*path}", Need::Nothing),
     ("GET", "/openapi.json", Need::Nothing),
     ("GET", "/docs", Need::Nothing),
     ("GET", "/healthz", Need::Nothing),

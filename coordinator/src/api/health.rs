@@ -31,6 +31,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Error
 
 pub(super) async fn root() -> &'static str {
     "This is the coordinator of a transcoding farm.\n\n\
+     Pages:      /ui/\n\
      API:        /v1/jobs  /v1/uploads  /v1/workers  /v1/presets  /v1/events\n\
      Health:     /healthz  /readyz\n\
      By hand:    ffmpegctl --help\n\

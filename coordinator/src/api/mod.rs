@@ -12,6 +12,7 @@ pub(crate) mod live;
 mod openapi;
 mod outputs;
 mod owners;
+mod pages;
 mod presets;
 mod probe;
 pub(crate) mod problem;
@@ -119,7 +120,10 @@ pub(crate) fn router(api: Api, Reached { loopback, insecure_open }: Reached) -> 
 /// Each of them is in [`access::ROUTES`].
 fn routes() -> Router<Api> {
     Router::new()
-        .route("/", get(health::root))
+        .route("/", get(pages::root))
+        .route("/ui", get(pages::home))
+        .route("/ui/", get(pages::index))
+        .route("/ui/{*path}", get(pages::file))
         .route("/openapi.json", get(openapi::json))
         .route("/docs", get(openapi::docs))
         .route("/healthz", get(health::healthz))

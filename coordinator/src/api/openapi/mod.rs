@@ -268,13 +268,17 @@ mod tests {
 
     #[test]
     fn every_route_is_described() {
-        // What is the same as another: POST for who cannot send PUT, tus' own OPTIONS and override.
-        const LEFT_OUT: [(&str, &str); 5] = [
+        // What is the same as another: POST for who cannot send PUT, tus' own OPTIONS and override. And the
+        // pages, which are for people.
+        const LEFT_OUT: [(&str, &str); 8] = [
             ("POST", "/v1/streams/{stream}/input"),
             ("POST", "/v1/uploads/{path}"),
             ("OPTIONS", "/v1/uploads/{path}"),
             ("OPTIONS", "/live/{stream}/{file}"),
             ("OPTIONS", "/live/{stream}/{profile}/{file}"),
+            ("GET", "/ui"),
+            ("GET", "/ui/"),
+            ("GET", "/ui/{*path}"),
         ];
         let routes = ROUTES.iter().map(|(method, path, _)| (*method, *path));
         let routes: BTreeSet<_> = routes

@@ -320,7 +320,9 @@ fn coordinator() -> Vec<Operation> {
                 "text/event-stream",
                 "Events of jobs, progress and workers, for as long as the connection lasts",
             ),
-        get("/", "What this is").gives_bytes(200, "text/plain", "A few words"),
+        get("/", "What this is")
+            .gives_bytes(200, "text/plain", "A few words")
+            .gives_nothing(307, "To the pages, for a browser"),
         get("/healthz", "Whether the process answers").gives_bytes(200, "text/plain", "It does"),
         get("/readyz", "Whether storage and queue answer").gives_bytes(200, "text/plain", "They do"),
         get("/openapi.json", "This description").gives::<serde_json::Value>(200, "OpenAPI 3.1"),

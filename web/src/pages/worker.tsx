@@ -1,0 +1,357 @@
+// Everything about one worker.
+
+import { useEffect, useState } from 'preact/hooks';
+import { onEvent } from '../api/events';
+import { asProblem, change, get } from '../api/http';
+import type { GpuLoad, Gpu, JobView, Problem, RunningLive, RunningTask, WorkerView } from '../api/types';
+import { ask } from '../parts/ask';
+import { Action, Command, Copy, Meter, ProgressBar, State, Trouble } from '../parts/basic';
+import { History } from '../parts/history';
+import { between, bytes, clock, count, duration, fps, percent, shell, short, speed } from '../format';
+import { url } from '../router';
+import { now } from '../state/clock';
+import { dropWorker, putWorker, workers } from '../state/fleet';
+import { running } from '../state/jobs';
+
+/** What events do not tell of (devices, encoders, live attempts) is read this often while it is looked at. */
+const READ_MS = 2000;
+
+export function WorkerPanel({ id, onClose }: { id: string; onClose: () => void }) {
+  const [view, setView] = useState<WorkerView | null>(null);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const row = workers.value.get(id);
+
+  useEffect(() => {
+    const stop = new AbortController();
+    const read = async () => {
+      if (document.hidden) return;
+      try {
+        setView(await get<WorkerView>(`/v1/workers/${id}`, stop.signal));
+        setProblem(null);
+      } catch (error) {
+        if (!stop.signal.aborted) setProblem(asProblem(error));
+      }
+    };
+    void read();
+    const timer = window.setInterval(() => void read(), READ_MS);
+    const hush = onEvent((event) => {
+      if (event.event === 'worker' && event.id === id) void read();
+    });
+    return () => {
+      stop.abort();
+      window.clearInterval(timer);
+      hush();
+    };
+  }, [id]);
+
+  // Escape closes it, from wherever one is in it.
+  const key = (event: KeyboardEvent) => {
+    if (event.key === 'Escape' && !(event.target instanceof HTMLInputElement)) onClose();
+  };
+  // The list hears of a state sooner.
+  const worker = view && row ? { ...view, state: row.state } : view;
+  return (
+    <section class="panel" aria-label={row?.name ?? 'Worker'} onKeyDown={key}>
+      <header>
+        <div>
+          <h2>{worker?.name ?? row?.name ?? 'Worker'}</h2>
+          {worker && <State of={worker.state} />}
+        </div>
+        <button type="button" class="quiet" onClick={onClose} aria-label="Close">
+          ✕
+        </button>
+      </header>
+      {problem && <Trouble problem={problem} what="This worker cannot be read" />}
+      {worker && <Body worker={worker} onClose={onClose} />}
+    </section>
+  );
+}
+
+function Body({ worker, onClose }: { worker: WorkerView; onClose: () => void }) {
+  const { capabilities, capacity, load } = worker;
+  const { machine } = capabilities;
+  const busy = worker.jobs > 0;
+  return (
+    <>
+      {worker.reason && <p class={`reason is-${worker.state}`}>{worker.reason}</p>}
+      <Actions worker={worker} onClose={onClose} />
+      <dl class="facts">
+        <Fact name="Address">{worker.address}</Fact>
+        <Fact name="Version">{worker.version}</Fact>
+        <Fact name={worker.state === 'lost' ? 'Was connected' : 'Connected'}>
+          {clock(worker.connected_at, now.value)}
+          <span class="dim"> · {duration(between(worker.connected_at, now.value))}</span>
+        </Fact>
+        <Fact name="Machine">
+          {machine.cpu || machine.arch}, {machine.cores} cores
+          <span class="dim"> · {machine.os}</span>
+        </Fact>
+        <Fact name="ffmpeg">{capabilities.ffmpeg_version || <em class="bad">does not run</em>}</Fact>
+        <Fact name="Labels">
+          {Object.entries(worker.labels).map(([name, value]) => (
+            <span key={name} class="tag">
+              {name}={value}
+            </span>
+          ))}
+          {Object.keys(worker.labels).length === 0 && <span class="dim">none</span>}
+        </Fact>
+        <Fact name="Completed">
+          {count(worker.completed)} <span class={worker.failed > 0 ? 'bad' : 'dim'}>· {count(worker.failed)} failed</span>
+        </Fact>
+      </dl>
+      <div class="gauges">
+        <Gauge name="Jobs" part={worker.jobs / Math.max(1, capacity.max_jobs)} text={`${worker.jobs} of ${capacity.max_jobs}`} />
+        <Gauge name="on the CPU" part={worker.cpu_jobs / Math.max(1, capacity.max_cpu_jobs)} text={`${worker.cpu_jobs} of ${capacity.max_cpu_jobs}`} />
+        {capacity.max_gpu_jobs > 0 && (
+          <Gauge name="on GPUs" part={worker.gpu_jobs / capacity.max_gpu_jobs} text={`${worker.gpu_jobs} of ${capacity.max_gpu_jobs}`} />
+        )}
+        <Gauge name="CPU" part={load.cpu} text={percent(load.cpu)} />
+        <Gauge
+          name="Memory"
+          part={load.memory_used_bytes / machine.memory_total_bytes}
+          text={`${bytes(load.memory_used_bytes)} of ${bytes(machine.memory_total_bytes)}`}
+        />
+        <div class="gauge">
+          <span>Scratch</span>
+          <span class="num">{bytes(load.scratch_available_bytes ?? load.scratch_free_bytes)} free</span>
+        </div>
+      </div>
+      {capabilities.gpus.map((gpu) => (
+        <Device key={gpu.index} gpu={gpu} load={worker.gpu_loads.find((each) => each.index === gpu.index)} />
+      ))}
+      <h3>
+        Running <b>{worker.running.length + worker.live.length}</b>
+      </h3>
+      {!busy && <p class="dim">Nothing at the moment.</p>}
+      {worker.running.map((task) => (
+        <Task key={`${task.task}/${task.epoch}`} task={task} />
+      ))}
+      {worker.live.map((live) => (
+        <Live key={`${live.task}/${live.epoch}`} live={live} />
+      ))}
+      <h3>The last hour</h3>
+      <History worker={worker} />
+      <Encoders worker={worker} />
+    </>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: preact.ComponentChildren }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}
+
+function Gauge({ name, part, text }: { name: string; part: number; text: string }) {
+  return (
+    <div class="gauge">
+      <span>{name}</span>
+      <Meter part={part} label={name} text={text} />
+    </div>
+  );
+}
+
+function Actions({ worker, onClose }: { worker: WorkerView; onClose: () => void }) {
+  const path = `/v1/workers/${worker.id}`;
+  const act = async (what: string, body?: unknown) => putWorker(await change<WorkerView>('POST', `${path}/${what}`, body));
+  const drainNow = async () => {
+    const jobs = worker.jobs === 1 ? 'The job that runs there goes' : `The ${worker.jobs} jobs that run there go`;
+    if (!(await ask(`Drain ${worker.name} at once?`, `${jobs} to other workers and begin there anew.`, 'Drain at once'))) return false;
+    return act('drain', { now: true });
+  };
+  const forget = async () => {
+    const text = 'It leaves the list with its counts. If it comes back, it is there again.';
+    if (!(await ask(`Forget ${worker.name}?`, text, 'Forget it'))) return false;
+    await change('DELETE', path);
+    dropWorker(worker.id);
+    return onClose();
+  };
+  return (
+    <div class="actions">
+      {worker.state === 'lost' ? (
+        <Action label="Forget" kind="danger" title="Takes it off the list" done={`${worker.name} is forgotten`} run={forget} />
+      ) : (
+        <>
+          {worker.state === 'draining' ? (
+            <Action label="Resume" kind="primary" title="Give it work again" done={`${worker.name} takes work again`} run={() => act('resume')} />
+          ) : (
+            <Action label="Drain" title="It finishes what it runs and gets nothing more" done={`${worker.name} drains`} run={() => act('drain')} />
+          )}
+          {worker.jobs > 0 && <Action label="Drain at once" kind="danger" title="What it runs goes to others" run={drainNow} />}
+          <Action
+            label="Probe again"
+            title="Try every encoder of the machine again"
+            done={`${worker.name} looks at its machine again`}
+            run={() => change('POST', `${path}/probe`)}
+          />
+        </>
+      )}
+    </div>
+  );
+}
+
+function Device({ gpu, load }: { gpu: Gpu; load: GpuLoad | undefined }) {
+  return (
+    <section class="device" aria-label={`GPU ${gpu.index}`}>
+      <h3>
+        GPU {gpu.index} <span class="dim">{gpu.name} · driver {gpu.driver || 'unknown'}</span>
+      </h3>
+      {load ? (
+        <div class="gauges">
+          <Gauge name="Utilisation" part={load.utilisation / 100} text={`${load.utilisation} %`} />
+          <Gauge name="Encoder" part={load.encoder_utilisation / 100} text={`${load.encoder_utilisation} %`} />
+          <Gauge name="Decoder" part={load.decoder_utilisation / 100} text={`${load.decoder_utilisation} %`} />
+          <Gauge
+            name="Memory"
+            part={load.memory_used_bytes / Math.max(1, gpu.memory_total_bytes)}
+            text={`${bytes(load.memory_used_bytes)} of ${bytes(gpu.memory_total_bytes)}`}
+          />
+          {gpu.max_sessions == null ? (
+            <div class="gauge">
+              <span>Sessions</span>
+              <span class="num">{load.sessions}, no limit known</span>
+            </div>
+          ) : (
+            <Gauge name="Sessions" part={load.sessions / Math.max(1, gpu.max_sessions)} text={`${load.sessions} of ${gpu.max_sessions}`} />
+          )}
+          <div class="gauge">
+            <span>Temperature</span>
+            <span class={`num ${load.temperature_celsius >= 85 ? 'bad' : ''}`}>{load.temperature_celsius} °C</span>
+          </div>
+        </div>
+      ) : (
+        <p class="dim">It tells no load.</p>
+      )}
+    </section>
+  );
+}
+
+function Task({ task }: { task: RunningTask }) {
+  const job = running.value.get(task.job);
+  const progress = job?.progress ?? task.progress;
+  const [command, setCommand] = useState<string | null>(null);
+  const show = async () => {
+    if (command !== null) return setCommand(null);
+    const view = await get<JobView>(`/v1/jobs/${task.job}`);
+    const attempts = view.tasks.find((each) => each.id === task.task)?.attempts ?? [];
+    const words = attempts.find((each) => each.epoch === task.epoch)?.command ?? [];
+    setCommand(words.length ? shell(words) : 'ffmpeg has not begun yet');
+  };
+  return (
+    <article class="attempt">
+      <div class="title">
+        <a href={url(`/jobs/${task.job}`)}>{job?.input ?? `job ${short(task.job)}`}</a>
+        <span class="dim">
+          {job?.preset} {task.encoder && `· ${task.encoder}`}
+        </span>
+      </div>
+      <ProgressBar part={progress?.percent == null ? null : progress.percent / 100} label="Progress" />
+      <div class="numbers">
+        {progress ? (
+          <>
+            <span>{progress.percent == null ? progress.phase : `${progress.percent.toFixed(1)} %`}</span>
+            <span>{fps(progress.fps)} fps</span>
+            <span>{speed(progress.speed)}</span>
+            <span>{progress.eta_seconds == null ? progress.phase : `${duration(progress.eta_seconds)} left`}</span>
+          </>
+        ) : (
+          <span class="dim">starting</span>
+        )}
+        <button type="button" class="small quiet" aria-expanded={command !== null} onClick={() => void show()}>
+          ffmpeg command
+        </button>
+      </div>
+      {command !== null && <Command text={command} label="The ffmpeg command" />}
+    </article>
+  );
+}
+
+function Live({ live }: { live: RunningLive }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <article class="attempt">
+      <div class="title">
+        <a href={url('/streams')}>
+          <span class="live">live</span> {live.profile}
+        </a>
+        <span class="dim">{live.encoder ?? (live.profile === 'ingest' ? 'copies its source' : '')}</span>
+      </div>
+      <div class="numbers">
+        {live.progress && (
+          <>
+            <span>{fps(live.progress.fps)} fps</span>
+            <span>{speed(live.progress.speed)}</span>
+          </>
+        )}
+        <span>for {duration(between(live.placed_at, now.value))}</span>
+        {live.command.length > 0 && (
+          <button type="button" class="small quiet" aria-expanded={open} onClick={() => setOpen(!open)}>
+            ffmpeg command
+          </button>
+        )}
+      </div>
+      {open && <Command text={shell(live.command)} label="The ffmpeg command" />}
+    </article>
+  );
+}
+
+function Encoders({ worker }: { worker: WorkerView }) {
+  const { encoders, rejected, problems = [] } = worker.capabilities;
+  const video = encoders.filter((encoder) => encoder.devices.length > 0);
+  const software = encoders.filter((encoder) => encoder.devices.length === 0);
+  return (
+    <>
+      <h3>Encoders</h3>
+      {problems.map((text) => (
+        <p key={text} class="bad">
+          {text}
+        </p>
+      ))}
+      {video.length > 0 && (
+        <ul class="tags">
+          {video.map((encoder) => (
+            <li key={encoder.name} class="tag good" title={encoder.devices.map((device) => `${device.path}: ${device.bit_depths.join(' and ')} bit`).join('\n')}>
+              {encoder.name}
+            </li>
+          ))}
+        </ul>
+      )}
+      {rejected.length > 0 && (
+        <table class="plain">
+          <caption>Turned down: ffmpeg lists them, and their trial failed here</caption>
+          <tbody>
+            {rejected.map((each) => (
+              <tr key={`${each.name} ${each.device} ${each.bit_depth}`}>
+                <th scope="row" class="bad">
+                  {each.name}
+                  <small>
+                    {each.bit_depth} bit {each.device && `· ${each.device}`}
+                  </small>
+                </th>
+                <td>{each.reason}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+      <details>
+        <summary>
+          {software.length} in software{video.length === 0 && rejected.length === 0 ? ', no hardware encoder' : ''}
+        </summary>
+        <ul class="tags">
+          {software.map((encoder) => (
+            <li key={encoder.name} class="tag">
+              {encoder.name}
+            </li>
+          ))}
+        </ul>
+      </details>
+      <p class="dim">
+        Id <code>{worker.id}</code> <Copy text={worker.id} />
+      </p>
+    </>
+  );
+}

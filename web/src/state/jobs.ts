@@ -1,0 +1,162 @@
+// Jobs that run, for every page; and a list of jobs that fit a filter.
+
+import { computed, effect, signal } from '@preact/signals';
+import { gap, onEvent } from '../api/events';
+import { asProblem, get, withQuery } from '../api/http';
+import { may, session } from '../api/session';
+import type { JobState, JobSummary, Page, Problem } from '../api/types';
+
+const MOST_RUNNING = 500;
+const PAGE = 100;
+
+export const running = signal<ReadonlyMap<string, JobSummary>>(new Map());
+
+export const runningOn = computed(() => {
+  const by = new Map<string, JobSummary[]>();
+  for (const job of running.value.values()) {
+    if (job.worker) by.set(job.worker.id, [...(by.get(job.worker.id) ?? []), job]);
+  }
+  return by;
+});
+
+async function readRunning(): Promise<void> {
+  try {
+    const page = await get<Page<JobSummary>>(withQuery('/v1/jobs', { state: 'running', limit: MOST_RUNNING }));
+    running.value = new Map(page.items.map((job) => [job.id, job]));
+  } catch {
+    // The page that shows them says what is wrong; the next gap reads again.
+  }
+}
+
+export function followJobs(): void {
+  effect(() => {
+    if (gap.value > 0 && session.value && may('read')) void readRunning();
+  });
+  onEvent((event) => {
+    if (event.event === 'job') {
+      const jobs = new Map(running.value);
+      if (event.job.state === 'running') jobs.set(event.job.id, event.job);
+      else if (!jobs.delete(event.job.id)) return;
+      running.value = jobs;
+    } else if (event.event === 'progress') {
+      const job = running.value.get(event.job);
+      if (job) running.value = new Map(running.value).set(job.id, { ...job, progress: event.progress });
+    }
+  });
+}
+
+export interface JobFilter {
+  state?: string | undefined;
+  owner?: string | undefined;
+  preset?: string | undefined;
+  worker?: string | undefined;
+  text?: string | undefined;
+}
+
+/** Whether a job that an event tells of belongs into a list. */
+export function fits(job: JobSummary, filter: JobFilter): boolean {
+  const states = filter.state?.split(',').filter(Boolean) ?? [];
+  if (states.length > 0 && !states.includes(job.state)) return false;
+  if (filter.owner && job.owner !== filter.owner) return false;
+  if (filter.preset && job.preset !== filter.preset) return false;
+  if (filter.worker && job.worker?.name !== filter.worker) return false;
+  if (!filter.text) return true;
+  const text = filter.text.toLowerCase();
+  return job.input.toLowerCase().includes(text) || job.id.startsWith(text);
+}
+
+function replaced<T>(list: T[], at: number, item: T): T[] {
+  return list.map((each, index) => (index === at ? item : each));
+}
+
+/** Newest first: their ids begin with the time. */
+export function merge(jobs: JobSummary[], job: JobSummary): JobSummary[] {
+  const at = jobs.findIndex((known) => known.id <= job.id);
+  if (at >= 0 && jobs[at]?.id === job.id) return replaced(jobs, at, job);
+  return at < 0 ? jobs : [...jobs.slice(0, at), job, ...jobs.slice(at)];
+}
+
+/** A list of jobs as it is shown, from the newest down to where somebody has looked. */
+export class JobList {
+  readonly jobs = signal<JobSummary[]>([]);
+  readonly problem = signal<Problem | null>(null);
+  readonly read = signal(false);
+  readonly more = signal(false);
+  private cursor: string | null = null;
+  private busy = false;
+  private stopped = false;
+  private stop: (() => void)[] = [];
+
+  constructor(private readonly filter: JobFilter) {
+    this.stop.push(
+      effect(() => {
+        if (gap.value >= 0) void this.start();
+      }),
+      onEvent((event) => {
+        if (event.event === 'job') this.take(event.job);
+        else if (event.event === 'progress') this.progress(event.job, event.progress);
+      }),
+    );
+  }
+
+  end(): void {
+    this.stopped = true;
+    for (const stop of this.stop) stop();
+  }
+
+  private take(job: JobSummary): void {
+    const jobs = this.jobs.peek();
+    if (!fits(job, this.filter)) {
+      if (jobs.some((known) => known.id === job.id)) this.jobs.value = jobs.filter((known) => known.id !== job.id);
+      return;
+    }
+    // The end of the list is not known while there is more.
+    const oldest = jobs.at(-1);
+    if (!oldest) this.jobs.value = [job];
+    else if (job.id < oldest.id && !this.more.peek()) this.jobs.value = [...jobs, job];
+    else this.jobs.value = merge(jobs, job);
+  }
+
+  private progress(id: string, progress: JobSummary['progress']): void {
+    const jobs = this.jobs.peek();
+    const at = jobs.findIndex((job) => job.id === id);
+    const job = jobs[at];
+    if (job) this.jobs.value = replaced(jobs, at, { ...job, progress });
+  }
+
+  private ask(cursor: string | null): Promise<Page<JobSummary>> {
+    return get(withQuery('/v1/jobs', { ...this.filter, limit: PAGE, cursor }));
+  }
+
+  private async start(): Promise<void> {
+    try {
+      const page = await this.ask(null);
+      if (this.stopped) return;
+      this.jobs.value = page.items;
+      this.cursor = page.next_cursor ?? null;
+      this.more.value = this.cursor !== null;
+      this.problem.value = null;
+      this.read.value = true;
+    } catch (error) {
+      this.problem.value = asProblem(error);
+    }
+  }
+
+  async next(): Promise<void> {
+    if (this.busy || !this.cursor) return;
+    this.busy = true;
+    try {
+      const page = await this.ask(this.cursor);
+      if (this.stopped) return;
+      this.jobs.value = [...this.jobs.peek(), ...page.items];
+      this.cursor = page.next_cursor ?? null;
+      this.more.value = this.cursor !== null;
+    } catch (error) {
+      this.problem.value = asProblem(error);
+    } finally {
+      this.busy = false;
+    }
+  }
+}
+
+export const FINAL: ReadonlySet<JobState> = new Set(['succeeded', 'failed', 'cancelled', 'dead']);
