@@ -76,6 +76,12 @@ export function shell(words: string[]): string {
   return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ');
 }
 
+/** What people call an input: of a path or URL its last part. */
+export function inputName(input: string): string {
+  const path = input.includes('://') ? input.split(/[?#]/)[0]! : input;
+  return path.split('/').filter(Boolean).pop() ?? input;
+}
+
 /** The last part of an id, which tells two of the same minute apart. */
 export function short(id: string): string {
   return id.length > 12 ? id.slice(-8) : id;

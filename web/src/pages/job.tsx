@@ -8,7 +8,7 @@ import type { AttemptLog, JobView, Problem } from '../api/types';
 import { ask } from '../parts/ask';
 import { Action, Command, ProgressBar, State, Trouble } from '../parts/basic';
 import { Player } from '../parts/player';
-import { between, bitrate, bytes, clock, count, duration, fps, shell, speed } from '../format';
+import { between, bitrate, bytes, clock, count, duration, fps, inputName, shell, speed } from '../format';
 import { isPlaylist, outputUrl, sort } from '../outputs';
 import { go, url } from '../router';
 import { now } from '../state/clock';
@@ -61,7 +61,7 @@ export function JobPage({ id }: { id: string }) {
       {job && (
         <>
           <header class="head">
-            <h1>{job.input}</h1>
+            <h1 title={job.input}>{inputName(job.input)}</h1>
             <State of={job.state} />
             {may('submit') && <Actions job={job} put={put} />}
           </header>
@@ -155,6 +155,7 @@ function Facts({ job }: { job: JobView }) {
     ['Owner', job.owner ?? <span class="dim">nobody</span>],
     ['Priority', String(job.priority)],
     ['Hardware', job.hardware.replaceAll('_', ' ')],
+    ...(inputName(job.input) === job.input ? [] : [['From', job.input] as [string, preact.ComponentChildren]]),
     [
       'Input',
       info ? (

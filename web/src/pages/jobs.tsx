@@ -7,11 +7,11 @@ import type { JobState, JobSummary } from '../api/types';
 import { ask } from '../parts/ask';
 import { Action, Empty, ProgressBar, State, Trouble } from '../parts/basic';
 import { Rows } from '../parts/rows';
-import { between, brief, clock, duration, speed } from '../format';
+import { between, brief, clock, duration, inputName, speed } from '../format';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
 import { workers } from '../state/fleet';
-import { JobList, type JobFilter } from '../state/jobs';
+import { FINAL, JobList, type JobFilter } from '../state/jobs';
 import { presets, readPresets, Uploads } from './upload';
 
 const STATES: [string, string][] = [
@@ -82,6 +82,7 @@ export function Jobs() {
         </div>
       </div>
       {list.problem.value && <Trouble problem={list.problem.value} what="The jobs cannot be read" />}
+      {!list.read.value && !list.problem.value && <p class="dim">Reading the jobs …</p>}
       {list.read.value && jobs.length === 0 && (
         <Empty title={filtered ? 'No job is like that' : 'No job yet'}>
           {filtered ? (
@@ -168,10 +169,10 @@ function Row({ job }: { job: JobSummary }) {
         <State of={job.state} />
       </td>
       <td class="c-name">
-        <a class="stretch" href={url(`/jobs/${job.id}`)}>
-          {job.input}
+        <a class="stretch" href={url(`/jobs/${job.id}`)} title={job.input}>
+          {inputName(job.input)}
         </a>
-        {job.priority !== 0 && <small class="dim">priority {job.priority > 0 ? `+${job.priority}` : job.priority}</small>}
+        {job.priority !== 0 && !FINAL.has(job.state) && <small class="dim">priority {job.priority > 0 ? `+${job.priority}` : job.priority}</small>}
       </td>
       <td class="c-preset">{job.preset}</td>
       <td class="c-progress">

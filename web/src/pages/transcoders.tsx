@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import type { WorkerRow, WorkerState } from '../api/types';
 import { Empty, Figure, Meter, ProgressBar, State, Trouble } from '../parts/basic';
 import { Rows } from '../parts/rows';
-import { between, brief, count, duration, percent, speed } from '../format';
+import { between, brief, count, duration, inputName, percent, speed } from '../format';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
 import { fleetProblem, fleetRead, ordered, totals } from '../state/fleet';
@@ -53,6 +53,7 @@ export function Transcoders() {
           </a>
         </div>
         {fleetProblem.value && <Trouble problem={fleetProblem.value} what="The workers cannot be read" />}
+        {!fleetRead.value && !fleetProblem.value && <p class="dim">Reading the fleet …</p>}
         {fleetRead.value && all.length === 0 && (
           <Empty title="No worker is connected">
             <p>Work waits until one is. A worker is a machine with ffmpeg and ffmpegd that dials this coordinator.</p>
@@ -111,19 +112,21 @@ function Totals() {
   const { states, cpu, gpu, live } = totals.value;
   const jobs = [...running.value.values()];
   const rate = jobs.reduce((sum, job) => sum + (job.progress?.fps ?? 0), 0);
+  // Nothing is not yet none.
+  const known = (number: number) => (fleetRead.value ? count(number) : '–');
   const wrong = states.lost + states.quarantined;
   return (
     <dl class="figures" aria-label="Totals">
       <Figure
         name="Workers online"
-        value={count(states.online)}
-        of={count(states.online + states.draining + wrong)}
+        value={known(states.online)}
+        of={known(states.online + states.draining + wrong)}
         note={wrong > 0 ? <em class="bad">{wrong} not well</em> : states.draining > 0 ? `${states.draining} draining` : undefined}
       />
-      <Figure name="CPU slots used" value={count(cpu[0])} of={count(cpu[1])} />
-      <Figure name="GPU slots used" value={count(gpu[0])} of={count(gpu[1])} />
+      <Figure name="CPU slots used" value={known(cpu[0])} of={known(cpu[1])} />
+      <Figure name="GPU slots used" value={gpu[1] === 0 ? '–' : known(gpu[0])} of={gpu[1] === 0 ? 'no GPU' : known(gpu[1])} />
       <Figure name="Batch running" value={count(jobs.length)} />
-      <Figure name="Live running" value={count(live)} />
+      <Figure name="Live running" value={known(live)} />
       <Figure name="Frames a second" value={count(rate)} />
     </dl>
   );
@@ -150,12 +153,13 @@ function Row({ row, chosen }: { row: WorkerRow; chosen: boolean }) {
         </span>
         {row.live_jobs > 0 && <small class="live">{row.live_jobs} live</small>}
       </td>
-      <td class="c-meter">{!gone && <Meter part={row.load.cpu} label="CPU" text={percent(row.load.cpu)} />}</td>
+      <td class="c-meter c-cpu">{!gone && <Meter part={row.load.cpu} label="CPU" text={percent(row.load.cpu)} />}</td>
       <td class="c-meter c-memory">
         {!gone && machine && (
           <Meter
             part={row.load.memory_used_bytes / machine.memory_total_bytes}
             label="Memory"
+            scarce
             text={percent(row.load.memory_used_bytes / machine.memory_total_bytes)}
           />
         )}
@@ -173,10 +177,10 @@ function Row({ row, chosen }: { row: WorkerRow; chosen: boolean }) {
         {jobs.slice(0, 1).map((job) => (
           <span key={job.id} class="work">
             <span class="what">
-              {job.input} <span class="dim">{job.preset}</span>
+              {inputName(job.input)} <span class="dim">{job.preset}</span>
             </span>
             <span class="how">
-              <ProgressBar part={job.progress?.percent == null ? null : job.progress.percent / 100} label={job.input} />
+              <ProgressBar part={job.progress?.percent == null ? null : job.progress.percent / 100} label={inputName(job.input)} />
               <span class="num">{job.progress ? speed(job.progress.speed) : ''}</span>
               {jobs.length > 1 && <span class="dim">+{jobs.length - 1}</span>}
             </span>

@@ -7,7 +7,7 @@ import type { GpuLoad, Gpu, JobView, Problem, RunningLive, RunningTask, WorkerVi
 import { ask } from '../parts/ask';
 import { Action, Command, Copy, Meter, ProgressBar, State, Trouble } from '../parts/basic';
 import { History } from '../parts/history';
-import { between, bytes, clock, count, duration, fps, percent, shell, short, speed } from '../format';
+import { between, bytes, clock, count, duration, fps, inputName, percent, shell, short, speed } from '../format';
 import { url } from '../router';
 import { now } from '../state/clock';
 import { dropWorker, putWorker, workers } from '../state/fleet';
@@ -108,6 +108,7 @@ function Body({ worker, onClose }: { worker: WorkerView; onClose: () => void }) 
         <Gauge name="CPU" part={load.cpu} text={percent(load.cpu)} />
         <Gauge
           name="Memory"
+          scarce
           part={load.memory_used_bytes / machine.memory_total_bytes}
           text={`${bytes(load.memory_used_bytes)} of ${bytes(machine.memory_total_bytes)}`}
         />
@@ -145,11 +146,11 @@ function Fact({ name, children }: { name: string; children: preact.ComponentChil
   );
 }
 
-function Gauge({ name, part, text }: { name: string; part: number; text: string }) {
+function Gauge({ name, part, text, scarce }: { name: string; part: number; text: string; scarce?: boolean }) {
   return (
     <div class="gauge">
       <span>{name}</span>
-      <Meter part={part} label={name} text={text} />
+      <Meter part={part} label={name} text={text} scarce={scarce} />
     </div>
   );
 }
@@ -206,6 +207,7 @@ function Device({ gpu, load }: { gpu: Gpu; load: GpuLoad | undefined }) {
           <Gauge name="Decoder" part={load.decoder_utilisation / 100} text={`${load.decoder_utilisation} %`} />
           <Gauge
             name="Memory"
+            scarce
             part={load.memory_used_bytes / Math.max(1, gpu.memory_total_bytes)}
             text={`${bytes(load.memory_used_bytes)} of ${bytes(gpu.memory_total_bytes)}`}
           />
@@ -243,7 +245,7 @@ function Task({ task }: { task: RunningTask }) {
   return (
     <article class="attempt">
       <div class="title">
-        <a href={url(`/jobs/${task.job}`)}>{job?.input ?? `job ${short(task.job)}`}</a>
+        <a href={url(`/jobs/${task.job}`)}>{job ? inputName(job.input) : `job ${short(task.job)}`}</a>
         <span class="dim">
           {job?.preset} {task.encoder && `· ${task.encoder}`}
         </span>

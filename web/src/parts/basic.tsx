@@ -18,10 +18,19 @@ export function State({ of, title }: { of: string; title?: string | null | undef
   );
 }
 
-/** How much of something is used. `part`: 0 to 1. */
-export function Meter({ part, label, text }: { part: number; label: string; text: string }) {
+interface MeterProps {
+  /** 0 to 1. */
+  part: number;
+  label: string;
+  text: string;
+  /** It ends badly when it is full. Busy processors and slots are what a farm is for. */
+  scarce?: boolean | undefined;
+}
+
+/** How much of something is used. */
+export function Meter({ part, label, text, scarce }: MeterProps) {
   const clamped = Math.min(1, Math.max(0, Number.isFinite(part) ? part : 0));
-  const level = clamped >= 0.95 ? 'full' : clamped >= 0.8 ? 'high' : '';
+  const level = !scarce ? '' : clamped >= 0.95 ? 'full' : clamped >= 0.8 ? 'high' : '';
   return (
     <span class="meter" role="meter" aria-label={label} aria-valuenow={Math.round(clamped * 100)} aria-valuetext={text}>
       <span class="bar" aria-hidden="true">
