@@ -58,6 +58,8 @@ pub(crate) async fn measure(site: &Site, plan: &Plan) -> Result<Measured> {
     let env = [("TVARR_FFMPEG", ffmpeg.as_path()), ("TVARR_FFPROBE", ffprobe.as_path())];
     let worker = site.worker(&coordinator, "bucket", &env).await?;
     let (file, _) = timed::long_file(&plan.clip, &site.shared, plan.mebibytes << 20).await?;
+    // SeaweedFS makes its volumes when something first comes, which takes a second.
+    alone(&environment, &file).await?;
     let mut pairs = Vec::new();
     for index in 0..plan.pairs {
         let (ours, theirs) = if index % 2 == 0 {

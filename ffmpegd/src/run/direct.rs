@@ -197,19 +197,21 @@ impl Way<'_> {
         for number in 0..count {
             parts.push(self.part(&urls, number, part_size));
         }
-        let tags: Vec<String> = stream::iter(parts).buffered(PARTS).try_collect().await?;
+        // In any order: a slow part must not keep those after it from beginning.
+        let tags: BTreeMap<u32, String> = stream::iter(parts).buffer_unordered(PARTS).try_collect().await?;
+        let tags = tags.into_values().collect();
         self.ask(&Ask::Complete { upload: Some(upload.clone()), tags }).await?;
         Ok(())
     }
 
-    /// What the store calls part `number`, once it is there.
-    async fn part(&self, urls: &Urls<'_>, number: u32, part_size: u64) -> Result<String, Trouble> {
+    /// What the store calls part `number`, once it is there; with its number.
+    async fn part(&self, urls: &Urls<'_>, number: u32, part_size: u64) -> Result<(u32, String), Trouble> {
         let start = u64::from(number) * part_size;
         let range = start..(start + part_size).min(self.file.size);
         let put = urls.of(number).await?;
         let answer = self.put(put, range, Renewal::Part(urls, number)).await?;
         let tag = answer.as_ref().and_then(|answer| answer.headers().get(ETAG));
-        Ok(tag.and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned())
+        Ok((number, tag.and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned()))
     }
 
     async fn renew(&self, renewal: &Renewal<'_>) -> Result<Option<Put>, Problem> {
