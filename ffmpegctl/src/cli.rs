@@ -1,6 +1,7 @@
 //! The command line.
 
 mod keys;
+mod paperwork;
 mod probe;
 mod streams;
 
@@ -18,6 +19,7 @@ use common::{
 use jiff::SignedDuration;
 
 pub use self::keys::{KeysCommand, KeysCreate, KeysList, KeysRevoke, OwnersCommand, OwnersSet};
+pub use self::paperwork::{CompletionsArgs, ManArgs, Program};
 pub use self::probe::ProbeArgs;
 pub use self::streams::{AllStreams, OneStream, SomeStreams, StreamsAdd, StreamsCommand, StreamsWatch};
 
@@ -94,6 +96,12 @@ pub enum Command {
     /// Look at what live streams can be watched as.
     #[command(subcommand)]
     Profiles(ProfilesCommand),
+    /// Print what lets a shell complete the arguments of this program or of a daemon.
+    #[command(after_help = paperwork::EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write manual pages of all three programs into a folder.
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]

@@ -71,6 +71,8 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Owners(command) => interrupt.or_leave(commands::owners::run(command, &farm)).await,
         Command::Presets(command) => interrupt.or_leave(commands::presets::run(command, &farm)).await,
         Command::Profiles(command) => interrupt.or_leave(commands::profiles::run(command, &farm)).await,
+        Command::Completions(args) => commands::paperwork::completions(&args),
+        Command::Man(args) => commands::paperwork::man(&args),
     }
 }
 

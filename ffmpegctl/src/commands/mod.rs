@@ -4,6 +4,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 mod letter;
 pub(crate) mod owners;
+pub(crate) mod paperwork;
 pub(crate) mod presets;
 pub(crate) mod probe;
 pub(crate) mod profiles;
