@@ -1,6 +1,6 @@
 # What a person types here. Everything else is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-containers soak bench lint setup footage web
+.PHONY: help demo test test-containers deb soak bench lint setup footage web
 SHELL := bash
 
 NEXTEST_PROFILE ?= default
@@ -26,6 +26,7 @@ test: ## Run every test: in-file, property and end-to-end
 	@scripts/stores.sh
 	@scripts/clients.sh
 	@scripts/web.sh --tests
+	@scripts/chart.sh
 	cargo build --locked --workspace --all-targets
 	TVARR_TEST_FFMPEG_NEXT="$(FFMPEG_NEXT)" cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
@@ -44,6 +45,9 @@ bench: ## Measure, beside plain ffmpeg, Celery, BullMQ and PostgreSQL (sets up w
 	@scripts/footage.sh
 	@scripts/stores.sh
 	@scripts/bench.sh
+
+deb: ## Make Debian packages of the three programs (needs cargo-deb)
+	@scripts/deb.sh
 
 lint: ## Formatting, clippy without a warning, licences and advisories if cargo-deny is here
 	cargo fmt --all --check

@@ -79,14 +79,16 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
     tar -C "$work/base" -c . | docker import - "$base" >/dev/null
     rm -rf "$work/base"
 fi
-# image NAME PACKAGES [INSTRUCTION]: the base with more in it, unless it is there already. The network is this machine's, so
-# that packages come through whatever leads it to them.
+# image NAME PACKAGES [INSTRUCTION]: the base with more in it, unless it is there already. The network is this machine's, and so
+# are the certificates that are trusted: packages come through whatever leads this machine to them.
 image() {
     docker image inspect "$1" >/dev/null 2>&1 && return
     step "making $1"
     mkdir -p "$work/image"
     printf '%s\n' "FROM $base" "RUN apt-get update && apt-get install --yes --no-install-recommends $2 && rm -rf /var/lib/apt/lists/*" \
+        "COPY ca-certificates.crt /etc/ssl/certs/" "ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt" \
         "${3:-}" >"$work/image/Dockerfile"
+    cp /etc/ssl/certs/ca-certificates.crt "$work/image/"
     docker build --network host --tag "$1" "$work/image" >"$work/image.log" 2>&1
     rm -rf "$work/image"
 }
