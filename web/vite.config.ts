@@ -5,6 +5,7 @@ const coordinator = process.env.TVARR_API_URL ?? 'http://127.0.0.1:8080';
 
 export default defineConfig({
   base: '/ui/',
+  cacheDir: 'node_modules/.vite',
   esbuild: { jsx: 'automatic', jsxImportSource: 'preact' },
   build: {
     outDir: 'dist/ui',
@@ -16,6 +17,7 @@ export default defineConfig({
     chunkSizeWarningLimit: 600,
   },
   server: {
-    proxy: Object.fromEntries(['/v1', '/live', '/signed', '/docs', '/openapi.json'].map((path) => [path, coordinator])),
+    // As the browser sent it: what changes something has to come from the address that it goes to.
+    proxy: Object.fromEntries(['/v1', '/live', '/signed', '/docs', '/openapi.json'].map((path) => [path, { target: coordinator, changeOrigin: false }])),
   },
 });

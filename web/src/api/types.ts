@@ -144,6 +144,20 @@ export interface GpuLoad {
   temperature_celsius: number;
 }
 
+/** A GPU and how busy it is. */
+export interface GpuView {
+  index: number;
+  name: string;
+  utilisation?: number | null;
+  encoder_utilisation?: number | null;
+  decoder_utilisation?: number | null;
+  memory_used_bytes?: number | null;
+  memory_total_bytes: number;
+  temperature_celsius?: number | null;
+  sessions?: number | null;
+  sessions_possible?: number | null;
+}
+
 export interface Encoder {
   name: string;
   codec: string;
@@ -172,6 +186,7 @@ export interface Capabilities {
     cores: number;
     memory_total_bytes: number;
     scratch_free_bytes: number;
+    scratch_total_bytes?: number;
     hostname: string;
   };
   problems?: string[];
@@ -189,6 +204,9 @@ export interface RunningTask {
   job: string;
   task: string;
   epoch: number;
+  preset?: string;
+  input?: string;
+  command?: string[];
   encoder?: string | null;
   progress?: ProgressView | null;
 }
@@ -222,6 +240,8 @@ export interface WorkerView {
   capabilities: Capabilities;
   load: Load;
   gpu_loads: GpuLoad[];
+  gpus?: GpuView[];
+  quarantines?: { gpu?: number | null; reason: string }[];
   connected_at: string;
   running: RunningTask[];
   live: RunningLive[];
@@ -309,8 +329,24 @@ export type FarmEvent =
   | { event: 'lagged'; missed: number };
 
 /** A worker as the list has it: the light row of the API, or what `WorkerView` says of the same. */
-export type WorkerRow = Omit<WorkerView, 'capabilities' | 'running' | 'live' | 'presets'> & {
+export type WorkerRow = Omit<WorkerView, 'capabilities' | 'running' | 'live' | 'presets' | 'gpu_loads'> & {
   capabilities?: Capabilities;
-  running?: RunningTask[];
-  live?: RunningLive[];
+  gpu_loads?: GpuLoad[];
+  /** Frames a second of all that runs. */
+  fps?: number;
+  memory_total_bytes?: number;
 };
+
+/** Step by step; `null`: nothing was heard. */
+export interface Series {
+  from: string;
+  step_seconds: number;
+  cpu: (number | null)[];
+  fps: (number | null)[];
+  jobs: (number | null)[];
+}
+
+export interface WorkerHistory {
+  minutes: Series;
+  hour: Series;
+}

@@ -5,6 +5,7 @@ import type { WorkerRow, WorkerState } from '../api/types';
 import { Empty, Figure, Meter, ProgressBar, State, Trouble } from '../parts/basic';
 import { Rows } from '../parts/rows';
 import { between, brief, count, duration, inputName, percent, speed } from '../format';
+import { gpusOf, memoryOf } from '../devices';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
 import { fleetProblem, fleetRead, ordered, totals } from '../state/fleet';
@@ -133,7 +134,8 @@ function Totals() {
 }
 
 function Row({ row, chosen }: { row: WorkerRow; chosen: boolean }) {
-  const machine = row.capabilities?.machine;
+  const memory = memoryOf(row);
+  const gpus = gpusOf(row);
   const jobs = runningOn.value.get(row.id) ?? [];
   const gone = row.state === 'lost';
   return (
@@ -155,21 +157,21 @@ function Row({ row, chosen }: { row: WorkerRow; chosen: boolean }) {
       </td>
       <td class="c-meter c-cpu">{!gone && <Meter part={row.load.cpu} label="CPU" text={percent(row.load.cpu)} />}</td>
       <td class="c-meter c-memory">
-        {!gone && machine && (
+        {!gone && memory > 0 && (
           <Meter
-            part={row.load.memory_used_bytes / machine.memory_total_bytes}
+            part={row.load.memory_used_bytes / memory}
             label="Memory"
             scarce
-            text={percent(row.load.memory_used_bytes / machine.memory_total_bytes)}
+            text={percent(row.load.memory_used_bytes / memory)}
           />
         )}
       </td>
       <td class="c-gpu">
-        {row.gpu_loads.length === 0 ? (
+        {gpus.length === 0 ? (
           <span class="dim">none</span>
         ) : (
-          row.gpu_loads.slice(0, 2).map((gpu) => (
-            <Meter key={gpu.index} part={gpu.encoder_utilisation / 100} label={`GPU ${gpu.index} encoder`} text={`${gpu.encoder_utilisation} %`} />
+          gpus.slice(0, 2).map((gpu) => (
+            <Meter key={gpu.index} part={(gpu.encoder_utilisation ?? 0) / 100} label={`Encoder of GPU ${gpu.index}`} text={gpu.encoder_utilisation == null ? '–' : `${gpu.encoder_utilisation} %`} />
           ))
         )}
       </td>

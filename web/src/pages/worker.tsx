@@ -3,11 +3,12 @@
 import { useEffect, useState } from 'preact/hooks';
 import { onEvent } from '../api/events';
 import { asProblem, change, get } from '../api/http';
-import type { GpuLoad, Gpu, JobView, Problem, RunningLive, RunningTask, WorkerView } from '../api/types';
+import type { GpuView, JobView, Problem, RunningLive, RunningTask, WorkerView } from '../api/types';
 import { ask } from '../parts/ask';
 import { Action, Command, Copy, Meter, ProgressBar, State, Trouble } from '../parts/basic';
 import { History } from '../parts/history';
 import { between, bytes, clock, count, duration, fps, inputName, percent, shell, short, speed } from '../format';
+import { gpusOf } from '../devices';
 import { url } from '../router';
 import { now } from '../state/clock';
 import { dropWorker, putWorker, workers } from '../state/fleet';
@@ -15,6 +16,8 @@ import { running } from '../state/jobs';
 
 /** What events do not tell of (devices, encoders, live attempts) is read this often while it is looked at. */
 const READ_MS = 2000;
+/** Celsius at which drivers begin to slow a GPU down. */
+const HOT = 85;
 
 export function WorkerPanel({ id, onClose }: { id: string; onClose: () => void }) {
   const [view, setView] = useState<WorkerView | null>(null);
@@ -112,13 +115,15 @@ function Body({ worker, onClose }: { worker: WorkerView; onClose: () => void }) 
           part={load.memory_used_bytes / machine.memory_total_bytes}
           text={`${bytes(load.memory_used_bytes)} of ${bytes(machine.memory_total_bytes)}`}
         />
-        <div class="gauge">
-          <span>Scratch</span>
-          <span class="num">{bytes(load.scratch_available_bytes ?? load.scratch_free_bytes)} free</span>
-        </div>
+        <Scratch free={load.scratch_available_bytes ?? load.scratch_free_bytes} total={machine.scratch_total_bytes ?? 0} />
       </div>
-      {capabilities.gpus.map((gpu) => (
-        <Device key={gpu.index} gpu={gpu} load={worker.gpu_loads.find((each) => each.index === gpu.index)} />
+      {worker.quarantines?.map(({ gpu, reason }) => (
+        <p key={gpu ?? 'cpu'} class="reason is-quarantined">
+          {gpu == null ? 'The CPU' : `GPU ${gpu}`} gets no work: {reason}
+        </p>
+      ))}
+      {gpusOf(worker).map((gpu) => (
+        <Device key={gpu.index} gpu={gpu} driver={capabilities.gpus.find((each) => each.index === gpu.index)?.driver} />
       ))}
       <h3>
         Running <b>{worker.running.length + worker.live.length}</b>
@@ -151,6 +156,17 @@ function Gauge({ name, part, text, scarce }: { name: string; part: number; text:
     <div class="gauge">
       <span>{name}</span>
       <Meter part={part} label={name} text={text} scarce={scarce} />
+    </div>
+  );
+}
+
+function Scratch({ free, total }: { free: number; total: number }) {
+  const text = `${bytes(free)} free`;
+  if (total > 0) return <Gauge name="Scratch" scarce part={1 - free / total} text={text} />;
+  return (
+    <div class="gauge">
+      <span>Scratch</span>
+      <span class="num">{text}</span>
     </div>
   );
 }
@@ -194,39 +210,47 @@ function Actions({ worker, onClose }: { worker: WorkerView; onClose: () => void 
   );
 }
 
-function Device({ gpu, load }: { gpu: Gpu; load: GpuLoad | undefined }) {
+function Device({ gpu, driver }: { gpu: GpuView; driver: string | undefined }) {
+  const share = (name: string, value: number | null | undefined) =>
+    value != null && <Gauge name={name} part={value / 100} text={`${value} %`} />;
+  const limit = gpu.sessions_possible;
   return (
     <section class="device" aria-label={`GPU ${gpu.index}`}>
       <h3>
-        GPU {gpu.index} <span class="dim">{gpu.name} · driver {gpu.driver || 'unknown'}</span>
+        GPU {gpu.index}{' '}
+        <span class="dim">
+          {gpu.name} {driver && `· driver ${driver}`}
+        </span>
       </h3>
-      {load ? (
-        <div class="gauges">
-          <Gauge name="Utilisation" part={load.utilisation / 100} text={`${load.utilisation} %`} />
-          <Gauge name="Encoder" part={load.encoder_utilisation / 100} text={`${load.encoder_utilisation} %`} />
-          <Gauge name="Decoder" part={load.decoder_utilisation / 100} text={`${load.decoder_utilisation} %`} />
+      {gpu.utilisation == null && <p class="dim">It has told no load.</p>}
+      <div class="gauges">
+        {share('Utilisation', gpu.utilisation)}
+        {share('Encoder', gpu.encoder_utilisation)}
+        {share('Decoder', gpu.decoder_utilisation)}
+        {gpu.memory_used_bytes != null && (
           <Gauge
             name="Memory"
             scarce
-            part={load.memory_used_bytes / Math.max(1, gpu.memory_total_bytes)}
-            text={`${bytes(load.memory_used_bytes)} of ${bytes(gpu.memory_total_bytes)}`}
+            part={gpu.memory_used_bytes / Math.max(1, gpu.memory_total_bytes)}
+            text={`${bytes(gpu.memory_used_bytes)} of ${bytes(gpu.memory_total_bytes)}`}
           />
-          {gpu.max_sessions == null ? (
-            <div class="gauge">
-              <span>Sessions</span>
-              <span class="num">{load.sessions}, no limit known</span>
-            </div>
-          ) : (
-            <Gauge name="Sessions" part={load.sessions / Math.max(1, gpu.max_sessions)} text={`${load.sessions} of ${gpu.max_sessions}`} />
-          )}
+        )}
+        {gpu.sessions != null && limit != null && (
+          <Gauge name="Sessions" part={gpu.sessions / Math.max(1, limit)} text={`${gpu.sessions} of ${limit}`} />
+        )}
+        {gpu.sessions != null && limit == null && (
+          <div class="gauge">
+            <span>Sessions</span>
+            <span class="num">{gpu.sessions}, no limit known</span>
+          </div>
+        )}
+        {gpu.temperature_celsius != null && (
           <div class="gauge">
             <span>Temperature</span>
-            <span class={`num ${load.temperature_celsius >= 85 ? 'bad' : ''}`}>{load.temperature_celsius} °C</span>
+            <span class={`num ${gpu.temperature_celsius >= HOT ? 'bad' : ''}`}>{gpu.temperature_celsius} °C</span>
           </div>
-        </div>
-      ) : (
-        <p class="dim">It tells no load.</p>
-      )}
+        )}
+      </div>
     </section>
   );
 }
@@ -234,9 +258,11 @@ function Device({ gpu, load }: { gpu: Gpu; load: GpuLoad | undefined }) {
 function Task({ task }: { task: RunningTask }) {
   const job = running.value.get(task.job);
   const progress = job?.progress ?? task.progress;
+  const input = job?.input ?? task.input;
   const [command, setCommand] = useState<string | null>(null);
   const show = async () => {
     if (command !== null) return setCommand(null);
+    if (task.command?.length) return setCommand(shell(task.command));
     const view = await get<JobView>(`/v1/jobs/${task.job}`);
     const attempts = view.tasks.find((each) => each.id === task.task)?.attempts ?? [];
     const words = attempts.find((each) => each.epoch === task.epoch)?.command ?? [];
@@ -245,9 +271,9 @@ function Task({ task }: { task: RunningTask }) {
   return (
     <article class="attempt">
       <div class="title">
-        <a href={url(`/jobs/${task.job}`)}>{job ? inputName(job.input) : `job ${short(task.job)}`}</a>
+        <a href={url(`/jobs/${task.job}`)}>{input ? inputName(input) : `job ${short(task.job)}`}</a>
         <span class="dim">
-          {job?.preset} {task.encoder && `· ${task.encoder}`}
+          {job?.preset ?? task.preset} {task.encoder && `· ${task.encoder}`}
         </span>
       </div>
       <ProgressBar part={progress?.percent == null ? null : progress.percent / 100} label="Progress" />

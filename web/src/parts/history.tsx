@@ -2,25 +2,26 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { getIfThere } from '../api/http';
-import type { WorkerView } from '../api/types';
+import type { Series, WorkerHistory, WorkerView } from '../api/types';
 
 /** A moment: seconds since the Unix epoch, CPU 0 to 100, frames a second, jobs. */
-type Sample = [at: number, cpu: number, fps: number, jobs: number];
-
-export interface Step {
-  at: string;
-  cpu?: number | null;
-  fps?: number | null;
-  jobs?: number | null;
-}
+type Sample = [at: number, cpu: number | null, fps: number | null, jobs: number | null];
 
 const READ_MS = 10_000;
 const MOST = 1800;
 const seen = new Map<string, Sample[]>();
 
-export function samples(steps: Step[]): Sample[] {
-  const at = (step: Step) => new Date(step.at).getTime() / 1000;
-  return steps.map((step): Sample => [at(step), (step.cpu ?? 0) * 100, step.fps ?? 0, step.jobs ?? 0]);
+/** The last ten minutes in fine steps, and what was before them in coarse ones. */
+export function samples({ hour, minutes }: WorkerHistory): Sample[] {
+  const fine = read(minutes);
+  const begin = fine[0]?.[0] ?? Infinity;
+  return [...read(hour).filter(([at]) => at < begin), ...fine];
+}
+
+function read({ from, step_seconds, cpu, fps, jobs }: Series): Sample[] {
+  const begin = new Date(from).getTime() / 1000;
+  const times = (value: number | null | undefined, by: number) => (value == null ? null : value * by);
+  return cpu.map((value, step) => [begin + step * step_seconds, times(value, 100), times(fps[step], 1), times(jobs[step], 1)]);
 }
 
 function sample(worker: WorkerView): Sample {
@@ -31,15 +32,18 @@ function sample(worker: WorkerView): Sample {
 export function History({ worker }: { worker: WorkerView }) {
   const [told, setTold] = useState<Sample[] | null>(null);
   const own = seen.get(worker.id) ?? [];
+  // It came with the devices' loads; a coordinator without them is not asked.
+  const remembered = worker.gpus !== undefined;
   if (worker.state !== 'lost') {
     const next = sample(worker);
     if (next[0] - (own.at(-1)?.[0] ?? 0) > 1) seen.set(worker.id, [...own.slice(-MOST), next]);
   }
   useEffect(() => {
+    if (!remembered) return;
     let over = false;
     const read = async () => {
-      const view = await getIfThere<{ steps: Step[] }>(`/v1/workers/${worker.id}/history`).catch(() => undefined);
-      if (!over && view) setTold(samples(view.steps));
+      const view = await getIfThere<WorkerHistory>(`/v1/workers/${worker.id}/history`).catch(() => undefined);
+      if (!over && view) setTold(samples(view));
       return view !== undefined;
     };
     let timer = 0;
@@ -50,7 +54,7 @@ export function History({ worker }: { worker: WorkerView }) {
       over = true;
       window.clearInterval(timer);
     };
-  }, [worker.id]);
+  }, [worker.id, remembered]);
   const points = told ?? seen.get(worker.id) ?? [];
   if (points.length < 2) return <p class="dim">It begins with the next figures.</p>;
   return (
@@ -66,7 +70,7 @@ interface PlotProps {
   name: string;
   unit: string;
   top?: number;
-  points: [number, number][];
+  points: [number, number | null][];
 }
 
 type Chart = import('uplot');
@@ -74,8 +78,8 @@ type Chart = import('uplot');
 function Plot({ name, unit, top, points }: PlotProps) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<Chart | null>(null);
-  const latest = points.at(-1)?.[1] ?? 0;
-  const columns: [number[], number[]] = [points.map(([at]) => at), points.map(([, value]) => value)];
+  const latest = [...points].reverse().find(([, value]) => value !== null)?.[1] ?? 0;
+  const columns: [number[], (number | null)[]] = [points.map(([at]) => at), points.map(([, value]) => value)];
   const data = useRef(columns);
   data.current = columns;
   useEffect(() => {

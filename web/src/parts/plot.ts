@@ -3,7 +3,7 @@
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 
-export function draw(box: HTMLElement, data: [number[], number[]], top?: number): uPlot {
+export function draw(box: HTMLElement, data: [number[], (number | null)[]], top?: number): uPlot {
   const style = getComputedStyle(box);
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const font = '11px system-ui, sans-serif';

@@ -62,7 +62,7 @@ export function fits(job: JobSummary, filter: JobFilter): boolean {
   if (filter.worker && job.worker?.name !== filter.worker) return false;
   if (!filter.text) return true;
   const text = filter.text.toLowerCase();
-  return job.input.toLowerCase().includes(text) || job.id.startsWith(text);
+  return job.input.toLowerCase().includes(text) || job.id.includes(text);
 }
 
 function replaced<T>(list: T[], at: number, item: T): T[] {

@@ -1,0 +1,7 @@
+//! What a person sees on the coordinator's pages, in a real browser.
+
+// What a test's own steps stumble over fails the test.
+#![allow(clippy::unwrap_used)]
+
+mod browser;
+mod farm;

@@ -1,0 +1,135 @@
+// The pages in a real browser, against a farm that a test runs (tests/tests/pages/). What only the test can do is asked of it
+// on standard output, a line each; it answers with a line on standard input.
+//
+//   node web/e2e/farm.mjs BASE SHORT_CLIP LONG_CLIP
+import { strict as assert } from 'node:assert';
+import { basename } from 'node:path';
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+
+const [base, short, long] = process.argv.slice(2);
+// A browser takes its time on a busy machine. What has to be quick is measured by itself.
+const PATIENCE = 60_000;
+/** A state that changed is on the page by then. */
+const TOLD_MS = 2000;
+
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+async function ask(what) {
+  console.log(`ask ${what}`);
+  const { value, done } = await lines.next();
+  assert(!done, 'the test went away');
+  return value;
+}
+
+const wrong = [];
+function watch(page) {
+  page.setDefaultTimeout(PATIENCE);
+  page.on('pageerror', (error) => wrong.push(`${page.url()}: ${error.message}`));
+  page.on('console', (message) => {
+    // A violation of the policy is told here, too.
+    if (message.type() === 'error') wrong.push(`${page.url()}: ${message.text()} ${message.location().url}`);
+  });
+  return page;
+}
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--no-proxy-server', '--disable-dev-shm-usage', '--mute-audio', '--autoplay-policy=no-user-gesture-required'],
+});
+try {
+  const page = watch(await browser.newPage({ viewport: { width: 1600, height: 900 } }));
+  const row = (name) => page.locator('table.workers tbody tr', { has: page.getByRole('link', { name, exact: true }) });
+  const state = (name, state) => row(name).locator(`.state.is-${state}`).waitFor();
+
+  console.log('the farm is shown');
+  await page.goto(`${base}/`);
+  await page.waitForURL('**/ui/');
+  await page.locator('table.workers tbody tr:nth-child(5)').waitFor();
+  assert.equal(await page.locator('table.workers .state.is-online').count(), 5);
+
+  console.log('a file becomes a job, which is seen running');
+  await page.getByRole('navigation').getByRole('link', { name: 'Jobs' }).click();
+  await page.getByLabel('Preset', { exact: true }).first().selectOption('h264');
+  await page.getByLabel('Files').setInputFiles(long);
+  await page.locator('.now .progress').waitFor();
+  await page.locator('article.job .state.is-running').waitFor();
+  const worker = await page.locator('.facts').getByRole('link').first().textContent();
+
+  console.log('its worker drains while it runs');
+  await page.locator('.facts').getByRole('link', { name: worker }).click();
+  await page.locator('.panel .attempt').first().waitFor();
+  await page.getByRole('button', { name: 'Drain', exact: true }).click();
+  await state(worker, 'draining');
+  await page.locator('.panel .state.is-draining').waitFor();
+  await page.getByRole('button', { name: 'ffmpeg command' }).click();
+  assert.match((await page.locator('.panel .command pre').textContent()) ?? '', /-i/);
+
+  console.log('a worker dies');
+  const victim = ['worker-1', 'worker-2'].find((name) => name !== worker);
+  // The page notes by itself when it shows it, so that a slow test counts for nothing.
+  await page.evaluate((name) => {
+    const look = () => {
+      const row = [...document.querySelectorAll('table.workers tbody tr')].find((row) => row.querySelector('a')?.textContent === name);
+      if (row?.querySelector('.state.is-lost')) window.seenLost ??= Date.now();
+      else requestAnimationFrame(look);
+    };
+    look();
+  }, victim);
+  const killed = Number(await ask(`kill ${victim}`));
+  await page.waitForFunction(() => window.seenLost !== undefined);
+  const after = (await page.evaluate(() => window.seenLost)) - killed;
+  console.log(`it is shown after ${after} ms`);
+  assert(after < TOLD_MS, `the page took ${after} ms to tell that ${victim} is lost`);
+
+  console.log('the drained one takes work again');
+  await page.getByRole('button', { name: 'Resume' }).click();
+  await state(worker, 'online');
+
+  console.log('a job is cancelled');
+  await page.goto(`${base}/ui/jobs?state=running`);
+  await page.locator('table.jobs').getByRole('link').first().click();
+  await page.getByRole('button', { name: 'Cancel', exact: true }).click();
+  await page.getByRole('button', { name: 'Cancel the job' }).click();
+  await page.locator('article.job .state.is-cancelled').waitFor();
+
+  console.log('a file is uploaded, encoded and played');
+  await page.getByRole('navigation').getByRole('link', { name: 'Jobs' }).click();
+  await page.getByLabel('Preset', { exact: true }).first().selectOption('hls-ladder');
+  await page.getByLabel('Files').setInputFiles(short);
+  await page.getByRole('heading', { name: basename(short) }).waitFor();
+  await page.locator('article.job .state.is-succeeded').waitFor({ timeout: 2 * PATIENCE });
+  const video = page.locator('video');
+  await video.waitFor();
+  await video.evaluate((video) => {
+    video.muted = true;
+    return video.play();
+  });
+  await page.waitForFunction(() => (document.querySelector('video')?.currentTime ?? 0) > 0.5);
+  assert.equal(await page.locator('.timeline li.is-succeeded').count(), 1);
+
+  console.log('by keyboard');
+  await page.goto(`${base}/ui/`);
+  await page.locator('table.workers tbody tr').first().waitFor();
+  await page.getByRole('link', { name: worker, exact: true }).focus();
+  await page.keyboard.press('Enter');
+  await page.locator('.panel h2').waitFor();
+  await page.getByRole('button', { name: 'Close' }).focus();
+  await page.keyboard.press('Escape');
+  await page.locator('.panel').waitFor({ state: 'detached' });
+
+  console.log('on a phone');
+  const context = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: 'light' });
+  const phone = watch(await context.newPage());
+  for (const [path, sign] of [['/ui/', 'table.workers'], ['/ui/jobs', 'table.jobs'], ['/ui/streams', '.empty'], ['/ui/?connect=1', '.panel .command']]) {
+    await phone.goto(base + path);
+    await phone.locator(sign).waitFor();
+    const wide = await phone.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    assert(wide <= 0, `${path} is ${wide} px wider than a phone`);
+  }
+
+  assert.deepEqual(wrong, []);
+  console.log('done');
+} finally {
+  await browser.close();
+}
+process.exit(0);
