@@ -33,7 +33,8 @@ sources=$(cd web && find src public scripts index.html ./*.json ./*.ts -type f -
 
 if [[ $(cat web/node_modules/.pins 2>/dev/null) != "$pins" ]]; then
     say "fetching what the pages are made with"
-    (cd web && npm ci --silent --no-audit --no-fund --ignore-scripts)
+    # Not npm ci: it wants the optional binaries of every platform in the lock file.
+    (cd web && npm install --no-save --loglevel error --no-audit --no-fund --ignore-scripts >/dev/null)
     echo "$pins" >web/node_modules/.pins
 fi
 if $tests; then (cd web && npm run --silent test); fi
