@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use common::{
-    api::{InputRef, JobRequest, JobState, JobSummary, JobView, Page, Problem, Upload, WorkerView},
+    api::{
+        InputRef, JobRequest, JobState, JobSummary, JobView, Page, Problem, Upload, WorkerSummary, WorkerView,
+    },
     id::JobId,
     media::HardwarePolicy,
     stream::{StreamSpec, StreamView},
@@ -55,9 +57,14 @@ impl Api {
     }
 
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>> {
-        let page: Page<WorkerView> =
-            read(self.http.get(self.url("/v1/workers"))).await.context("listing workers")?;
-        Ok(page.items)
+        let page: Page<WorkerSummary> =
+            read(self.http.get(self.url("/v1/workers?limit=1000"))).await.context("listing workers")?;
+        let mut workers = Vec::with_capacity(page.items.len());
+        for row in page.items {
+            let path = format!("/v1/workers/{}", row.id);
+            workers.push(read(self.http.get(self.url(&path))).await.context("reading a worker")?);
+        }
+        Ok(workers)
     }
 
     pub(crate) async fn add_stream(&self, spec: &StreamSpec) -> Result<StreamView> {

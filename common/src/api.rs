@@ -1,5 +1,6 @@
 //! JSON of the HTTP API, as the coordinator writes it and `ffmpegctl` reads it. Times are RFC 3339 in UTC.
 
+mod fleet;
 mod keys;
 mod session;
 mod webhooks;
@@ -11,6 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    fleet::{
+        FleetSummary, GpuSeries, GpuView, Quarantine, Series, Slots, Summary, WorkerCounts, WorkerHistory,
+        WorkerSummary,
+    },
     keys::{JobPatch, KeyCreated, KeyRequest, KeyView, NoScope, OwnerView, Quotas, Scope, Used},
     session::{SessionView, SignIn, Who},
     webhooks::{
@@ -421,7 +426,7 @@ pub struct DrainRequest {
     pub now: bool,
 }
 
-/// `GET /v1/workers`.
+/// `GET /v1/workers/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerView {
     pub id: WorkerId,
@@ -444,6 +449,12 @@ pub struct WorkerView {
     pub capabilities: Capabilities,
     pub load: Load,
     pub gpu_loads: Vec<GpuLoad>,
+    /// The GPUs with their loads, and how many sessions they can have.
+    #[serde(default)]
+    pub gpus: Vec<GpuView>,
+    /// What of it gets no work, and why.
+    #[serde(default)]
+    pub quarantines: Vec<Quarantine>,
     pub connected_at: Timestamp,
     pub running: Vec<RunningTask>,
     /// Live streams that it encodes or takes in.
@@ -458,7 +469,20 @@ pub struct RunningTask {
     pub job: JobId,
     pub task: TaskId,
     pub epoch: Epoch,
+    /// Name of the job's preset, or `custom`.
+    #[serde(default)]
+    pub preset: String,
+    /// The name that the user knows the input by.
+    #[serde(default)]
+    pub input: String,
     pub encoder: Option<String>,
+    #[serde(default)]
+    pub device: Option<String>,
+    /// The ffmpeg command line, argument by argument, once it runs.
+    #[serde(default)]
+    pub command: Vec<String>,
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
     pub progress: Option<ProgressView>,
 }
 

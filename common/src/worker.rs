@@ -122,6 +122,9 @@ pub struct Machine {
     pub memory_total_bytes: u64,
     pub scratch_free_bytes: u64,
     pub hostname: String,
+    /// Of the file system; 0 from a worker that does not say.
+    #[serde(default)]
+    pub scratch_total_bytes: u64,
 }
 
 /// How much a worker takes at once.
@@ -395,7 +398,16 @@ macro_rules! same_on_the_wire {
     };
 }
 
-same_on_the_wire!(Machine { os, arch, cpu, cores, memory_total_bytes, scratch_free_bytes, hostname });
+same_on_the_wire!(Machine {
+    os,
+    arch,
+    cpu,
+    cores,
+    memory_total_bytes,
+    scratch_free_bytes,
+    hostname,
+    scratch_total_bytes,
+});
 same_on_the_wire!(Capacity { max_jobs, max_gpu_jobs, max_cpu_jobs });
 same_on_the_wire!(Load { cpu, memory_used_bytes, scratch_free_bytes, scratch_available_bytes });
 same_on_the_wire!(GpuLoad {

@@ -362,6 +362,10 @@ pub enum WorkersCommand {
     Drain(WorkersDrain),
     /// Give a drained worker work again.
     Resume(OneWorker),
+    /// Have a worker look again at what it can do; a quarantine ends if it finds nothing wrong.
+    Probe(OneWorker),
+    /// List a worker no more that is gone; what still waits for it goes to others.
+    Forget(WorkerToForget),
 }
 
 #[derive(Debug, Args)]
@@ -380,6 +384,13 @@ pub struct OneWorker {
     pub worker: String,
     #[arg(long, help = JSON)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WorkerToForget {
+    /// The name, the id, or enough of the id's beginning or end.
+    #[arg(value_name = "WORKER")]
+    pub worker: String,
 }
 
 #[derive(Debug, Args)]

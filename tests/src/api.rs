@@ -5,7 +5,7 @@ use std::{path::Path, pin::Pin, time::Duration};
 use common::{
     api::{
         AttemptLog, AttemptView, Event, InputRef, JobRequest, JobSummary, JobView, Page, PresetView, Problem,
-        Upload, WorkerView,
+        Upload, WorkerSummary, WorkerView,
     },
     id::{JobId, WorkerId},
 };
@@ -149,10 +149,12 @@ impl Api {
     /// # Errors
     /// The coordinator is not there.
     pub async fn try_workers(&self) -> Result<Vec<WorkerView>, reqwest::Error> {
-        let page: serde_json::Value = self.get("/v1/workers").await?.json().await?;
-        // A list or a page of one: what is asked for here is the workers.
-        let items = page.get("items").cloned().unwrap_or(page);
-        Ok(serde_json::from_value(items).unwrap())
+        let rows: Page<WorkerSummary> = self.get("/v1/workers?limit=1000").await?.json().await?;
+        let mut workers = Vec::with_capacity(rows.items.len());
+        for row in rows.items {
+            workers.push(self.get(&format!("/v1/workers/{}", row.id)).await?.json().await?);
+        }
+        Ok(workers)
     }
 
     pub async fn worker(&self, name: &str) -> WorkerView {

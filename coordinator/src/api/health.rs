@@ -16,7 +16,7 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Error> {
     let check = async {
         api.storage.probe().await?;
-        api.queue.workers().await?;
+        api.queue.fleet().await?;
         Ok::<_, Error>(())
     };
     match tokio::time::timeout(PATIENCE, check).await {

@@ -111,6 +111,8 @@ pub(super) struct ListQuery {
     preset: Option<String>,
     /// Name of the worker that has the jobs, or had them last.
     worker: Option<String>,
+    /// In the id, or in the name of the input.
+    text: Option<String>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
@@ -145,6 +147,7 @@ fn filter(query: ListQuery) -> Result<JobFilter, Error> {
         kind: kind.transpose()?,
         preset: given(query.preset),
         worker: given(query.worker),
+        text: given(query.text),
         before: cursor(query.cursor)?,
         limit,
     })

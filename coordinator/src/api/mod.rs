@@ -24,6 +24,7 @@ mod signed;
 mod streams;
 mod submission;
 mod suggest;
+mod summary;
 pub(crate) mod sweep;
 mod tus;
 mod uploads;
@@ -156,7 +157,10 @@ fn routes() -> Router<Api> {
         .route("/signed/{id}/{leave}/{*path}", get(signed::file))
         .route("/v1/events", get(events::events))
         .route("/v1/workers", get(workers::list))
-        .route("/v1/workers/{id}", get(workers::show))
+        .route("/v1/summary", get(summary::show))
+        .route("/v1/workers/{id}", get(workers::show).delete(workers::forget))
+        .route("/v1/workers/{id}/history", get(workers::history))
+        .route("/v1/workers/{id}/probe", post(workers::probe))
         .route("/v1/workers/{id}/drain", post(workers::drain))
         .route("/v1/workers/{id}/resume", post(workers::resume))
         .route("/v1/presets", get(presets::list))

@@ -36,6 +36,7 @@ pub(super) async fn redrive(
         kind: request.kind,
         preset: given(request.preset),
         worker: given(request.worker),
+        text: None,
         before: cursor(request.cursor)?,
         limit: PAGE,
     };

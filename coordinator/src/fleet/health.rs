@@ -114,6 +114,16 @@ impl Health {
         reason
     }
 
+    /// The worker is probed for another reason: what it finds counts for every quarantined place.
+    pub fn asked(&mut self, now: Duration) {
+        for place in self.places.values_mut() {
+            if let Trust::Quarantined { probe_at, asked } = &mut place.trust {
+                *asked = true;
+                *probe_at = (*probe_at).max(now + PROBE_AGAIN);
+            }
+        }
+    }
+
     /// The worker probed itself. Places that were to be probed and still work are on probation; a GPU that is gone needs no
     /// quarantine; a CPU without encoders stays where it is.
     pub fn probed(&mut self, found: &Capabilities, now: Duration) {

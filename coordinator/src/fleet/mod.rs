@@ -6,6 +6,7 @@ mod displace;
 mod explain;
 mod flaps;
 mod health;
+mod history;
 mod rules;
 mod select;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use common::id::{SessionId, WorkerId};
 
 pub use displace::{Cost, Room, make_room};
 pub use explain::explain;
+pub use history::{History, Moment, Sample};
 pub use rules::{EncoderRule, Error as RuleError, parse_rules};
 pub use select::{Class, Placement, Requirement, Slot, select};
 pub use session_cap::SessionCap;

@@ -55,6 +55,7 @@ pub(crate) fn cpu_worker(number: u128) -> Worker {
         not_taking: None,
         load: common::worker::Load::default(),
         gpu_loads: Vec::new(),
+        fps: 0.0,
         foreign_sessions: BTreeMap::new(),
         held: BTreeMap::new(),
         standing: Standing::default(),

@@ -15,6 +15,7 @@ use common::{
 use super::{
     flaps::Flaps,
     health::Health,
+    history::{History, Sample},
     select::{Class, Placement, Slot},
     session_cap::SessionCap,
 };
@@ -89,6 +90,7 @@ pub struct Standing {
     pub recent_failures: u32,
     pub completed: u64,
     pub failed: u64,
+    pub history: History,
 }
 
 #[derive(Debug, Clone)]
@@ -107,6 +109,8 @@ pub struct Worker {
     pub not_taking: Option<String>,
     pub load: Load,
     pub gpu_loads: Vec<GpuLoad>,
+    /// Frames per second of all that runs, as of the newest heartbeat.
+    pub fps: f64,
     /// Encode sessions that other programs have, by GPU, as of the newest heartbeat.
     pub foreign_sessions: BTreeMap<u32, u32>,
     pub held: BTreeMap<AttemptId, Held>,
@@ -173,14 +177,28 @@ impl Worker {
     }
 
     pub(super) fn free_sessions_without(&self, gpu: u32, now: Duration, gone: Option<AttemptId>) -> u32 {
-        let gpus = &self.identity.capabilities.gpus;
-        let declared = gpus.iter().find(|known| known.index == gpu).and_then(|gpu| gpu.max_sessions);
-        let learned = self.standing.session_caps.get(&gpu).and_then(|cap| cap.at(now));
-        let limit = declared.into_iter().chain(learned).min();
+        let limit = self.possible_sessions(gpu, now);
         let foreign = self.foreign_sessions.get(&gpu).copied().unwrap_or(0);
         limit.map_or(u32::MAX, |limit| {
             limit.saturating_sub(self.own_sessions_without(gpu, gone)).saturating_sub(foreign)
         })
+    }
+
+    /// Encode sessions that a GPU can have open at once; `None` where no limit is known.
+    #[must_use]
+    pub fn possible_sessions(&self, gpu: u32, now: Duration) -> Option<u32> {
+        let gpus = &self.identity.capabilities.gpus;
+        let declared = gpus.iter().find(|known| known.index == gpu).and_then(|gpu| gpu.max_sessions);
+        let learned = self.standing.session_caps.get(&gpu).and_then(|cap| cap.at(now));
+        declared.into_iter().chain(learned).min()
+    }
+
+    /// What runs here, as of a heartbeat that was taken in.
+    pub fn runs(&mut self, now: Duration, fps: f64) {
+        self.fps = fps;
+        let jobs = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
+        let sample = Sample { load: &self.load, gpus: &self.gpu_loads, fps, jobs };
+        self.standing.history.add(now, sample);
     }
 
     /// Takes in a heartbeat.

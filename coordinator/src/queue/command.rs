@@ -18,6 +18,7 @@ use super::{
     live::{LiveOrder, LivePlacement},
     message::{AttemptResult, Beat, Registration, ToWorker, UploadGrant, Welcome},
     once::IdempotencyKey,
+    rows::Look,
     view::Overlay,
 };
 use crate::store::StoredJob;
@@ -37,7 +38,10 @@ pub(super) enum Command {
     Retry(StoredJob, Answer<()>),
     Overlays(Vec<JobId>, oneshot::Sender<Vec<Overlay>>),
     LiveLogs(JobId, oneshot::Sender<Vec<AttemptLog>>),
-    Workers(oneshot::Sender<Vec<WorkerView>>),
+    /// What of the fleet somebody wants to see.
+    Look(Look),
+    Probe(WorkerId, Answer<()>),
+    Forget(WorkerId, Answer<()>),
     SetDraining(WorkerId, bool, oneshot::Sender<Result<WorkerView, Error>>),
     PreemptWorker(WorkerId, String, Answer<()>),
     Register(Box<Registration>, SessionId, mpsc::Sender<ToWorker>, oneshot::Sender<Welcome>),

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use common::{
-    api::{AttemptLog, Event, JobState, JobSummary, JobView, Page, Quotas, Webhook, WorkerView},
+    api::{
+        AttemptLog, Event, FleetSummary, JobState, JobSummary, JobView, Page, Quotas, Webhook, WorkerHistory,
+        WorkerSummary, WorkerView,
+    },
     failure::FailureKind,
     id::{AttemptId, JobId, SessionId, TaskId, WorkerId},
     media::MediaInfo,
@@ -20,6 +23,7 @@ use super::{
     live::{LiveOrder, LivePlacement},
     message::{AttemptResult, Beat, Registration, ToWorker, UploadGrant, Welcome},
     once::IdempotencyKey,
+    rows::{Look, WorkerFilter},
     view::{stored_summary, stored_view},
 };
 use crate::{
@@ -63,6 +67,8 @@ pub struct JobFilter {
     pub preset: Option<String>,
     /// Name of the worker that has them, or had them last.
     pub worker: Option<String>,
+    /// In the id, or the name that the user knows the input by.
+    pub text: Option<String>,
     /// Jobs older than this one.
     pub before: Option<JobId>,
     /// 1 to 500.
@@ -323,10 +329,48 @@ impl Handle {
         self.store.objects_in_use().await.map_err(|error| Error::Store(error.to_string()))
     }
 
+    /// A page of workers, by name.
+    ///
     /// # Errors
     /// The coordinator is shutting down.
-    pub async fn workers(&self) -> Result<Vec<WorkerView>, Error> {
-        self.ask_urgently(Command::Workers).await
+    pub async fn workers(&self, filter: WorkerFilter) -> Result<(Vec<WorkerSummary>, bool), Error> {
+        self.ask_urgently(|answer| Command::Look(Look::Workers(filter, answer))).await
+    }
+
+    /// # Errors
+    /// There is no such worker.
+    pub async fn worker(&self, worker: WorkerId) -> Result<WorkerView, Error> {
+        let found = self.ask_urgently(|answer| Command::Look(Look::Worker(worker, answer))).await?;
+        found.ok_or(Error::NoSuchWorker(worker))
+    }
+
+    /// # Errors
+    /// There is no such worker.
+    pub async fn worker_history(&self, worker: WorkerId) -> Result<WorkerHistory, Error> {
+        let found = self.ask_urgently(|answer| Command::Look(Look::History(worker, answer))).await?;
+        found.ok_or(Error::NoSuchWorker(worker))
+    }
+
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub async fn fleet(&self) -> Result<FleetSummary, Error> {
+        self.ask_urgently(|answer| Command::Look(Look::Fleet(answer))).await
+    }
+
+    /// Asks a worker to look again at what it can do.
+    ///
+    /// # Errors
+    /// There is no such worker, or it cannot be asked.
+    pub async fn probe_worker(&self, worker: WorkerId) -> Result<(), Error> {
+        self.ask_urgently(|answer| Command::Probe(worker, answer)).await?
+    }
+
+    /// Forgets a worker that is gone.
+    ///
+    /// # Errors
+    /// There is no such worker, or it is connected.
+    pub async fn forget_worker(&self, worker: WorkerId) -> Result<(), Error> {
+        self.ask_urgently(|answer| Command::Forget(worker, answer)).await?
     }
 
     /// # Errors

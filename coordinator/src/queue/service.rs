@@ -317,8 +317,13 @@ impl Service {
             Command::LiveLogs(job, answer) => {
                 let _ = answer.send(self.state.live_logs(job));
             }
-            Command::Workers(answer) => {
-                let _ = answer.send(self.state.worker_views(now));
+            Command::Look(look) => self.state.look(look, now),
+            Command::Probe(worker, answer) => {
+                let _ = answer.send(self.state.probe_worker(worker, now));
+            }
+            Command::Forget(worker, answer) => {
+                let done = self.state.forget_worker(worker, now);
+                self.answer_when_durable(done, answer);
             }
             Command::SetDraining(worker, draining, answer) => {
                 let done = self

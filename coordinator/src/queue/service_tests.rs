@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{
-    api::Quotas,
+    api::{JobState, Quotas},
     id::{Epoch, JobId, StreamId, TaskId},
     live::{Ingest, Work},
     media::HardwarePolicy,
@@ -68,6 +68,13 @@ impl JobStore for FullDisk {
 
     fn jobs<'a>(&'a self, _: &'a JobFilter) -> BoxFuture<'a, Result<Vec<JobRecord>, store::Error>> {
         async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn job_counts<'a>(
+        &'a self,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<BTreeMap<JobState, u64>, store::Error>> {
+        async { Ok(BTreeMap::new()) }.boxed()
     }
 
     fn logs(&self, _: JobId) -> BoxFuture<'_, Result<Vec<LogRecord>, store::Error>> {

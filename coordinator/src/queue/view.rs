@@ -13,6 +13,7 @@ use common::{
 use jiff::Timestamp;
 
 use super::{
+    rows::{gpus, quarantines},
     shares::UsedUp,
     state::{Now, State, Task},
 };
@@ -218,21 +219,23 @@ impl State {
         })
     }
 
-    pub(super) fn worker_views(&self, now: Now) -> Vec<WorkerView> {
-        self.fleet.iter().filter_map(|worker| self.worker_view(worker.identity.id, now)).collect()
-    }
-
     pub(super) fn worker_view(&self, id: WorkerId, now: Now) -> Option<WorkerView> {
         let worker = self.fleet.get(id)?;
         let (state, reason) = worker.state(now.mono, self.fleet.policy.stale_after);
         let used = worker.in_use();
         let running = self.assigned.get(&id).into_iter().flatten().filter_map(|attempt| {
             let running = self.current(*attempt)?;
+            let job = self.jobs.get(&running.record.job);
             Some(RunningTask {
                 job: running.record.job,
                 task: attempt.task,
                 epoch: attempt.epoch,
+                preset: job.map(|job| job.record.request.preset.clone()).unwrap_or_default(),
+                input: job.map(|job| job.record.request.input.name().to_owned()).unwrap_or_default(),
                 encoder: running.record.details.encoder.clone(),
+                device: running.record.details.device.as_ref().map(|device| device.path.clone()),
+                command: running.record.details.command.clone(),
+                started_at: running.record.started_at.map(time),
                 progress: self.progress_view(*attempt),
             })
         });
@@ -253,6 +256,8 @@ impl State {
             capabilities: worker.identity.capabilities.clone(),
             load: worker.load,
             gpu_loads: worker.gpu_loads.clone(),
+            gpus: gpus(worker, now),
+            quarantines: quarantines(worker),
             connected_at: time(worker.connected_at_ms),
             running: running.collect(),
             live: self.live_on(id).into_iter().filter_map(|attempt| self.live_view(attempt)).collect(),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use common::{
-    api::{AttemptState, Event},
+    api::{AttemptState, Event, WorkerState},
     failure::{Failure, FailureKind},
     id::{AttemptId, SessionId, WorkerId},
     worker::{Capabilities, Load, Need},
@@ -47,6 +47,7 @@ impl State {
             not_taking,
             load: Load::default(),
             gpu_loads: Vec::new(),
+            fps: 0.0,
             foreign_sessions: BTreeMap::new(),
             held: BTreeMap::new(),
             standing,
@@ -123,6 +124,10 @@ impl State {
         }
         let deadline = now.mono + self.settings.lease;
         let named: Vec<AttemptId> = attempts.iter().map(|(id, _, _)| *id).collect();
+        let fps = attempts.iter().map(|(_, progress, _)| progress.fps).sum();
+        if let Some(worker) = self.fleet.get_mut(worker) {
+            worker.runs(now.mono, fps);
+        }
         let mut renewed = Vec::with_capacity(attempts.len());
         for (attempt, progress, log) in attempts {
             let (progress, log) = match self.live_heard(session, attempt, (progress, log), deadline) {
@@ -275,6 +280,55 @@ impl State {
         Ok(())
     }
 
+    /// An operator wants a worker to look again at what it can do.
+    ///
+    /// # Errors
+    /// There is no such worker, or it cannot be asked.
+    pub(crate) fn probe_worker(&mut self, id: WorkerId, now: Now) -> Result<(), Error> {
+        let stale_after = self.fleet.policy.stale_after;
+        let worker = self.fleet.get_mut(id).ok_or(Error::NoSuchWorker(id))?;
+        let name = &worker.identity.name;
+        let (state, reason) = worker.state(now.mono, stale_after);
+        let session = worker.session.filter(|_| state != WorkerState::Lost).ok_or_else(|| {
+            Error::WrongState(format!(
+                "worker {name} is lost ({}): it cannot be asked",
+                reason.unwrap_or_default()
+            ))
+        })?;
+        if worker.identity.protocol < PROBE_AGAIN_SINCE {
+            let why = format!("worker {name}, ffmpegd {}, is too old to be asked", worker.identity.version);
+            return Err(Error::WrongState(why));
+        }
+        worker.standing.health.asked(now.mono);
+        let reason = "an operator asked for it".to_owned();
+        self.effects.push(Effect::Send(session, ToWorker::ProbeAgain { reason }));
+        Ok(())
+    }
+
+    /// A worker that is gone is listed no more, and nothing waits for it to come back. If it does, it is a new one.
+    ///
+    /// # Errors
+    /// There is no such worker, or it is connected.
+    pub(crate) fn forget_worker(&mut self, id: WorkerId, now: Now) -> Result<(), Error> {
+        let worker = self.fleet.get(id).ok_or(Error::NoSuchWorker(id))?;
+        if worker.session.is_some() {
+            let why = format!("worker {} is connected: stop it first", worker.identity.name);
+            return Err(Error::WrongState(why));
+        }
+        self.preempt_worker(id, "its worker was gone, and an operator forgot it", now)?;
+        let left: Vec<AttemptId> = self
+            .stopping
+            .iter()
+            .filter(|(_, stopping)| stopping.worker == id)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        for attempt in left {
+            self.stopped(attempt);
+        }
+        self.fleet.remove(id);
+        Ok(())
+    }
+
     /// Takes everything away from a worker that it runs: it goes to others at once and costs nothing of its budget.
     pub(crate) fn preempt_worker(&mut self, id: WorkerId, reason: &str, now: Now) -> Result<(), Error> {
         self.fleet.get(id).ok_or(Error::NoSuchWorker(id))?;
@@ -309,7 +363,7 @@ impl State {
     }
 
     /// What people are told of a worker, without the seconds that pass.
-    fn worker_words(&self, id: WorkerId, now: Now) -> Option<(common::api::WorkerState, Option<String>)> {
+    fn worker_words(&self, id: WorkerId, now: Now) -> Option<(WorkerState, Option<String>)> {
         let worker = self.fleet.get(id)?;
         let (state, _) = worker.state(now.mono, self.fleet.policy.stale_after);
         Some((state, worker.not_taking.clone()))

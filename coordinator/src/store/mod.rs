@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{
-    api::Quotas,
+    api::{JobState, Quotas},
     id::{JobId, KeyId, StreamId, UploadId},
 };
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -88,6 +88,11 @@ pub trait JobStore: Send + Sync + 'static {
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<StoredJob>, Error>>;
     /// Newest first.
     fn jobs<'a>(&'a self, filter: &'a JobFilter) -> BoxFuture<'a, Result<Vec<JobRecord>, Error>>;
+    /// How many there are in each state, of an owner or of everybody.
+    fn job_counts<'a>(
+        &'a self,
+        owner: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<BTreeMap<JobState, u64>, Error>>;
     /// By task and epoch.
     fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<LogRecord>, Error>>;
     /// Keys that jobs were asked for under since then, oldest first.

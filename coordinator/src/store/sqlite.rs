@@ -24,7 +24,7 @@ use std::{
 };
 
 use common::{
-    api::Quotas,
+    api::{JobState, Quotas},
     failpoint,
     id::{JobId, TaskId},
 };
@@ -104,6 +104,27 @@ impl SqliteStore {
             .await
             .map_err(|source| Error::Database { doing: "list jobs", source })?;
         found.iter().map(rows::read_job).collect()
+    }
+
+    async fn read_job_counts(&self, owner: Option<&str>) -> Result<BTreeMap<JobState, u64>, Error> {
+        let query = match owner {
+            Some(owner) => sqlx::query_as(select::COUNTS_OF).bind(owner),
+            None => sqlx::query_as(select::COUNTS),
+        };
+        let found: Vec<(String, i64)> = query
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|source| Error::Database { doing: "count jobs", source })?;
+        let count = |(state, count): (String, i64)| {
+            let known = serde_json::from_value(Value::from(state.as_str()));
+            let known = known.map_err(|error| Error::Corrupt {
+                table: "jobs",
+                row: state,
+                reason: error.to_string(),
+            });
+            known.map(|state| (state, u64::try_from(count).unwrap_or_default()))
+        };
+        found.into_iter().map(count).collect()
     }
 
     async fn read_job(&self, id: &str) -> Result<Option<StoredJob>, Error> {
@@ -295,6 +316,13 @@ impl JobStore for SqliteStore {
 
     fn jobs<'a>(&'a self, filter: &'a JobFilter) -> BoxFuture<'a, Result<Vec<JobRecord>, Error>> {
         self.read_jobs(filter).boxed()
+    }
+
+    fn job_counts<'a>(
+        &'a self,
+        owner: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<BTreeMap<JobState, u64>, Error>> {
+        self.read_job_counts(owner).boxed()
     }
 
     fn logs(&self, job: JobId) -> BoxFuture<'_, Result<Vec<LogRecord>, Error>> {

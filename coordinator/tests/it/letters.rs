@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use common::{
-    api::{JobState, JobSummary, Page, Redriven, TaskState, WorkerRef, WorkerState, WorkerView},
+    api::{
+        JobState, JobSummary, Page, Redriven, TaskState, WorkerRef, WorkerState, WorkerSummary, WorkerView,
+    },
     failure::{Failure, FailureKind},
     id::{Epoch, JobId, TaskId, WorkerId},
     proto::coordinator_message::Message,
@@ -124,7 +126,7 @@ async fn what_runs_on_a_worker_that_is_drained_now_goes_to_another_at_once() {
     let job = farm.submit_upload(&upload).await.summary.id;
     let mut first = farm.worker().await;
     let lost = first.assigned().await;
-    let workers: Page<WorkerView> = farm.get("/v1/workers").await.json().await.unwrap();
+    let workers: Page<WorkerSummary> = farm.get("/v1/workers").await.json().await.unwrap();
     let drain = format!("/v1/workers/{}/drain", workers.items[0].id);
 
     // Without "now", what runs goes on.

@@ -25,3 +25,4 @@ mod tus;
 mod uploads;
 mod versions;
 mod webhooks;
+mod workers;

@@ -1,7 +1,7 @@
 //! Who may be a worker, and how sessions begin and end.
 
 use common::{
-    api::{JobState, WorkerView},
+    api::{JobState, WorkerSummary},
     proto::{self, coordinator_message::Message, worker_message::Message as Said},
 };
 use reqwest::StatusCode;
@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::farm::{Farm, TOKEN, Worker, eventually, hello, with_token};
 
-async fn workers(farm: &Farm) -> Vec<WorkerView> {
+async fn workers(farm: &Farm) -> Vec<WorkerSummary> {
     let page: serde_json::Value = farm.get("/v1/workers").await.json().await.unwrap();
     serde_json::from_value(page["items"].clone()).unwrap()
 }

@@ -12,7 +12,7 @@ use common::{
     api::{
         AttemptLog, DrainRequest, JobPatch, JobRequest, JobState, JobSummary, JobView, KeyCreated,
         KeyRequest, KeyView, OwnerView, Page, PresetView, Problem, Quotas, RedriveRequest, Redriven,
-        WorkerView,
+        WorkerSummary, WorkerView,
     },
     config::Secret,
     failure::FailureKind,
@@ -236,16 +236,32 @@ impl Client {
 
     // ---- workers
 
-    pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>, Error> {
-        let page: Page<WorkerView> = self.json(self.get(&["v1", "workers"])).await?;
-        Ok(page.items)
+    /// All of them, by name.
+    pub(crate) async fn workers(&self) -> Result<Vec<WorkerSummary>, Error> {
+        let mut found = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut parameters = vec![("limit", "1000".to_owned())];
+            parameters.extend(cursor.map(|cursor| ("cursor", cursor)));
+            let page: Page<WorkerSummary> =
+                self.json(self.get(&["v1", "workers"]).query(&parameters)).await?;
+            found.extend(page.items);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    pub(crate) async fn worker(&self, worker: WorkerId) -> Result<WorkerView, Error> {
+        self.json(self.get(&["v1", "workers", &worker.to_string()])).await
     }
 
     /// The worker whose name is `piece`, or whose id is, begins or ends with it.
-    pub(crate) async fn find_worker(&self, piece: &str) -> Result<WorkerView, crate::Error> {
+    pub(crate) async fn find_worker(&self, piece: &str) -> Result<WorkerSummary, crate::Error> {
         let workers = self.workers().await?;
         let named: Vec<_> = workers.iter().filter(|worker| worker.name == piece).collect();
-        let fits = |worker: &WorkerView| {
+        let fits = |worker: &WorkerSummary| {
             let id = worker.id.to_string();
             if named.is_empty() {
                 names::may_be_piece(piece) && names::is_piece_of(piece, &id)
@@ -263,6 +279,15 @@ impl Client {
 
     pub(crate) async fn resume(&self, worker: WorkerId) -> Result<WorkerView, Error> {
         self.json(self.post(&["v1", "workers", &worker.to_string(), "resume"])).await
+    }
+
+    pub(crate) async fn probe_worker(&self, worker: WorkerId) -> Result<WorkerView, Error> {
+        self.json(self.post(&["v1", "workers", &worker.to_string(), "probe"])).await
+    }
+
+    pub(crate) async fn forget_worker(&self, worker: WorkerId) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, &["v1", "workers", &worker.to_string()]);
+        self.send(request.timeout(CALL_TIMEOUT)).await.map(drop)
     }
 
     // ---- presets

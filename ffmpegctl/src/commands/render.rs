@@ -3,7 +3,7 @@
 use common::{
     api::{
         AttemptState, AttemptView, JobState, JobSummary, JobView, OnDamagedInput, TaskView, Webhook,
-        WorkerView,
+        WorkerSummary, WorkerView,
     },
     media::{MediaInfo, StreamKind},
     worker::{Damage, Gpu, Labels},
@@ -224,7 +224,7 @@ fn labels(labels: &Labels) -> String {
 
 // ---- workers
 
-pub(super) fn workers(workers: &[WorkerView], full: bool) -> String {
+pub(super) fn workers(workers: &[WorkerSummary], full: bool) -> String {
     let mut table = table(&[
         "NAME", "ID", "STATE", "JOBS", "GPU JOBS", "CPU JOBS", "LOAD", "HARDWARE", "FFMPEG", "ADDRESS", "WHY",
     ]);
@@ -238,27 +238,13 @@ pub(super) fn workers(workers: &[WorkerView], full: bool) -> String {
             of(worker.gpu_jobs, worker.capacity.max_gpu_jobs),
             of(worker.cpu_jobs, worker.capacity.max_cpu_jobs),
             format!("{:.0}%", worker.load.cpu * 100.0),
-            hardware(worker),
-            text::shorten(&text::printable(&worker.capabilities.ffmpeg_version), 16),
+            if worker.hardware.is_empty() { dash() } else { worker.hardware.join(",") },
+            text::shorten(&text::printable(&worker.ffmpeg_version), 16),
             worker.address.clone(),
             worker.reason.as_deref().map_or_else(dash, text::printable),
         ]);
     }
     table.trim_fmt()
-}
-
-/// The hardware encoder families that work.
-fn hardware(worker: &WorkerView) -> String {
-    let mut families: Vec<_> = worker
-        .capabilities
-        .encoders
-        .iter()
-        .filter(|encoder| encoder.family.is_hardware())
-        .map(|encoder| encoder.family.as_str())
-        .collect();
-    families.sort_unstable();
-    families.dedup();
-    if families.is_empty() { dash() } else { families.join(",") }
 }
 
 pub(super) fn worker(worker: &WorkerView) -> String {

@@ -31,7 +31,8 @@ pub(crate) async fn run(command: WorkersCommand, farm: &Farm) -> Result<Exit, Er
             }
         }
         WorkersCommand::Show(args) => {
-            let worker = client.find_worker(&args.worker).await?;
+            let found = client.find_worker(&args.worker).await?;
+            let worker = client.worker(found.id).await?;
             if args.json {
                 console::print_json(&worker)?;
             } else {
@@ -44,6 +45,14 @@ pub(crate) async fn run(command: WorkersCommand, farm: &Farm) -> Result<Exit, Er
         }
         WorkersCommand::Resume(args) => {
             change(&client, args, async |client, id| client.resume(id).await).await?;
+        }
+        WorkersCommand::Probe(args) => {
+            change(&client, args, async |client, id| client.probe_worker(id).await).await?;
+        }
+        WorkersCommand::Forget(args) => {
+            let worker = client.find_worker(&args.worker).await?;
+            client.forget_worker(worker.id).await?;
+            console::say(&format!("{} is forgotten", text::printable(&worker.name)));
         }
     }
     Ok(Exit::Ok)

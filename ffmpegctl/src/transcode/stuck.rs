@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use common::{
-    api::{JobState, JobView, WorkerState, WorkerView},
+    api::{JobState, JobView, WorkerState, WorkerSummary},
     media::HardwarePolicy,
 };
 
@@ -20,7 +20,7 @@ pub(super) struct Stuck {
 
 impl Stuck {
     /// The job and the workers as they are now; the error when there is no hope.
-    pub(super) fn look(&mut self, job: &JobView, workers: &[WorkerView], now: Instant) -> Option<Error> {
+    pub(super) fn look(&mut self, job: &JobView, workers: &[WorkerSummary], now: Instant) -> Option<Error> {
         // A worker that is starting, or busy with another input, may take it yet.
         let idle =
             !workers.is_empty() && workers.iter().all(|it| it.state == WorkerState::Online && it.jobs == 0);

@@ -23,6 +23,7 @@ pub(super) async fn describe(scratch: &Path) -> Machine {
         memory_total_bytes: memory(cgroup::own_folder().as_deref()).0,
         scratch_free_bytes: free_bytes(&scratch),
         hostname: hostname(),
+        scratch_total_bytes: total_bytes(&scratch),
     })
     .await
     .unwrap_or_default()
@@ -152,18 +153,28 @@ fn parse_memory(meminfo: &str) -> Option<(u64, u64)> {
 /// Bytes that this process may still write below `folder`, or below the nearest folder above it that exists; 0 when that
 /// cannot be found out.
 fn free_bytes(folder: &Path) -> u64 {
+    bytes_of(folder).map(|(free, _)| free).unwrap_or_default()
+}
+
+fn total_bytes(folder: &Path) -> u64 {
+    bytes_of(folder).map(|(_, total)| total).unwrap_or_default()
+}
+
+/// Free and all bytes of the file system that holds a folder, or will hold it.
+fn bytes_of(folder: &Path) -> Option<(u64, u64)> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    folder.ancestors().find(|folder| folder.exists()).and_then(free_bytes_at).unwrap_or_default()
+    folder.ancestors().find(|folder| folder.exists()).and_then(bytes_at)
 }
 
 #[cfg(unix)]
-fn free_bytes_at(folder: &Path) -> Option<u64> {
+fn bytes_at(folder: &Path) -> Option<(u64, u64)> {
     let stat = rustix::fs::statvfs(folder).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Some((bytes(stat.f_bavail), bytes(stat.f_blocks)))
 }
 
 #[cfg(not(unix))]
-fn free_bytes_at(_folder: &Path) -> Option<u64> {
+fn bytes_at(_folder: &Path) -> Option<(u64, u64)> {
     None
 }
 
@@ -242,6 +253,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let machine = describe(&scratch.path().join("not/yet/there")).await;
         assert!(machine.cores > 0 && machine.memory_total_bytes > 0 && machine.scratch_free_bytes > 0);
+        assert!(machine.scratch_total_bytes >= machine.scratch_free_bytes);
         assert!(!machine.cpu.is_empty() && !machine.hostname.is_empty() && !machine.os.is_empty());
         let monitor = MachineMonitor::new(scratch.path());
         assert!(monitor.sample().await.cpu.abs() < f64::EPSILON);

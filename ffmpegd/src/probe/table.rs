@@ -225,6 +225,7 @@ mod tests {
                 memory_total_bytes: 64 << 30,
                 scratch_free_bytes: 500 << 30,
                 hostname: "rack-7".to_owned(),
+                scratch_total_bytes: 600 << 30,
             },
             problems: vec![
                 "ffmpeg -muxers failed (exit status: 1): error while loading shared libraries: libmp3lame.so.0: \

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use common::{
-    api::{InputRef, JobRequest, JobState, JobSummary, JobView, Page, RedriveRequest, Upload, WorkerView},
+    api::{
+        InputRef, JobRequest, JobState, JobSummary, JobView, Page, RedriveRequest, Upload, WorkerSummary,
+        WorkerView,
+    },
     id::{JobId, WorkerId},
 };
 use reqwest::{Response, StatusCode};
@@ -79,10 +82,9 @@ impl Client {
         Ok(page.items)
     }
 
-    pub(crate) async fn workers(&self) -> Result<Vec<WorkerView>, Trouble> {
-        let page: serde_json::Value = answer(self.http.get(self.url("/v1/workers")).send().await).await?;
-        let items = page.get("items").cloned().unwrap_or(page);
-        Ok(serde_json::from_value(items).unwrap())
+    pub(crate) async fn workers(&self) -> Result<Vec<WorkerSummary>, Trouble> {
+        let page: Page<WorkerSummary> = answer(self.http.get(self.url("/v1/workers")).send().await).await?;
+        Ok(page.items)
     }
 
     /// `true` when it was answered with a 2xx.

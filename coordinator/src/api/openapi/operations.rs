@@ -4,7 +4,8 @@ use common::{
     api::{
         AttemptLog, DrainRequest, JobPatch, JobRequest, JobSummary, JobView, KeyCreated, KeyRequest, KeyView,
         OwnerView, Page, PresetView, ProbePending, ProbeRequest, Quotas, RedriveRequest, Redriven, RunAnswer,
-        SessionView, SignIn, Upload, WebhookSecrets, WebhookView, WorkerView,
+        SessionView, SignIn, Summary, Upload, WebhookSecrets, WebhookView, WorkerHistory, WorkerSummary,
+        WorkerView,
     },
     profile::Profile,
     stream::{StreamSpec, StreamView, TokenRequest, TokenView},
@@ -13,7 +14,10 @@ use common::{
 use schemars::JsonSchema;
 
 use super::{
-    super::{jobs::ListQuery, outputs::OutputQuery, uploads::UploadQuery, webhooks::SecretQuery},
+    super::{
+        jobs::ListQuery, outputs::OutputQuery, uploads::UploadQuery, webhooks::SecretQuery,
+        workers::ListQuery as WorkersQuery,
+    },
     Describe, schema_of,
 };
 
@@ -239,8 +243,21 @@ fn uploads() -> Vec<Operation> {
 
 fn fleet() -> Vec<Operation> {
     vec![
-        get("/v1/workers", "List workers").gives::<Page<WorkerView>>(200, "All of them"),
+        get("/v1/summary", "The farm at a glance")
+            .says("Workers by state, slots, what runs, the asker's jobs by state, and who asks.")
+            .gives::<Summary>(200, "As it is"),
+        get("/v1/workers", "List workers, by name")
+            .query::<WorkersQuery>()
+            .gives::<Page<WorkerSummary>>(200, "A page"),
         get("/v1/workers/{id}", "Everything about a worker").gives::<WorkerView>(200, "The worker as it is"),
+        Operation::new("delete", "/v1/workers/{id}", "Forget a worker that is gone")
+            .says("What still waits for it to come back goes to others. One that is connected is refused.")
+            .gives_nothing(204, "It is listed no more"),
+        get("/v1/workers/{id}/history", "What a worker was like in the last hour")
+            .gives::<WorkerHistory>(200, "Load, frames per second and jobs, in steps"),
+        post("/v1/workers/{id}/probe", "Have a worker look again at what it can do")
+            .says("It tries its encoders beside what runs. What it finds lifts quarantines or confirms them.")
+            .gives::<WorkerView>(200, "It is asked"),
         post("/v1/workers/{id}/drain", "Give a worker no more work")
             .may_take::<Option<DrainRequest>>()
             .gives::<WorkerView>(200, "It drains"),

@@ -146,8 +146,8 @@ fn an_end_is_told_once_and_acknowledged() {
         LiveEvent::Ended { attempt: live(1), result: Err(failure) },
     ];
     assert_eq!(bench.told, told);
-    let failed: Vec<u64> = bench.state.worker_views(bench.now()).iter().map(|view| view.failed).collect();
-    assert_eq!(failed.iter().sum::<u64>(), 1, "and it counts where it happened");
+    let failed: u64 = bench.state.fleet.iter().map(|worker| worker.standing.failed).sum();
+    assert_eq!(failed, 1, "and it counts where it happened");
 }
 
 #[test]

@@ -31,6 +31,18 @@ FROM jobs WHERE state IN ('queued', 'running') AND object IS NOT NULL
 UNION SELECT json_extract(more.value, '$.location.object') AS object
 FROM jobs, json_each(request, '$.more_inputs') AS more WHERE state IN ('queued', 'running') AND object IS NOT NULL";
 
+/// The beginning of a condition: the id or the name that the user knows the input by has what is bound next, in small letters. No
+/// index knows it: rows are read, newest first, until there are enough.
+const NAMED: &str = " AND instr(lower(id || ' ' || coalesce(json_extract(request, '$.input.name'), \
+                     json_extract(request, '$.input.location.url'), json_extract(request, '$.input.location.path'), \
+                     json_extract(request, '$.input.location.bucket'), json_extract(request, '$.input.location.object'), \
+                     '')), ";
+
+/// How many jobs are in each state, by an index alone.
+pub(super) const COUNTS: &str = "SELECT state, count(*) FROM jobs GROUP BY state";
+/// The same of the owner ?1.
+pub(super) const COUNTS_OF: &str = "SELECT state, count(*) FROM jobs WHERE owner = ?1 GROUP BY state";
+
 /// Jobs of a list, newest first. One part for each state, so that every part comes out of an index in order and the
 /// limit ends the reading, however many jobs are in another state.
 pub(super) fn jobs(filter: &JobFilter) -> QueryBuilder<Sqlite> {
@@ -59,7 +71,12 @@ pub(super) fn jobs(filter: &JobFilter) -> QueryBuilder<Sqlite> {
             query.push(" AND json_extract(request, '$.preset') = ").push_bind(preset.clone());
         }
         if let Some(worker) = &filter.worker {
-            query.push(" AND json_extract(worker, '$.name') = ").push_bind(worker.clone());
+            query
+                .push(" AND worker IS NOT NULL AND json_extract(worker, '$.name') = ")
+                .push_bind(worker.clone());
+        }
+        if let Some(text) = &filter.text {
+            query.push(NAMED).push_bind(text.to_ascii_lowercase()).push(") > 0");
         }
         if let Some(before) = filter.before {
             query.push(" AND id < ").push_bind(before.to_string());

@@ -147,7 +147,43 @@ async fn lists_are_filtered_and_paged_newest_first() {
     assert_eq!(ids(JobFilter { before: Some(jobs[2].id), ..JobFilter::default() }).await, [1, 0]);
     assert_eq!(ids(JobFilter { owner: Some("bob".to_owned()), ..JobFilter::default() }).await, [3, 1]);
     assert_eq!(ids(JobFilter { states: vec![JobState::Failed], ..JobFilter::default() }).await, [0]);
+    let short = jobs[3].id.to_string();
+    assert_eq!(ids(JobFilter { text: Some(short[24..].to_uppercase()), ..JobFilter::default() }).await, [3]);
+    assert!(ids(JobFilter { text: Some("%".to_owned()), ..JobFilter::default() }).await.is_empty());
+    let name = jobs[0].request.input.name().to_uppercase();
+    let text = Some(name[name.len() - 5..].to_owned());
+    assert_eq!(ids(JobFilter { text: text.clone(), ..JobFilter::default() }).await, [4, 3, 2, 1, 0]);
+    let failed = JobFilter { text, states: vec![JobState::Failed], ..JobFilter::default() };
+    assert_eq!(ids(failed).await, [0]);
     assert_eq!(unfinished(&store).await.len(), 4);
+    let counted = |owner| store.job_counts(owner);
+    let all = BTreeMap::from([(JobState::Queued, 4), (JobState::Failed, 1)]);
+    assert_eq!(counted(None).await.unwrap(), all);
+    assert_eq!(counted(Some("bob")).await.unwrap(), BTreeMap::from([(JobState::Queued, 2)]));
+    assert!(counted(Some("eve")).await.unwrap().is_empty());
+}
+
+/// However many jobs there are.
+#[tokio::test]
+async fn lists_by_worker_and_counts_come_out_of_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    let filter = JobFilter { worker: Some("w".to_owned()), limit: 10, ..JobFilter::default() };
+    let list = select::jobs(&filter).sql().to_owned();
+    for (query, index) in [
+        (list.as_str(), "USING INDEX jobs_by_worker"),
+        (select::COUNTS, "USING COVERING INDEX jobs_by_state"),
+        (select::COUNTS_OF, "USING COVERING INDEX jobs_by_owner_state"),
+    ] {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}")))
+                .fetch_all(&store.readers)
+                .await
+                .unwrap();
+        let plan: Vec<_> = plan.into_iter().map(|(.., step)| step).collect();
+        assert!(plan.iter().any(|step| step.contains(index)), "{query}: {plan:?}");
+        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{query}: {plan:?}");
+    }
 }
 
 #[tokio::test]
