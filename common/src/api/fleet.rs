@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{JobState, Who, WorkerState};
 use crate::{
     id::WorkerId,
-    worker::{Capacity, Labels, Load},
+    worker::{Capacity, GpuLoad, Labels, Load},
 };
 
 /// A worker in `GET /v1/workers`, and in events.
@@ -39,6 +39,8 @@ pub struct WorkerSummary {
     pub memory_total_bytes: u64,
     /// 0: the worker does not say.
     pub scratch_total_bytes: u64,
+    pub gpu_loads: Vec<GpuLoad>,
+    /// The GPUs with their loads, and how many sessions they can have.
     pub gpus: Vec<GpuView>,
     pub connected_at: Timestamp,
     pub completed: u64,

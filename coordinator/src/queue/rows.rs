@@ -101,6 +101,7 @@ impl State {
             load: worker.load,
             memory_total_bytes: identity.capabilities.machine.memory_total_bytes,
             scratch_total_bytes: identity.capabilities.machine.scratch_total_bytes,
+            gpu_loads: worker.gpu_loads.clone(),
             gpus: gpus(worker, now),
             connected_at: time(worker.connected_at_ms),
             completed: worker.standing.completed,

@@ -151,7 +151,7 @@ async fn lists_are_filtered_and_paged_newest_first() {
     assert_eq!(ids(JobFilter { text: Some(short[24..].to_uppercase()), ..JobFilter::default() }).await, [3]);
     assert!(ids(JobFilter { text: Some("%".to_owned()), ..JobFilter::default() }).await.is_empty());
     let name = jobs[0].request.input.name().to_uppercase();
-    let text = Some(name[name.len() - 5..].to_owned());
+    let text = Some(name[name.len() - 4..].to_owned());
     assert_eq!(ids(JobFilter { text: text.clone(), ..JobFilter::default() }).await, [4, 3, 2, 1, 0]);
     let failed = JobFilter { text, states: vec![JobState::Failed], ..JobFilter::default() };
     assert_eq!(ids(failed).await, [0]);
