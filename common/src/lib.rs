@@ -1,8 +1,9 @@
 //! What `coordinator`, `ffmpegd` and `ffmpegctl` share: the wire contract, the words of the domain, presets and how they
 //! become ffmpeg arguments, configuration and telemetry.
 //!
-//! Nothing here does I/O on behalf of a daemon, reads a clock or keeps state: what is here decides or describes. The one
-//! exception, [`failpoint`], is not there in a release build.
+//! Nothing here does I/O on behalf of a daemon, reads a clock or keeps state: what is here decides or describes. The
+//! exceptions: [`failpoint`], which is not there in a release build, and [`metrics`], which reads what the kernel says of the
+//! process.
 
 pub mod api;
 pub mod backoff;
@@ -16,6 +17,7 @@ pub mod ffmpeg;
 pub mod id;
 pub mod live;
 pub mod media;
+pub mod metrics;
 pub mod preset;
 pub mod profile;
 pub mod proto;
