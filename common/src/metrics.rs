@@ -38,7 +38,8 @@ pub fn text(registries: &[&Registry]) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// One family of gauges, for a [`Collector`]. Without a row nothing is written.
+/// One family of gauges, for a [`Collector`]: name, help without a full stop (as for [`Registry::register`]), unit. Without a
+/// row nothing is written.
 ///
 /// # Errors
 /// The text cannot be written.
@@ -51,7 +52,8 @@ pub fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
     if rows.peek().is_none() {
         return Ok(());
     }
-    let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+    let mut family =
+        encoder.encode_descriptor(name, &format!("{help}."), unit.as_ref(), MetricType::Gauge)?;
     for (labels, value) in rows {
         family.encode_family(&labels)?.encode_gauge(&value)?;
     }
@@ -72,22 +74,22 @@ impl Collector for Process {
             gauge.encode(metric)
         };
         if let Ok(count) = process.fd_count() {
-            gauge("process_open_fds", "Open file descriptors", None, count as u64)?;
+            gauge("process_open_fds", "Open file descriptors.", None, count as u64)?;
         }
         if let Ok(limits) = process.limits()
             && let procfs::process::LimitValue::Value(most) = limits.max_open_files.soft_limit
         {
-            gauge("process_max_fds", "File descriptors that may be open", None, most)?;
+            gauge("process_max_fds", "File descriptors that may be open.", None, most)?;
         }
         let Ok(stat) = process.stat() else { return Ok(()) };
         let page = procfs::page_size();
-        gauge("process_resident_memory", "Memory in RAM", Some(Unit::Bytes), stat.rss.saturating_mul(page))?;
-        gauge("process_virtual_memory", "Address space", Some(Unit::Bytes), stat.vsize)?;
-        gauge("process_threads", "Threads", None, u64::try_from(stat.num_threads).unwrap_or_default())?;
+        gauge("process_resident_memory", "Memory in RAM.", Some(Unit::Bytes), stat.rss.saturating_mul(page))?;
+        gauge("process_virtual_memory", "Address space.", Some(Unit::Bytes), stat.vsize)?;
+        gauge("process_threads", "Threads.", None, u64::try_from(stat.num_threads).unwrap_or_default())?;
         let ticks = procfs::ticks_per_second() as f64;
         if let Ok(booted) = procfs::boot_time_secs() {
             let since = ConstGauge::new(booted as f64 + stat.starttime as f64 / ticks);
-            let (name, help) = ("process_start_time", "When it was started, since the Unix epoch");
+            let (name, help) = ("process_start_time", "When it was started, since the Unix epoch.");
             since.encode(encoder.encode_descriptor(
                 name,
                 help,
@@ -96,7 +98,7 @@ impl Collector for Process {
             )?)?;
         }
         let used = ConstCounter::new((stat.utime + stat.stime) as f64 / ticks);
-        let (name, help) = ("process_cpu", "Processor time, of the user and of the system");
+        let (name, help) = ("process_cpu", "Processor time, of the user and of the system.");
         used.encode(encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?)
     }
 }
