@@ -4,6 +4,11 @@
 
 tonic::include_proto!("ffmpegd.v1");
 
+/// What KEDA asks of an external scaler.
+pub mod keda {
+    tonic::include_proto!("externalscaler");
+}
+
 /// Oldest protocol version that this build speaks.
 pub const PROTOCOL_MIN: u32 = 1;
 /// Newest protocol version that this build speaks.

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{Access, Sessions as SignIns},
+    access::{Access, Sessions as SignIns, Token},
     api::{
         self, Api, Cookies, Estimates, EventHub, Links, Reached,
         live::{Audience, Viewers},
@@ -24,9 +24,10 @@ use crate::{
     incoming::{self, Incoming},
     live::{self, runtime::Settings as LiveSettings, service::Live, source::Limits, streams::Streams},
     lock::{self, DataLock},
+    metrics::{Asked, Counted, Metrics, Operations, TimedStore},
     options::{Config, StorageConfig},
     queue::{Handle, Service, Settings},
-    ready,
+    ready, scaler,
     serve::{Stop, serve},
     session::{self, Sessions, Uploads},
     storage::{Storage, address::Address, buckets::Buckets, shared::SharedRoots, sign::Signer},
@@ -84,6 +85,7 @@ pub enum Error {
 pub struct Coordinator {
     http: SocketAddr,
     workers: Option<SocketAddr>,
+    scaler: Option<SocketAddr>,
     stop: Stop,
     /// Sessions and connections.
     tracker: TaskTracker,
@@ -97,6 +99,7 @@ pub struct Coordinator {
 
 /// What the API offers besides jobs.
 struct Offer {
+    metrics: Metrics,
     buckets: Buckets,
     presets: Arc<Presets>,
     profiles: Arc<Profiles>,
@@ -153,12 +156,18 @@ impl Coordinator {
             None => ready::webhook_secrets(&path).map_err(|source| Error::WebhookSecret { path, source })?,
         };
         let http = bind(config.http, "TVARR_HTTP_PORT").await?;
+        let scaler = match config.scaler {
+            Some(address) => Some(bind(address, "TVARR_SCALER_ADDRESS").await?),
+            None => None,
+        };
         let grpc = match &config.grpc {
             Some(grpc) => Some(bind(grpc.address, "TVARR_GRPC_PORT").await?),
             None => None,
         };
         let sqlite = Arc::new(SqliteStore::open(&config.data_dir.join("jobs.sqlite")).await?);
-        let store: Arc<dyn JobStore> = Arc::clone(&sqlite) as _;
+        let store_operations = Operations::default();
+        let store: Arc<dyn JobStore> =
+            Arc::new(TimedStore::new(Arc::clone(&sqlite) as _, store_operations.clone()));
         let rows = Arc::clone(&sqlite) as _;
         let access = Access::open(Arc::clone(&sqlite) as _, config.admin_key.as_ref()).await?;
         let upload_owners = Arc::clone(&sqlite) as _;
@@ -167,12 +176,14 @@ impl Coordinator {
         let webhook_store = Arc::clone(&sqlite) as _;
         let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
         let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
+        let queue_metrics = service.metrics();
         let live_events = service.live_events();
         let deliveries = service.delivery_orders();
 
         let mut this = Self {
             http: http.1,
             workers: grpc.as_ref().map(|(_, address)| *address),
+            scaler: scaler.as_ref().map(|(_, address)| *address),
             stop: Stop::default(),
             tracker: TaskTracker::new(),
             queue_tracker: TaskTracker::new(),
@@ -242,7 +253,16 @@ impl Coordinator {
             sessions: SignIns::new(signer.derived("sign-ins"), access.clone()),
             public: config.public_url.clone(),
         };
+        let counted = Counted {
+            queue: &queue_metrics,
+            live: &live.metrics(),
+            store: &store_operations,
+            storage: &storage.operations(),
+        };
+        let asked = Asked { queue: queue.clone(), live: live.clone(), store: Arc::clone(&this.store) };
+        let metrics = Metrics::new(&counted, asked);
         let offer = Offer {
+            metrics,
             buckets: nameable,
             presets: Arc::clone(&presets),
             profiles,
@@ -259,6 +279,10 @@ impl Coordinator {
         let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
         this.tracker.spawn(api::sweep::run(api, patience, this.stop.graceful.clone()));
+        if let Some((listener, _)) = scaler {
+            let router = scaler::router(queue.clone(), this.stop.graceful.clone(), &this.tracker);
+            this.tracker.spawn(serve(listener, router, this.stop.clone(), this.tracker.clone()));
+        }
         if let Some((listener, _)) = grpc {
             let media = Media { live, storage, shared: watched, buckets: all, signer, uploads, incoming };
             this.serve_workers(&config, listener, queue, media);
@@ -283,6 +307,7 @@ impl Coordinator {
         shared: &SharedRoots,
     ) -> Api {
         let Offer {
+            metrics,
             buckets,
             presets,
             profiles,
@@ -333,9 +358,15 @@ impl Coordinator {
             links,
             estimates: Estimates::default(),
             webhooks,
+            metrics,
             stop: self.stop.graceful.clone(),
         };
-        let router = api::router(api.clone(), Reached { loopback, insecure_open: config.insecure_open });
+        let reached = Reached {
+            loopback,
+            insecure_open: config.insecure_open,
+            scraper: config.metrics_token.as_ref().map(Token::new),
+        };
+        let router = api::router(api.clone(), reached);
         self.tracker.spawn(serve(listener, router, self.stop.clone(), self.tracker.clone()));
         api
     }
@@ -384,6 +415,12 @@ impl Coordinator {
     #[must_use]
     pub fn worker_addr(&self) -> Option<SocketAddr> {
         self.workers
+    }
+
+    /// Where KEDA asks; `None` when it may not.
+    #[must_use]
+    pub fn scaler_addr(&self) -> Option<SocketAddr> {
+        self.scaler
     }
 
     /// Ends sessions and event streams, lets requests finish for a moment, commits and closes.

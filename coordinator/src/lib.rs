@@ -1,6 +1,6 @@
 //! The coordinator: takes jobs, knows the fleet, places work, publishes results. Runs no ffmpeg.
 //!
-//! `fleet`, `plan` and `queue` decide; `store` and `storage` keep, `incoming` takes uploads in pieces; `session` talks to workers and `api` to users.
+//! `fleet`, `plan` and `queue` decide; `store` and `storage` keep, `incoming` takes uploads in pieces; `session` talks to workers and `api` to users; `metrics` tells machines how it goes.
 
 mod access;
 mod api;
@@ -10,10 +10,12 @@ mod holdings;
 mod incoming;
 pub mod live;
 mod lock;
+mod metrics;
 pub mod options;
 pub mod plan;
 pub mod queue;
 mod ready;
+mod scaler;
 mod serve;
 mod session;
 pub mod storage;

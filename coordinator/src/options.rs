@@ -4,7 +4,7 @@ mod config;
 
 use std::{
     ffi::OsString,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -69,9 +69,23 @@ pub struct Options {
     #[arg(long, env = "TVARR_ADMIN_KEY_FILE")]
     pub admin_key_file: Option<PathBuf>,
 
+    /// Token that opens /metrics and nothing else, for whatever scrapes it; 20 or more printable characters. An API key with
+    /// the scope metrics does too.
+    #[arg(long, env = "TVARR_METRICS_TOKEN", hide_env_values = true)]
+    pub metrics_token: Option<String>,
+
+    /// File that holds the token for /metrics.
+    #[arg(long, env = "TVARR_METRICS_TOKEN_FILE")]
+    pub metrics_token_file: Option<PathBuf>,
+
     /// While there is no API key: everybody who can reach the HTTP API may do everything, and not this machine alone.
     #[arg(long, env = "TVARR_INSECURE_OPEN")]
     pub insecure_open: bool,
+
+    /// Address on which Kubernetes' autoscaler KEDA is told how many tasks there are (its external scaler, gRPC), for example
+    /// 0.0.0.0:9093. It asks without a key, so whoever reaches this address learns that number. Default: nobody is told.
+    #[arg(long, env = "TVARR_SCALER_ADDRESS")]
+    pub scaler_address: Option<SocketAddr>,
 
     /// Folder for jobs and objects. Default: /var/lib/tvarr for root, else $XDG_DATA_HOME/tvarr (~/.local/share/tvarr).
     #[arg(long, env = "TVARR_DATA_DIR")]

@@ -20,10 +20,12 @@ pub enum Scope {
     Admin,
     /// Watch live streams.
     View,
+    /// Read `/metrics`, which names workers, owners and streams.
+    Metrics,
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] = [Self::Submit, Self::Read, Self::Admin, Self::View];
+    pub const ALL: [Self; 5] = [Self::Submit, Self::Read, Self::Admin, Self::View, Self::Metrics];
 
     /// As in JSON.
     #[must_use]
@@ -33,6 +35,7 @@ impl Scope {
             Self::Read => "read",
             Self::Admin => "admin",
             Self::View => "view",
+            Self::Metrics => "metrics",
         }
     }
 }
@@ -45,7 +48,7 @@ impl fmt::Display for Scope {
 
 /// A word that names no scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no scope; write submit, read, admin or view")]
+#[error("{0:?} is no scope; write submit, read, admin, view or metrics")]
 pub struct NoScope(String);
 
 impl FromStr for Scope {

@@ -1,7 +1,8 @@
 //! The text of a key.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use common::digest::Digest;
+use common::{config::Secret, digest::Digest};
+use subtle::ConstantTimeEq as _;
 
 /// Tells a key from every other secret, for people and for programs that look for leaked ones.
 const PREFIX: &str = "tvarr_";
@@ -21,6 +22,21 @@ pub(super) fn generate() -> String {
 
 pub(super) fn digest(key: &str) -> Digest {
     Digest::of(key.as_bytes())
+}
+
+/// A secret of the configuration that opens one thing and is nobody's key.
+#[derive(Debug, Clone)]
+pub(crate) struct Token(Digest);
+
+impl Token {
+    pub(crate) fn new(secret: &Secret) -> Self {
+        Self(digest(secret.expose()))
+    }
+
+    /// In constant time.
+    pub(crate) fn is(&self, presented: &str) -> bool {
+        digest(presented).bytes().ct_eq(self.0.bytes()).into()
+    }
 }
 
 /// The beginning of a key that was [generated](generate).

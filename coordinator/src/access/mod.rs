@@ -13,7 +13,7 @@ mod session;
 
 pub(crate) use self::{
     caller::{Caller, Foreign},
-    key::MIN_OPERATOR_KEY,
+    key::{MIN_OPERATOR_KEY, Token},
     keys::{Access, Error, Refusal},
     session::{LASTS, NoSession, Session, Sessions},
 };

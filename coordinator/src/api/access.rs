@@ -31,7 +31,7 @@ use super::{
     session::{self, Cookies, SignedIn},
 };
 use crate::{
-    access::{Access, Caller, Refusal, Session},
+    access::{Access, Caller, Refusal, Session, Token},
     serve::Peer,
 };
 
@@ -52,6 +52,7 @@ pub(super) enum Need {
 const SUBMIT: Need = Need::Scope(Scope::Submit);
 const READ: Need = Need::Scope(Scope::Read);
 const VIEW: Need = Need::Scope(Scope::View);
+const METRICS: Need = Need::Scope(Scope::Metrics);
 const ADMIN: Need = Need::Scope(Scope::Admin);
 
 /// Every route. HEAD is what GET is, where it is not named itself.
@@ -65,6 +66,7 @@ pub(super) const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/docs", Need::Nothing),
     ("GET", "/healthz", Need::Nothing),
     ("GET", "/readyz", Need::Nothing),
+    ("GET", "/metrics", METRICS),
     // A key is presented in the body.
     ("POST", "/v1/session", Need::Nothing),
     ("GET", "/v1/session", Need::Anybody),
@@ -145,6 +147,8 @@ pub(super) struct Gate {
     pub(super) insecure_open: bool,
     /// The API is bound to an address of this machine alone.
     pub(super) loopback: bool,
+    /// Opens what needs the scope metrics.
+    pub(super) scraper: Option<Token>,
     pub(super) refused: Refused,
     pub(super) cookies: Cookies,
 }
@@ -207,6 +211,12 @@ impl Gate {
             Err(Elsewhere::Host(_)) if self.insecure_open && !self.loopback => Ok(Caller::Open.into()),
             Err(elsewhere) => Err(not_from_here(&elsewhere)),
         }
+    }
+
+    /// Whether a request carries the token for metrics.
+    fn scrapes(&self, request: &Request) -> bool {
+        let presented = presented(request.headers()).ok().flatten();
+        presented.zip(self.scraper.as_ref()).is_some_and(|(presented, scraper)| scraper.is(presented))
     }
 
     /// Who sends no key, where one is needed.
@@ -273,7 +283,7 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     let Some(need) = need(request.method(), request.extensions().get::<MatchedPath>()) else {
         return next.run(request).await;
     };
-    if need == Need::Nothing {
+    if need == Need::Nothing || (need == METRICS && gate.scrapes(&request)) {
         return next.run(request).await;
     }
     let judged = match (gate.judge(&request), need) {

@@ -9,6 +9,7 @@ mod health;
 mod jobs;
 mod keys;
 pub(crate) mod live;
+mod metrics;
 mod openapi;
 mod outputs;
 mod owners;
@@ -47,10 +48,11 @@ use tokio_util::sync::CancellationToken;
 use self::access::{Gate, Refused};
 pub(crate) use self::{estimate::Estimates, events::EventHub, session::Cookies, signed::Links};
 use crate::{
-    access::Access,
+    access::{Access, Token},
     holdings::Holdings,
     incoming::Incoming,
     live::service::Live,
+    metrics::{Metrics, observe},
     queue,
     storage::{Storage, buckets::Buckets, shared::SharedRoots},
     store::{JobStore, UploadOwners},
@@ -86,26 +88,30 @@ pub(crate) struct Api {
     pub(crate) links: Links,
     pub(crate) estimates: Estimates,
     pub(crate) webhooks: Webhooks,
+    pub(crate) metrics: Metrics,
     /// Ends event streams and live streams.
     pub(crate) stop: CancellationToken,
 }
 
 /// Where the API is reached.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reached {
     /// From this machine alone.
     pub(crate) loopback: bool,
     /// Whoever reaches it may do everything while there is no key.
     pub(crate) insecure_open: bool,
+    /// Opens `/metrics`, whatever keys there are.
+    pub(crate) scraper: Option<Token>,
 }
 
 /// The routes.
-pub(crate) fn router(api: Api, Reached { loopback, insecure_open }: Reached) -> Router {
+pub(crate) fn router(api: Api, Reached { loopback, insecure_open, scraper }: Reached) -> Router {
     let refused = Refused::default();
     let gate = Gate {
         access: api.access.clone(),
         insecure_open,
         loopback,
+        scraper,
         refused: refused.clone(),
         cookies: api.cookies.clone(),
     };
@@ -115,6 +121,7 @@ pub(crate) fn router(api: Api, Reached { loopback, insecure_open }: Reached) -> 
         .layer(middleware::from_fn_with_state(gate, access::gate))
         .layer(Extension(refused))
         .layer(middleware::from_fn(guard::guard))
+        .layer(middleware::from_fn_with_state(api.metrics.http.clone(), observe))
         .with_state(api)
 }
 
@@ -129,6 +136,7 @@ fn routes() -> Router<Api> {
         .route("/docs", get(openapi::docs))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::show))
         .route("/v1/session", get(session::show).post(session::sign_in).delete(session::sign_out))
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/redrive", post(redrive::redrive))

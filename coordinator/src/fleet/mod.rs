@@ -28,7 +28,7 @@ pub use rules::{EncoderRule, Error as RuleError, parse_rules};
 pub use select::{Class, Placement, Requirement, Slot, select};
 pub use session_cap::SessionCap;
 pub use shortlist::Shortlist;
-pub use worker::{Held, Identity, Standing, Worker, shares};
+pub use worker::{Encoded, Held, Identity, InUse, Standing, Worker, shares};
 
 /// Every worker that is or was connected, and the rules of placement.
 #[derive(Debug, Default)]

@@ -90,7 +90,41 @@ pub struct Standing {
     pub recent_failures: u32,
     pub completed: u64,
     pub failed: u64,
+    /// Frames that were encoded here. As many entries as there are presets, profiles and encoders at most.
+    pub frames: BTreeMap<Encoded, u64>,
     pub history: History,
+}
+
+impl Standing {
+    /// So many frames more.
+    pub fn encoded(&mut self, what: Encoded, frames: u64) {
+        if frames > 0 {
+            let sum = self.frames.entry(what).or_default();
+            *sum = sum.saturating_add(frames);
+        }
+    }
+}
+
+/// What is encoded with what.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Encoded {
+    pub class: Class,
+    /// The job's preset, or the variant's profile.
+    pub preset: String,
+    /// `None`: no video is encoded.
+    pub encoder: Option<String>,
+}
+
+impl Encoded {
+    #[must_use]
+    pub fn batch(preset: &str, encoder: Option<&str>) -> Self {
+        Self { class: Class::Batch, preset: preset.to_owned(), encoder: encoder.map(str::to_owned) }
+    }
+
+    #[must_use]
+    pub fn live(profile: &str, encoder: Option<&str>) -> Self {
+        Self { class: Class::Live, ..Self::batch(profile, encoder) }
+    }
 }
 
 #[derive(Debug, Clone)]

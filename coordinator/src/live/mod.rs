@@ -22,3 +22,5 @@ pub mod splice;
 pub mod streams;
 mod view;
 mod work;
+
+pub(crate) use control::variant::Tally;

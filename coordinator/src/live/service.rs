@@ -22,7 +22,10 @@ use super::{
     streams::Streams,
     work,
 };
-use crate::queue::{self, LiveEvent};
+use crate::{
+    metrics::LiveMetrics,
+    queue::{self, LiveEvent},
+};
 
 /// How long a viewer who said what it can play waits for the source to be known.
 const SOURCE: Duration = Duration::from_secs(10);
@@ -68,6 +71,7 @@ pub struct Live {
     commands: mpsc::Sender<Command>,
     attempts: Attempts,
     streams: Streams,
+    metrics: LiveMetrics,
 }
 
 /// What a viewer says it can play: names of codecs as ffmpeg has them.
@@ -96,12 +100,19 @@ pub fn start(
 ) -> Live {
     let (commands, asked) = mpsc::channel(COMMANDS);
     let (attempts, ends) = Attempts::new();
-    let runtime = Runtime::new(settings, queue, profiles, streams.clone(), attempts.clone(), tracker.clone());
+    let metrics = LiveMetrics::default();
+    let (known, begun, all) = (streams.clone(), attempts.clone(), metrics.clone());
+    let runtime = Runtime::new(settings, queue, profiles, known, begun, tracker.clone(), all);
     tracker.spawn(runtime.run(asked, ends, events, stop));
-    Live { commands, attempts, streams }
+    Live { commands, attempts, streams, metrics }
 }
 
 impl Live {
+    /// What is counted over all streams.
+    pub(crate) fn metrics(&self) -> LiveMetrics {
+        self.metrics.clone()
+    }
+
     /// # Errors
     /// The name is taken, or something in it makes no sense.
     pub async fn add(&self, spec: StreamSpec) -> Result<StreamView, Error> {

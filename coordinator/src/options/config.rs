@@ -31,7 +31,11 @@ const SHORTEST_BUFFER: Duration = Duration::from_secs(10);
 pub struct Config {
     pub http: SocketAddr,
     pub admin_key: Option<Secret>,
+    /// Opens `/metrics`.
+    pub metrics_token: Option<Secret>,
     pub insecure_open: bool,
+    /// Where KEDA asks.
+    pub scaler: Option<SocketAddr>,
     /// `None`: workers are not listened for.
     pub grpc: Option<Grpc>,
     pub data_dir: PathBuf,
@@ -106,6 +110,10 @@ pub enum Error {
     Token,
     #[error("TVARR_ADMIN_KEY must be {MIN_OPERATOR_KEY} or more printable ASCII characters without spaces")]
     AdminKey,
+    #[error(
+        "TVARR_METRICS_TOKEN must be {MIN_OPERATOR_KEY} or more printable ASCII characters without spaces"
+    )]
+    MetricsToken,
     #[error("TVARR_HTTP_PORT and TVARR_GRPC_PORT are both {0}; workers and the API need ports of their own")]
     SamePort(u16),
     #[error(
@@ -151,11 +159,16 @@ impl Config {
             options.admin_key.as_deref(),
             options.admin_key_file.as_deref(),
         )?;
-        if admin_key.as_ref().is_some_and(|key| {
-            let key = key.expose();
-            key.len() < MIN_OPERATOR_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic())
-        }) {
+        if admin_key.as_ref().is_some_and(|key| !is_long_enough(key)) {
             return Err(Error::AdminKey);
+        }
+        let metrics_token = Secret::resolve(
+            "TVARR_METRICS_TOKEN",
+            options.metrics_token.as_deref(),
+            options.metrics_token_file.as_deref(),
+        )?;
+        if metrics_token.as_ref().is_some_and(|token| !is_long_enough(token)) {
+            return Err(Error::MetricsToken);
         }
         let webhook_secret = Secret::resolve(
             "TVARR_WEBHOOK_SECRET",
@@ -216,7 +229,9 @@ impl Config {
         Ok(Self {
             http: SocketAddr::new(options.http_bind, options.http_port),
             admin_key,
+            metrics_token,
             insecure_open: options.insecure_open,
+            scaler: options.scaler_address,
             grpc,
             data_dir: options.data_dir.or_else(default_data_dir).ok_or(Error::NoDataDir)?,
             storage: StorageConfig {
@@ -269,7 +284,9 @@ impl Config {
         Self {
             http: any,
             admin_key: None,
+            metrics_token: None,
             insecure_open: false,
+            scaler: None,
             grpc: Some(Grpc { address: any, token: Some(token) }),
             data_dir,
             storage: StorageConfig::default(),
@@ -297,6 +314,12 @@ impl Config {
             ready_file: None,
         }
     }
+}
+
+/// Whether a secret that an operator chose can be sent in a header and is not soon guessed.
+fn is_long_enough(secret: &Secret) -> bool {
+    let secret = secret.expose();
+    secret.len() >= MIN_OPERATOR_KEY && secret.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn public_url(url: Option<Url>) -> Result<Option<Url>, Error> {
@@ -370,6 +393,7 @@ mod tests {
             (vec!["--grpc-auth-token", "a b"], "TVARR_GRPC_AUTH_TOKEN"),
             (vec!["--admin-key", "short"], "TVARR_ADMIN_KEY"),
             (vec!["--admin-key", "long enough, but with spaces"], "TVARR_ADMIN_KEY"),
+            (vec!["--metrics-token", "short"], "TVARR_METRICS_TOKEN"),
             (vec!["--max-upload-bytes", "0"], "TVARR_MAX_UPLOAD_BYTES"),
             (vec!["--live-buffer", "5s"], "TVARR_LIVE_BUFFER"),
             (vec!["--public-url", "ftp://a/"], "TVARR_PUBLIC_URL"),

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     fleet::{SessionCap, Slot},
+    metrics::Outcome,
     store::Mishap,
 };
 
@@ -104,11 +105,17 @@ impl State {
     /// The one place where a result becomes the result.
     fn publish(&mut self, attempt: AttemptId, success: Success, now: Now) {
         let Some(mut running) = self.take_attempt(attempt.task, now) else { return };
+        self.count_attempt(&running, Outcome::Succeeded, now);
+        let before = running.progress.as_ref().map_or(0, |progress| progress.frames);
+        let encoder = running.record.details.encoder.as_deref();
+        let more = success.progress.frames.saturating_sub(before);
+        self.count_frames(running.record.worker.id, running.record.job, encoder, more);
         let Some(task) = self.tasks.get_mut(&attempt.task) else { return };
         debug_assert!(task.record.published.is_none(), "a task is published once");
         task.record.published = Some(attempt.epoch);
         task.record.state = TaskState::Succeeded;
         task.record.finished_at = Some(now.wall);
+        self.metrics.task_ended(task.record.kind.as_str(), "succeeded");
         let mishaps = task.record.history.mishaps.clone();
         running.record.state = AttemptState::Succeeded;
         running.record.finished_at = Some(now.wall);
@@ -129,6 +136,7 @@ impl State {
             .iter()
             .all(|id| self.tasks.get(id).is_some_and(|task| task.record.state == TaskState::Succeeded));
         if done {
+            known.made_at = Some(now.mono);
             self.all_published(job, now);
         }
         self.job_changed(job, now);
@@ -175,6 +183,7 @@ impl State {
             return;
         }
         let Some(mut running) = self.take_attempt(attempt.task, now) else { return };
+        self.count_attempt(&running, Outcome::Failed(failure.kind), now);
         let Some(task) = self.tasks.get_mut(&attempt.task) else { return };
         running.record.state = state;
         running.record.finished_at = Some(now.wall);

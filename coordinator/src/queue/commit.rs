@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::id::{AttemptId, JobId, TaskId};
+use common::{
+    api::JobState,
+    id::{AttemptId, JobId, TaskId},
+};
 
-use super::state::State;
+use super::state::{Now, State};
 use crate::store::{AttemptRecord, Changes, IdempotencyRecord, LogRecord, WebhookRecord};
 
 #[derive(Debug, Default)]
@@ -62,7 +65,7 @@ impl State {
     }
 
     /// The commit is durable: jobs that it said are over leave the memory.
-    pub(crate) fn written(&mut self) {
+    pub(crate) fn written(&mut self, now: Now) {
         let written = std::mem::take(&mut self.writing);
         // What has changed again is over in the next commit, if it is.
         for id in &written.jobs {
@@ -70,6 +73,9 @@ impl State {
                 && self.jobs.get(id).is_some_and(|job| job.record.state.is_final())
                 && let Some(job) = self.drop_job(*id)
             {
+                if let Some(made_at) = job.made_at.filter(|_| job.record.state == JobState::Succeeded) {
+                    self.metrics.published(now.mono.saturating_sub(made_at).as_secs_f64());
+                }
                 for task in job.tasks {
                     self.tasks.remove(&task);
                 }

@@ -81,6 +81,7 @@ impl State {
         } else {
             become_state(&mut known.record, JobState::Succeeded);
             known.record.finished_at = Some(now.wall);
+            self.count_end(job);
         }
     }
 
@@ -143,6 +144,7 @@ impl State {
                 let Some(known) = self.jobs.get_mut(&job) else { return };
                 become_state(&mut known.record, JobState::Succeeded);
                 known.record.finished_at = Some(now.wall);
+                self.count_end(job);
                 self.job_changed(job, now);
                 return;
             }

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use super::{
     command::{Command, Reply},
     delivery::Delivered,
+    figures::{Demand, Figures},
     inflow::Inflow,
     input::JobInput,
     jobs::{Submission, state_word},
@@ -355,6 +356,20 @@ impl Handle {
     /// The coordinator is shutting down.
     pub async fn fleet(&self) -> Result<FleetSummary, Error> {
         self.ask_urgently(|answer| Command::Look(Look::Fleet(answer))).await
+    }
+
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub(crate) async fn figures(&self) -> Result<Box<Figures>, Error> {
+        self.ask_urgently(|answer| Command::Look(Look::Figures(answer))).await
+    }
+
+    /// Tasks that wait or run which such machines are for.
+    ///
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub(crate) async fn demand(&self, demand: Demand) -> Result<u64, Error> {
+        self.ask_urgently(|answer| Command::Look(Look::Demand(demand, answer))).await
     }
 
     /// Asks a worker to look again at what it can do.

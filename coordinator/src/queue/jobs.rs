@@ -18,6 +18,7 @@ use super::{
     transition::{become_state, may_become},
 };
 use crate::{
+    metrics::Outcome,
     plan::TaskKind,
     store::{IdempotencyRecord, JobDetails, JobRecord, JobResult, StoredJob, TaskHistory, TaskRecord},
 };
@@ -101,12 +102,14 @@ impl State {
                 }),
             );
         }
-        self.jobs.insert(id, Box::new(Job { record, tasks: ids.clone(), owner, waits: false }));
+        self.jobs
+            .insert(id, Box::new(Job { record, tasks: ids.clone(), owner, waits: false, made_at: None }));
         for task in ids {
             self.note_inflow(task);
             self.make_ready(task);
         }
         self.job_changed(id, now);
+        self.metrics.submitted();
         Ok(Accepted::New)
     }
 
@@ -245,9 +248,12 @@ impl State {
                 task.record.state =
                     if to == JobState::Cancelled { TaskState::Cancelled } else { TaskState::Failed };
                 task.record.finished_at = Some(now.wall);
+                let outcome = if to == JobState::Cancelled { "cancelled" } else { "failed" };
+                self.metrics.task_ended(task.record.kind.as_str(), outcome);
             }
             self.changed.tasks.insert(task);
         }
+        self.count_end(id);
         self.job_changed(id, now);
         Ok(())
     }
@@ -255,6 +261,7 @@ impl State {
     /// Stops the attempt of a task, if there is one. It keeps its slot until its worker says that it stopped.
     fn stop_attempt(&mut self, task: TaskId, reason: &str, now: Now) {
         let Some(running) = self.take_attempt(task, now) else { return };
+        self.count_attempt(&running, Outcome::Cancelled, now);
         let mut record = running.record;
         let attempt: AttemptId = record.id;
         let worker = record.worker.id;

@@ -20,7 +20,10 @@ use super::{
     message::{AttemptResult, ToWorker},
     state::{Effect, LOG_LINES, Now, State},
 };
-use crate::fleet::{self, Class, Cost, Held, SessionCap, Slot, make_room};
+use crate::{
+    fleet::{self, Class, Cost, Encoded, Held, SessionCap, Slot, make_room},
+    metrics::Outcome,
+};
 
 /// While an order was refused: how often those who wait are told to try again, for what time alone changes (a flapping
 /// worker's pause, a lowered session cap, a silent worker that is heard again).
@@ -146,6 +149,7 @@ impl State {
     /// Ends a live attempt: its worker is told, its slot is free. Nothing more is said of it.
     pub(crate) fn end_live(&mut self, attempt: AttemptId, reason: &str) {
         let Some(over) = self.live.remove(&attempt) else { return };
+        self.metrics.live_attempt_ended(Outcome::Cancelled);
         self.release(attempt, over.worker.id);
         let reason = reason.to_owned();
         self.effects.push(Effect::AtOnce(over.session, ToWorker::Stop { attempt, reason }));
@@ -182,10 +186,16 @@ impl State {
     ) -> Result<(), (Progress, Vec<String>)> {
         let Some(running) = self.live_of(attempt, session) else { return Err(said) };
         running.deadline = deadline;
-        running.progress = Some(said.0);
+        let before = running.progress.replace(said.0);
+        let frames = running.progress.as_ref().map_or(0, |progress| progress.frames);
+        let more = frames.saturating_sub(before.map_or(0, |progress| progress.frames));
+        let (worker, what) = (running.worker.id, Encoded::live(&running.profile, running.encoder.as_deref()));
         running.log.extend(said.1);
         let surplus = running.log.len().saturating_sub(LOG_LINES);
         running.log.drain(..surplus);
+        if let Some(worker) = self.fleet.get_mut(worker) {
+            worker.standing.encoded(what, more);
+        }
         Ok(())
     }
 
@@ -204,6 +214,10 @@ impl State {
             AttemptResult::Succeeded { .. } => Ok(()),
             AttemptResult::Failed { failure, .. } => Err(failure),
         };
+        self.metrics.live_attempt_ended(match &result {
+            Ok(()) => Outcome::Succeeded,
+            Err(failure) => Outcome::Failed(failure.kind),
+        });
         self.judge_live(&over, result.as_ref().err(), now);
         if let Err(failure) = &result {
             let said = log.last().or(over.log.back());
@@ -245,6 +259,7 @@ impl State {
 
     fn lose(&mut self, attempt: AttemptId, reason: String, tell: bool) {
         let Some(lost) = self.live.remove(&attempt) else { return };
+        self.metrics.live_attempt_ended(Outcome::Failed(FailureKind::WorkerLost));
         self.release(attempt, lost.worker.id);
         if tell {
             let reason = reason.clone();

@@ -8,6 +8,7 @@ mod command;
 mod commit;
 mod delivery;
 mod fence;
+mod figures;
 mod handle;
 mod inflow;
 mod input;
@@ -35,6 +36,7 @@ mod waiting;
 mod workers;
 
 pub use delivery::{Delivered, Delivery, DeliveryOrder};
+pub(crate) use figures::{Demand, Depth, Figures, Line, WorkerFigures};
 pub use handle::{Error, Handle, JobFilter, Submitted};
 pub use inflow::Inflow;
 pub use input::{InputLocation, JobInput};

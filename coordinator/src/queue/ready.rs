@@ -111,6 +111,16 @@ impl Group {
     }
 }
 
+/// A line as it stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing<'a> {
+    pub(super) requirement: &'a Requirement,
+    pub(super) owner: OwnerIndex,
+    pub(super) priority: i32,
+    pub(super) tasks: usize,
+    pub(super) oldest: Option<TaskId>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     indices: BTreeMap<Arc<Requirement>, GroupIndex>,
@@ -183,6 +193,19 @@ impl Ready {
     pub(super) fn heads(&self) -> BTreeSet<(Rank, Arc<Requirement>)> {
         let head = |group: &Group| Some((group.head(self.given_out)?, group.requirement.clone()));
         self.groups.values().filter_map(head).collect()
+    }
+
+    /// Every line, those of owners who may have nothing more included.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Standing<'_>> {
+        self.groups.values().flat_map(|group| {
+            group.lines.iter().map(|((Reverse(priority), owner), line)| Standing {
+                requirement: &group.requirement,
+                owner: *owner,
+                priority: *priority,
+                tasks: line.tasks.len(),
+                oldest: line.tasks.first().copied(),
+            })
+        })
     }
 
     /// The first task of one group.

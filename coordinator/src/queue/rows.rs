@@ -12,6 +12,7 @@ use common::{
 use tokio::sync::oneshot;
 
 use super::{
+    figures::{Demand, Figures},
     state::{Now, State},
     view::time,
 };
@@ -24,6 +25,8 @@ pub(super) enum Look {
     Worker(WorkerId, oneshot::Sender<Option<WorkerView>>),
     History(WorkerId, oneshot::Sender<Option<WorkerHistory>>),
     Fleet(oneshot::Sender<FleetSummary>),
+    Figures(oneshot::Sender<Box<Figures>>),
+    Demand(Demand, oneshot::Sender<u64>),
 }
 
 /// Which workers a list shows; by name, then id.
@@ -52,6 +55,12 @@ impl State {
             }
             Look::Fleet(answer) => {
                 let _ = answer.send(self.fleet_summary(now));
+            }
+            Look::Figures(answer) => {
+                let _ = answer.send(Box::new(self.figures(now)));
+            }
+            Look::Demand(demand, answer) => {
+                let _ = answer.send(self.demand(&demand));
             }
         }
     }

@@ -80,6 +80,8 @@ impl State {
         let owner = task.owner;
         task.next_epoch = fence::next_epoch(attempt.epoch);
         let restored = std::mem::replace(&mut task.restored, false);
+        let waited = now.wall.saturating_sub(task.record.queued_at).max(0);
+        self.metrics.assigned(waited as f64 / 1000.0);
         task.record.epoch = attempt.epoch;
         task.record.state = TaskState::Running;
         let worker_ref = WorkerRef { id: worker.identity.id, name: worker.identity.name.clone() };

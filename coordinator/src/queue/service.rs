@@ -38,7 +38,10 @@ use super::{
     once::KEPT,
     state::{Effect, Now, Settings, State},
 };
-use crate::store::{self, JobStore};
+use crate::{
+    metrics::QueueMetrics,
+    store::{self, JobStore},
+};
 
 /// Commands that wait for the queue. A full channel slows down who sends, which is what is wanted.
 const COMMANDS: usize = 4096;
@@ -175,6 +178,11 @@ impl Service {
     /// What becomes of live attempts; for one listener, to be taken before the queue runs.
     pub fn live_events(&mut self) -> Option<mpsc::UnboundedReceiver<LiveEvent>> {
         self.live_events.take()
+    }
+
+    /// What is counted here.
+    pub(crate) fn metrics(&self) -> QueueMetrics {
+        self.state.metrics.clone()
     }
 
     /// What is to be delivered; for one listener, to be taken before the queue runs.
@@ -497,8 +505,8 @@ impl Service {
                 }
             }
         }
-        self.state.written();
         let now = self.now();
+        self.state.written(now);
         for effect in outgoing {
             if !self.state.goes_out(&effect, now) {
                 continue;

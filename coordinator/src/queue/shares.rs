@@ -190,6 +190,16 @@ impl Owners {
             .collect()
     }
 
+    /// `None`: nobody, or it is not known any more.
+    pub(super) fn name(&self, index: OwnerIndex) -> Option<&str> {
+        self.known.get(&index)?.name.as_deref()
+    }
+
+    /// Jobs that wait, of everybody.
+    pub(super) fn queued(&self) -> u64 {
+        self.known.values().map(|owner| u64::from(owner.queued)).sum()
+    }
+
     /// Jobs in memory, those that wait and tasks that run, by owner.
     #[cfg(test)]
     pub(super) fn counts(&self) -> BTreeMap<Option<String>, (usize, u32, u32)> {

@@ -33,7 +33,8 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    fleet::{Class, Fleet, Held, Policy, Requirement, Slot},
+    fleet::{Class, Encoded, Fleet, Held, Policy, Requirement, Slot},
+    metrics::{Outcome, QueueMetrics},
     plan,
     store::{AttemptRecord, JobRecord, StoredJob, TaskRecord},
 };
@@ -89,6 +90,8 @@ pub(crate) struct Job {
     pub(super) owner: OwnerIndex,
     /// It is counted among those of its owner that wait.
     pub(super) waits: bool,
+    /// When the result of its last task came.
+    pub(super) made_at: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -168,6 +171,8 @@ pub(crate) struct State {
     /// What the commit under way writes.
     pub(super) writing: Changed,
     pub(super) effects: Vec<Effect>,
+    /// Only ever added to: nothing is decided by it.
+    pub(crate) metrics: QueueMetrics,
 }
 
 impl State {
@@ -196,6 +201,7 @@ impl State {
             changed: Changed::default(),
             writing: Changed::default(),
             effects: Vec::new(),
+            metrics: QueueMetrics::default(),
         }
     }
 
@@ -243,7 +249,10 @@ impl State {
             self.tasks.insert(task.record.id, Box::new(task));
         }
         let id = job.id;
-        self.jobs.insert(id, Box::new(Job { record: job, tasks: ids.clone(), owner, waits: false }));
+        self.jobs.insert(
+            id,
+            Box::new(Job { record: job, tasks: ids.clone(), owner, waits: false, made_at: None }),
+        );
         for task in ids {
             self.note_inflow(task);
             self.make_ready(task);
@@ -400,6 +409,31 @@ impl State {
         self.owners.end(owner, ran);
         self.reshare(owner);
         Some(running)
+    }
+
+    /// Counts an attempt that was taken from its task.
+    pub(super) fn count_attempt(&self, running: &Running, outcome: Outcome, now: Now) {
+        let job = self.jobs.get(&running.record.job);
+        let preset = job.map(|job| job.record.request.preset.as_str());
+        let ran = now.mono.saturating_sub(running.since);
+        self.metrics.attempt_ended(preset, outcome, ran.as_secs_f64());
+    }
+
+    /// Counts frames that a worker has encoded since it told of them last.
+    pub(super) fn count_frames(&mut self, worker: WorkerId, job: JobId, encoder: Option<&str>, frames: u64) {
+        if let Some(job) = self.jobs.get(&job)
+            && let Some(worker) = self.fleet.get_mut(worker)
+        {
+            worker.standing.encoded(Encoded::batch(&job.record.request.preset, encoder), frames);
+        }
+    }
+
+    /// Counts a job that has come to its final state.
+    pub(super) fn count_end(&self, id: JobId) {
+        if let Some(job) = self.jobs.get(&id) {
+            let kind = job.record.failure.as_ref().map(|failure| failure.kind);
+            self.metrics.job_ended(job.record.state, kind);
+        }
     }
 
     pub(super) fn make_ready(&mut self, id: TaskId) {

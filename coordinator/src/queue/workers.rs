@@ -146,9 +146,12 @@ impl State {
             while running.log.len() > LOG_LINES {
                 running.log.pop_front();
             }
-            running.progress = Some(progress);
+            let frames = progress.frames;
+            let before = running.progress.replace(progress).map_or(0, |before| before.frames);
             renewed.push(attempt);
             let job = running.record.job;
+            let encoder = running.record.details.encoder.clone();
+            self.count_frames(worker, job, encoder.as_deref(), frames.saturating_sub(before));
             if let Some(progress) = self.progress_view(attempt) {
                 let owner = self.jobs.get(&job).and_then(|job| job.record.request.owner.clone());
                 self.effects.push(Effect::Announce(Event::Progress { job, owner, progress }));

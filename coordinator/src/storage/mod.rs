@@ -33,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+use crate::metrics::Operations;
 use common::{
     digest::Digest,
     id::{AttemptId, JobId, UploadId},
@@ -141,6 +142,7 @@ pub struct Storage {
     url: Option<Address>,
     /// The last put met a full disk.
     full: Arc<AtomicBool>,
+    operations: Operations,
 }
 
 impl fmt::Debug for Storage {
@@ -157,7 +159,8 @@ impl Storage {
     /// The folder cannot be created, read or written.
     pub fn open_local(folder: &Path) -> io::Result<Self> {
         let both = Backend::open_folder(folder)?;
-        Ok(Self { spool: both.clone(), results: both, url: None, full: Arc::default() })
+        let (full, operations) = (Arc::default(), Operations::default());
+        Ok(Self { spool: both.clone(), results: both, url: None, full, operations })
     }
 
     /// Opens a storage that keeps uploads in `folder` and everything else at `url`. Blocks on the file system.
@@ -170,7 +173,8 @@ impl Storage {
             (Scheme::File, Some(folder)) => Backend::open_folder(&folder)?,
             _ => Backend::bucket(url, environment).map_err(io::Error::other)?,
         };
-        Ok(Self { spool, results, url: Some(url.clone()), full: Arc::default() })
+        let (full, operations) = (Arc::default(), Operations::default());
+        Ok(Self { spool, results, url: Some(url.clone()), full, operations })
     }
 
     /// Aborts the uploads in parts that a crash left in a bucket: for the start, when nothing is under way.
@@ -237,12 +241,19 @@ impl Storage {
         Ok(found.into_iter().collect())
     }
 
+    /// What is counted here.
+    pub(crate) fn operations(&self) -> Operations {
+        self.operations.clone()
+    }
+
     /// Opens an object for reading.
     ///
     /// # Errors
     /// It is not there, or cannot be read.
     pub async fn object(&self, key: &Key) -> Result<Object, Error> {
-        self.backend(key).open(&key.location(), key.as_str()).await
+        let location = key.location();
+        let open = self.backend(key).open(&location, key.as_str());
+        self.operations.time("open", open).await
     }
 
     /// The size of an object; `None` when it is not there.
@@ -250,7 +261,9 @@ impl Storage {
     /// # Errors
     /// The store does not answer.
     pub async fn size(&self, key: &Key) -> Result<Option<u64>, Error> {
-        Ok(self.backend(key).head(&key.location(), key.as_str()).await?.map(|meta| meta.size))
+        let location = key.location();
+        let head = self.backend(key).head(&location, key.as_str());
+        Ok(self.operations.time("head", head).await?.map(|meta| meta.size))
     }
 
     /// Whether the object that a job names as its input is still there.
@@ -270,7 +283,8 @@ impl Storage {
     /// The store cannot list or delete. What was deleted stays deleted; calling again goes on.
     pub async fn delete_prefix(&self, prefix: &Prefix) -> Result<usize, Error> {
         let backend = if prefix.is_upload() { &self.spool } else { &self.results };
-        backend.delete_below(&prefix.location(), &prefix.to_string()).await
+        let (location, name) = (prefix.location(), prefix.to_string());
+        self.operations.time("delete_prefix", backend.delete_below(&location, &name)).await
     }
 
     /// Removes one object. That it is not there is no error.
@@ -278,7 +292,9 @@ impl Storage {
     /// # Errors
     /// The store cannot delete.
     pub async fn delete(&self, key: &Key) -> Result<(), Error> {
-        self.backend(key).delete(&key.location(), key.as_str()).await
+        let location = key.location();
+        let delete = self.backend(key).delete(&location, key.as_str());
+        self.operations.time("delete", delete).await
     }
 
     /// Removes what a superseded attempt wrote, and the folders that are empty then.
@@ -322,7 +338,7 @@ impl Storage {
     /// # Errors
     /// The store does not answer.
     pub async fn uploads(&self) -> Result<Vec<StoredUpload>, Error> {
-        self.uploads_below(&Prefix::uploads()).await
+        self.operations.time("list", self.uploads_below(&Prefix::uploads())).await
     }
 
     async fn uploads_below(&self, prefix: &Prefix) -> Result<Vec<StoredUpload>, Error> {

@@ -91,7 +91,9 @@ impl Storage {
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
         E: fmt::Display,
     {
-        let written = self.backend(key).write(&key.location(), key.as_str(), expect, body, stop).await;
+        let location = key.location();
+        let write = self.backend(key).write(&location, key.as_str(), expect, body, stop);
+        let written = self.operations.time("put", write).await;
         match &written {
             Ok(_) if self.full.swap(false, Ordering::Relaxed) => {
                 tracing::info!("the object storage has room again");

@@ -88,6 +88,11 @@ impl Farm {
     }
 
     /// What a worker makes of a path and query that it was given.
+    /// Where KEDA asks.
+    pub(crate) fn scaler(&self) -> Option<std::net::SocketAddr> {
+        self.coordinator.scaler_addr()
+    }
+
     pub(crate) fn worker_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.coordinator.worker_addr().unwrap())
     }

@@ -13,6 +13,7 @@ mod integrity;
 mod keys;
 mod letters;
 mod lifecycle;
+mod metrics;
 mod objects;
 mod once;
 mod problems;

@@ -31,6 +31,7 @@ use crate::{
         source::Limits,
         streams::Streams,
     },
+    metrics::{Asked, Counted, Metrics, Operations},
     queue::{Service, Settings as QueueSettings},
     storage::{Storage, buckets::Buckets, shared::SharedRoots, sign::Signer},
     store::SqliteStore,
@@ -67,6 +68,7 @@ impl Bench {
             QueueSettings { lease: LONG, grace: LONG, time_limit: None, policy, quotas: Default::default() };
         let uploads = Arc::clone(&store) as _;
         let (mut service, queue, _) = Service::open(settings, Arc::clone(&store) as _).await.unwrap();
+        let queue_metrics = service.metrics();
         let events = service.live_events().unwrap();
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(service.run(stop.clone()));
@@ -90,7 +92,15 @@ impl Bench {
             store: Arc::clone(&store) as _,
             woken: queue.webhooks(),
         };
+        let counted = Counted {
+            queue: &queue_metrics,
+            live: &live.metrics(),
+            store: &Operations::default(),
+            storage: &storage.operations(),
+        };
+        let asked = Asked { queue: queue.clone(), live: live.clone(), store: Arc::clone(&store) as _ };
         let api = Api {
+            metrics: Metrics::new(&counted, asked),
             incoming: Incoming::open(incoming, uploads, storage.clone()).await.unwrap(),
             queue,
             store: Arc::clone(&store) as _,
@@ -117,7 +127,7 @@ impl Bench {
             webhooks,
             stop: stop.clone(),
         };
-        let router = router(api, Reached { loopback: false, insecure_open: true });
+        let router = router(api, Reached { loopback: false, insecure_open: true, scraper: None });
         let bench = Self { live, router, tracker, stop, _folder: folder };
         let spec = StreamSpec {
             name: "news".to_owned(),

@@ -342,6 +342,9 @@ fn coordinator() -> Vec<Operation> {
             .gives_nothing(307, "To the pages, for a browser"),
         get("/healthz", "Whether the process answers").gives_bytes(200, "text/plain", "It does"),
         get("/readyz", "Whether storage and queue answer").gives_bytes(200, "text/plain", "They do"),
+        get("/metrics", "Figures for Prometheus")
+            .says("OpenMetrics text. docs/monitoring.md has every name. The token of `TVARR_METRICS_TOKEN` opens it too.")
+            .gives_bytes(200, "application/openmetrics-text", "The figures"),
         get("/openapi.json", "This description").gives::<serde_json::Value>(200, "OpenAPI 3.1"),
         get("/docs", "This description, to read").gives_bytes(200, "text/html", "A page"),
     ]

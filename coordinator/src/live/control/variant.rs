@@ -112,6 +112,14 @@ pub(in crate::live) struct Order {
     pub(in crate::live) preempts: bool,
 }
 
+/// What is counted over all variants.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) failovers: u64,
+    /// Of failovers whose replacement delivers.
+    pub(crate) stalls: Vec<Duration>,
+}
+
 #[derive(Debug)]
 pub(in crate::live) struct Variant {
     terms: Terms,
@@ -142,6 +150,7 @@ pub(in crate::live) struct Variant {
     explained: Option<String>,
     avoid: Vec<(WorkerId, Duration)>,
     pub(in crate::live) failovers: VecDeque<Failover>,
+    tally: Tally,
     over: bool,
 }
 
@@ -168,6 +177,7 @@ impl Variant {
             explained: None,
             avoid: Vec::new(),
             failovers: VecDeque::new(),
+            tally: Tally::default(),
             over: false,
         }
     }
@@ -526,6 +536,7 @@ impl Variant {
             && let Some(at) = delivered_at.filter(|at| *at > open.at)
         {
             open.stall = Some(at - open.at);
+            self.tally.stalls.push(at - open.at);
         }
     }
 
@@ -534,6 +545,12 @@ impl Variant {
             self.failovers.pop_front();
         }
         self.failovers.push_back(failover);
+        self.tally.failovers += 1;
+    }
+
+    /// What happened since this was asked last.
+    pub(in crate::live) fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// The attempts of which that holds.

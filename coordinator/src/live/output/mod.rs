@@ -41,6 +41,7 @@ use self::{
     views::Reached,
 };
 use super::{source::Clock, splice::Release};
+use crate::metrics::LiveMetrics;
 
 pub use reader::{Place, TsReader};
 
@@ -163,11 +164,18 @@ pub struct Output {
     viewers: AtomicU32,
     dropped: AtomicU64,
     bytes_sent: AtomicU64,
+    /// Of all variants together.
+    metrics: LiveMetrics,
 }
 
 impl Output {
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
+        Self::counted(settings, LiveMetrics::default())
+    }
+
+    /// What it sends, and whom it drops, is counted there too.
+    pub(crate) fn counted(settings: Settings, metrics: LiveMetrics) -> Arc<Self> {
         Arc::new(Self {
             buffer: Mutex::new(Buffer::new(settings)),
             pieces: watch::Sender::new(()),
@@ -175,6 +183,7 @@ impl Output {
             viewers: AtomicU32::new(0),
             dropped: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
+            metrics,
         })
     }
 
@@ -316,5 +325,11 @@ impl Output {
 
     fn sent(&self, bytes: u64) {
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
+        self.metrics.sent(bytes);
+    }
+
+    fn dropped_one(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.metrics.dropped_viewer();
     }
 }

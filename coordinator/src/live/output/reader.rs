@@ -47,7 +47,7 @@ impl Place {
 impl At {
     fn count_dropped(&self) {
         if !self.dropped.swap(true, Ordering::Relaxed) {
-            self.output.dropped.fetch_add(1, Ordering::Relaxed);
+            self.output.dropped_one();
         }
     }
 }

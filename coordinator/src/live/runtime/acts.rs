@@ -58,7 +58,8 @@ impl Runtime {
     fn close(&mut self, id: StreamId, profile: &str, reason: &str, refused: Option<Error>) {
         let now = self.now();
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        let Some(running) = stream.variants.remove(profile) else { return };
+        let Some(mut running) = stream.variants.remove(profile) else { return };
+        self.metrics.happened(running.control.take_tally());
         tracing::info!(stream = stream.record.spec.name, profile, reason, "variant ends");
         if let Some(error) = refused {
             running.status.send_replace(Status::Refused(error));

@@ -189,7 +189,7 @@ impl Runtime {
         let stream = self.streams.get_mut(&id).ok_or_else(|| Error::NoSuchStream(id.to_string()))?;
         let options = &stream.record.spec.options;
         let grid = Ticks::from_millis(packaging.segment_ms.into());
-        let output = Output::new(output::Settings {
+        let settings = output::Settings {
             grid,
             part: packaging.low_latency.then(|| Ticks::from_millis(packaging.part_ms.into())),
             max_bytes: settings.max_bytes,
@@ -198,7 +198,8 @@ impl Runtime {
             first_discontinuity: stream.first_sequence,
             reached: stream.past.get(profile).map(|past| past.reached).unwrap_or_default(),
             clock: stream.source.clock(),
-        });
+        };
+        let output = Output::counted(settings, self.metrics.clone());
         let delivery = if options.redundancy > 1 { Delivery::Gops } else { Delivery::Frames };
         let pipeline = Pipeline::new(Arc::clone(&output), grid, delivery);
         let terms = Terms {

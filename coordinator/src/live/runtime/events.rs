@@ -240,6 +240,7 @@ impl Runtime {
                     effects.extend(running.control.delivers(active, now));
                 }
                 effects.extend(running.control.tick(&seen, newest, running.delivered(self.started), now));
+                self.metrics.happened(running.control.take_tally());
                 all.push((profile.clone(), effects));
             }
             self.reserve(id);

@@ -38,7 +38,10 @@ use super::{
     source::{Generation, Limits, Source},
     streams::{StreamRecord, Streams},
 };
-use crate::queue::{self, LiveEvent, LivePlacement};
+use crate::{
+    metrics::LiveMetrics,
+    queue::{self, LiveEvent, LivePlacement},
+};
 
 /// How often it is looked at what the attempts give. A hang of two seconds is found within it.
 const LOOK: Duration = Duration::from_millis(100);
@@ -194,6 +197,7 @@ pub(super) struct Runtime {
     pub(super) attempts: Attempts,
     pub(super) tracker: TaskTracker,
     pub(super) started: Instant,
+    pub(super) metrics: LiveMetrics,
     streams: BTreeMap<StreamId, Stream>,
     owners: HashMap<AttemptId, Owner>,
     /// Attempts whose connection broke a moment ago.
@@ -210,6 +214,7 @@ impl Runtime {
         records: Streams,
         attempts: Attempts,
         tracker: TaskTracker,
+        metrics: LiveMetrics,
     ) -> Self {
         let (tell, told) = mpsc::unbounded_channel();
         Self {
@@ -220,6 +225,7 @@ impl Runtime {
             attempts,
             tracker,
             started: Instant::now(),
+            metrics,
             streams: BTreeMap::new(),
             owners: HashMap::new(),
             dying: HashMap::new(),

@@ -1,6 +1,7 @@
 //! What the queue promises, case by case and under random sequences of events.
 
 mod cases;
+mod figures;
 mod inflows;
 mod live;
 mod random;
@@ -127,7 +128,8 @@ impl Bench {
             return;
         }
         store(&mut self.stored, changes);
-        self.state.written();
+        let now = self.now();
+        self.state.written(now);
         self.tell(outgoing);
     }
 
