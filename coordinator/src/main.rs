@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::{config, failpoint, telemetry, tls};
+use common::{
+    config, failpoint,
+    telemetry::{self, Program, Telemetry},
+    tls,
+};
 use coordinator::{Config, Coordinator, options};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,9 +22,11 @@ async fn main() -> ExitCode {
         Err(config::Error::Usage(error)) => error.exit(),
         Err(error) => return misconfigured(&error),
     };
-    if let Err(error) = telemetry::install(&loaded.options.log, loaded.options.log_format) {
-        return misconfigured(&error);
-    }
+    let program = Program { name: "coordinator", version: env!("CARGO_PKG_VERSION"), runs_attempts: false };
+    let telemetry = match telemetry::install(&loaded.options.log, loaded.options.log_format, Some(program)) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return misconfigured(&error),
+    };
     if let Err(error) = failpoint::check() {
         return misconfigured(&error);
     }
@@ -28,7 +34,7 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return misconfigured(&error),
     };
-    match run(config).await {
+    match run(config, telemetry).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("coordinator: {error:#}");
@@ -43,7 +49,7 @@ fn misconfigured(error: &dyn std::error::Error) -> ExitCode {
 }
 
 /// Serves until a signal, then ends in order; a second signal ends it at once.
-async fn run(config: Config) -> anyhow::Result<ExitCode> {
+async fn run(config: Config, telemetry: Telemetry) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let coordinator = tokio::select! {
@@ -56,8 +62,12 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => {}
     }
     tracing::info!("stopping; a second signal stops at once");
+    let ending = async {
+        coordinator.shutdown().await;
+        telemetry.shutdown().await;
+    };
     tokio::select! {
-        () = coordinator.shutdown() => Ok(ExitCode::SUCCESS),
+        () = ending => Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => Ok(ExitCode::from(130)),
         _ = terminate.recv() => Ok(ExitCode::from(143)),
     }

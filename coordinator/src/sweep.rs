@@ -199,14 +199,14 @@ impl Sweeper {
         self.uploads.forget(attempt);
         match (self.storage.delete_attempt(job, attempt).await, nth) {
             (Ok(removed), nth) => {
-                tracing::debug!(%job, %attempt, removed, "swept");
+                tracing::debug!(%job, task = %attempt.task, epoch = %attempt.epoch, removed, "swept");
                 if let (Try::First(_), Some(late)) = (nth, self.late) {
                     self.again.insert((Instant::now() + late, attempt), (sweep, Try::Late(0)));
                 }
             }
             (Err(error), Try::First(tries) | Try::Late(tries)) => {
                 let pause = AGAIN.delay(tries, rand::random());
-                tracing::warn!(%job, %attempt, %error, ?pause, "objects of a lost attempt cannot be removed; will try again");
+                tracing::warn!(%job, task = %attempt.task, epoch = %attempt.epoch, %error, ?pause, "objects of a lost attempt cannot be removed; will try again");
                 let next = match nth {
                     Try::First(tries) => Try::First(tries + 1),
                     Try::Late(tries) => Try::Late(tries + 1),

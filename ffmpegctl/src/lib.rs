@@ -39,7 +39,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     if cli.verbose
-        && let Err(error) = common::telemetry::install(&cli.log, common::telemetry::LogFormat::Text)
+        && let Err(error) = common::telemetry::install(&cli.log, common::telemetry::LogFormat::Text, None)
     {
         return conclude(Err(Error::invalid(error.to_string())));
     }

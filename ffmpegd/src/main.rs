@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use common::{config, failpoint, telemetry};
+use common::{
+    config, failpoint,
+    telemetry::{self, Program},
+};
 use ffmpegd::{
     Config, Error, Outcome, Shutdown, Worker,
     cli::{Cli, Command},
@@ -28,9 +31,11 @@ async fn main() -> ExitCode {
         Err(config::Error::Usage(usage)) => usage.exit(),
         Err(error) => return fail(USAGE, &error),
     };
-    if let Err(error) = telemetry::install(&cli.options.log, cli.options.log_format) {
-        return fail(USAGE, &error);
-    }
+    let program = Program { name: "ffmpegd", version: env!("CARGO_PKG_VERSION"), runs_attempts: true };
+    let telemetry = match telemetry::install(&cli.options.log, cli.options.log_format, Some(program)) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(USAGE, &error),
+    };
     if let Err(error) = failpoint::check() {
         return fail(USAGE, &error);
     }
@@ -40,7 +45,11 @@ async fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Detect { json }) => detect(&config, json).await,
-        None => work(config).await,
+        None => {
+            let code = work(config).await;
+            telemetry.shutdown().await;
+            code
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use self::floor::Floor;
 use crate::{
@@ -142,6 +143,11 @@ impl Worker {
     /// # Errors
     /// Something that every attempt needs cannot be started.
     pub async fn run(self, shutdown: Shutdown) -> Result<Outcome, Error> {
+        let span = tracing::error_span!("worker", worker = %self.state_dir.worker);
+        self.serve(shutdown).instrument(span).await
+    }
+
+    async fn serve(self, shutdown: Shutdown) -> Result<Outcome, Error> {
         let services = CancellationToken::new();
         let _ends_them = services.clone().drop_guard();
         let tasks = TaskTracker::new();
@@ -252,7 +258,7 @@ async fn watch_load(
     let machine = MachineMonitor::new(&config.scratch());
     let gpus = GpuMonitor::open(config.nvml_library.as_deref(), &capabilities.gpus).await;
     let (figures, latest) = watch::channel((machine.sample().await, gpus.sample().await));
-    tasks.spawn(async move {
+    let sampling = async move {
         let mut every = interval(SAMPLE_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(every.tick()).await.is_some() {
@@ -260,6 +266,7 @@ async fn watch_load(
             space.measured(load.scratch_free_bytes);
             figures.send_replace((load, gpus.sample().await));
         }
-    });
+    };
+    tasks.spawn(sampling.in_current_span());
     latest
 }

@@ -14,6 +14,7 @@ pub mod api;
 pub mod binaries;
 pub mod books;
 pub mod clock;
+pub mod collector;
 pub mod ctl;
 pub mod daemon;
 pub mod disk;

@@ -45,7 +45,11 @@ pub(super) async fn revoke(State(api): State<Api>, Id(key): Id<KeyId>) -> Result
 fn checked(mut request: KeyRequest, now: Timestamp) -> Result<KeyRequest, Error> {
     request.owner = request.owner.filter(|owner| !owner.is_empty());
     if request.scopes.is_empty() {
-        return Err(Error::invalid("scopes", "there is none", "give some of submit, read, admin, view, metrics"));
+        return Err(Error::invalid(
+            "scopes",
+            "there is none",
+            "give some of submit, read, admin, view, metrics",
+        ));
     }
     match &request.owner {
         Some(owner) => printable("owner", owner, MAX_OWNER)?,

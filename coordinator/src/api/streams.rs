@@ -112,7 +112,7 @@ async fn input(
     let mut sniffer = Sniffer::new(request.headers());
     let mut body = Body::into_data_stream(request.into_body());
     let mut over = pin!(caller.over());
-    tracing::info!(stream, "a connection brings the stream");
+    tracing::info!(name = stream, "a connection brings the stream");
     loop {
         let chunk = tokio::select! {
             biased;
@@ -138,7 +138,7 @@ async fn input(
             sleep(ahead - AHEAD).await;
         }
     }
-    tracing::info!(stream, "the connection that brought the stream ended");
+    tracing::info!(name = stream, "the connection that brought the stream ended");
     match sniffer.end() {
         Some(what) => Err(no_transport_stream(what)),
         None => Ok(problem::no_content()),

@@ -250,7 +250,6 @@ impl State {
                 let _ = self.end_job(job, JobState::Failed, Some(failure), now);
             }
             Next::Dead(failure) => {
-                tracing::warn!(%job, %attempt, kind = %failure.kind, reason = failure.message, "a job is given up");
                 let _ = self.end_job(job, JobState::Dead, Some(failure), now);
             }
         }

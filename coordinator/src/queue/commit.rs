@@ -7,7 +7,10 @@ use common::{
     id::{AttemptId, JobId, TaskId},
 };
 
-use super::state::{Now, State};
+use super::{
+    milestone::Wait,
+    state::{Now, State},
+};
 use crate::store::{AttemptRecord, Changes, IdempotencyRecord, LogRecord, WebhookRecord};
 
 #[derive(Debug, Default)]
@@ -16,6 +19,8 @@ pub(super) struct Changed {
     pub(super) tasks: BTreeSet<TaskId>,
     /// Attempts that are over have no other place any more.
     pub(super) attempts: BTreeMap<AttemptId, AttemptRecord>,
+    /// Waits that ended; of no use to the store.
+    pub(super) assigned: BTreeMap<AttemptId, Wait>,
     pub(super) logs: BTreeMap<AttemptId, Vec<String>>,
     pub(super) once: BTreeMap<JobId, IdempotencyRecord>,
 }
@@ -90,6 +95,7 @@ impl State {
         still.jobs.extend(since.jobs);
         still.tasks.extend(since.tasks);
         still.attempts.extend(since.attempts);
+        still.assigned.extend(since.assigned);
         still.logs.extend(since.logs);
         still.once.extend(since.once);
         self.changed = still;

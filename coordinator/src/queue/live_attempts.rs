@@ -222,8 +222,8 @@ impl State {
         if let Err(failure) = &result {
             let said = log.last().or(over.log.back());
             tracing::warn!(
-                %attempt, stream = %over.stream, profile = over.profile, worker = over.worker.name,
-                kind = %failure.kind, reason = failure.message, said, "a live attempt failed"
+                stream = %over.stream, task = %attempt.task, epoch = %attempt.epoch, profile = over.profile,
+                worker = %over.worker.id, name = over.worker.name, kind = %failure.kind, reason = failure.message, said, "a live attempt failed"
             );
         }
         self.effects.push(Effect::AtOnce(session, ToWorker::Acknowledge { attempt, refused: None }));

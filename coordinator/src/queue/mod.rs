@@ -18,6 +18,7 @@ mod jobs;
 mod live;
 mod live_attempts;
 mod message;
+mod milestone;
 #[cfg(test)]
 mod model_tests;
 mod once;

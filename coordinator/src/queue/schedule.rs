@@ -14,6 +14,7 @@ use common::{
 use super::{
     fence, invariants,
     message::{Assignment, ToWorker},
+    milestone::Wait,
     state::{Effect, Now, Running, State},
     transition::become_state,
 };
@@ -83,6 +84,7 @@ impl State {
         let waited = now.wall.saturating_sub(task.record.queued_at).max(0);
         self.metrics.assigned(waited as f64 / 1000.0);
         task.record.epoch = attempt.epoch;
+        let queued_at = task.record.queued_at;
         task.record.state = TaskState::Running;
         let worker_ref = WorkerRef { id: worker.identity.id, name: worker.identity.name.clone() };
         let deadline = now.mono + self.settings.lease;
@@ -138,6 +140,7 @@ impl State {
             Effect::AtOnce(session, assign)
         });
         self.changed.tasks.insert(id);
+        self.changed.assigned.insert(attempt, Wait { queued_at });
         self.ready.give_out();
         self.owners.begin(owner);
         self.reshare(owner);

@@ -35,6 +35,7 @@ use super::{
     jobs::Accepted,
     live::LiveEvent,
     message::ToWorker,
+    milestone::Milestone,
     once::KEPT,
     state::{Effect, Now, Settings, State},
 };
@@ -100,6 +101,7 @@ struct UnderWay {
     /// With the job as it was when the commit began.
     answers: Vec<(PendingAnswer, Option<JobView>)>,
     outgoing: Vec<Effect>,
+    milestones: Vec<Milestone>,
     /// Receivers are to hear of something in it.
     webhooks: bool,
 }
@@ -449,8 +451,9 @@ impl Service {
         }
         let store = Arc::clone(&self.store);
         let webhooks = !changes.webhooks.is_empty();
+        let milestones = self.state.milestones(&changes);
         let commit = Box::pin(async move { store.commit(&changes).await });
-        self.under_way = Some(UnderWay { commit, answers, outgoing, webhooks });
+        self.under_way = Some(UnderWay { commit, answers, outgoing, milestones, webhooks });
     }
 
     /// Tells what need not be durable.
@@ -476,12 +479,17 @@ impl Service {
 
     /// The commit under way has ended.
     fn committed(&mut self, result: Result<(), store::Error>) {
-        let Some(UnderWay { answers, outgoing, webhooks, .. }) = self.under_way.take() else { return };
+        let Some(UnderWay { answers, outgoing, milestones, webhooks, .. }) = self.under_way.take() else {
+            return;
+        };
         if webhooks && result.is_ok() {
             self.webhooks.notify_one();
         }
         match result {
-            Ok(()) => self.durable(answers, outgoing),
+            Ok(()) => {
+                self.durable(answers, outgoing);
+                milestones.into_iter().for_each(Milestone::tell);
+            }
             Err(error) => self.refuse(&error, answers, outgoing),
         }
     }
@@ -494,6 +502,9 @@ impl Service {
         for answer in answers {
             match answer {
                 (PendingAnswer::Submitted(job, answer), view) => {
+                    if let Some(view) = &view {
+                        tracing::info!(%job, preset = view.summary.preset, owner = view.summary.owner, "job accepted");
+                    }
                     let view = view.map(|view| Reply::New(Box::new(view)));
                     let _ = answer.send(view.ok_or(Error::NoSuchJob(job)));
                 }

@@ -143,7 +143,12 @@ impl WorkerService for Sessions {
         let peer = peer(&request);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         let session = Session { server: self.clone(), peer, outgoing, live: Mutex::default() };
-        let span = tracing::info_span!("session", peer = peer.map(tracing::field::display));
+        let span = tracing::error_span!(
+            "session",
+            peer = peer.map(tracing::field::display),
+            worker = tracing::field::Empty,
+            session = tracing::field::Empty
+        );
         self.tracker.spawn(session.run(request.into_inner()).instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }

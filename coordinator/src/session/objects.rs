@@ -135,7 +135,7 @@ impl Objects {
             })?;
         if !self.current.now(attempt).await? {
             if let Err(error) = self.storage.delete(key).await {
-                tracing::warn!(%key, %error, "a file of a superseded attempt stays until the next start");
+                tracing::warn!(task = %attempt.task, epoch = %attempt.epoch, %key, %error, "a file of a superseded attempt stays until the next start");
             }
             return Err(over(attempt));
         }

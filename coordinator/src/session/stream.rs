@@ -100,13 +100,16 @@ impl Session {
             .await
             .map_err(|error| super::status(&error))?;
         let session = welcome.session;
-        tracing::info!(%worker, %session, name, "worker registered");
+        let span = tracing::Span::current();
+        span.record("worker", tracing::field::display(worker));
+        span.record("session", tracing::field::display(session));
+        tracing::info!(name, "worker registered");
         self.server.agreed(session, accepted.protocol);
         let served = AssertUnwindSafe(self.serve(welcome, accepted.protocol, inbound, messages, &terms));
         let end = served.catch_unwind().await;
         self.server.ended(session);
         self.server.queue.disconnected(session).await;
-        tracing::info!(%worker, %session, name, "worker disconnected");
+        tracing::info!(name, "worker disconnected");
         end.unwrap_or_else(|_| Err(Status::internal("the session failed; see the coordinator's log")))
     }
 
@@ -133,7 +136,7 @@ impl Session {
         self.server.queue.session_ending(session).await;
         // The sender is gone, so this ends when every report was made.
         if timeout(LAST_REPORTS, reporting).await.is_err() {
-            tracing::warn!(%session, "the last reports of a session could not be checked in time");
+            tracing::warn!("the last reports of a session could not be checked in time");
         }
         end
     }
@@ -218,7 +221,7 @@ impl Session {
                     enqueue(&reports, Report::Finished(attempt, finished)).await?;
                 }
                 Message::Draining(draining) => {
-                    tracing::info!(%session, reason = hello::shorten(&draining.reason, 256), "worker drains");
+                    tracing::info!(reason = hello::shorten(&draining.reason, 256), "worker drains");
                     self.server.queue.worker_draining(session).await;
                 }
                 Message::CapabilitiesChanged(changed) => {
@@ -300,7 +303,10 @@ impl Session {
             Ok(Some(problem)) => problem,
             Err(error) => format!("the uploaded files could not be checked: {error}"),
         };
-        tracing::warn!(job = %grant.job, %attempt, problem, "an attempt's files are not what it reported");
+        tracing::warn!(
+            job = %grant.job, task = %attempt.task, epoch = %attempt.epoch, problem,
+            "an attempt's files are not what it reported"
+        );
         (wire::failed(FailureKind::UploadFailed, problem), true)
     }
 

@@ -22,6 +22,7 @@ use common::reach::Reach;
 use reqwest::Url;
 use tokio::{net::TcpListener, sync::OwnedSemaphorePermit};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use super::{
     Limits,
@@ -174,7 +175,8 @@ async fn serve(
     if let Some(following) = source.following.clone().filter(|_| source.grows()) {
         return forward(&sources, source, following, wanted, method == Method::HEAD, permit);
     }
-    match Reader::open(sources.upstream.clone(), Arc::clone(&source), wanted, permit).await {
+    let opening = Reader::open(sources.upstream.clone(), Arc::clone(&source), wanted, permit);
+    match opening.instrument(source.span.clone()).await {
         Ok(opened) => respond(&source, wanted, method == Method::HEAD, opened),
         Err(failure) => refused(&failure),
     }

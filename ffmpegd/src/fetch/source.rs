@@ -27,6 +27,8 @@ pub(crate) struct Source {
     pub(super) reads: Arc<Semaphore>,
     /// With an input that was still on its way when the attempt began.
     pub(super) following: Option<Arc<Following>>,
+    /// Of the attempt that reads it.
+    pub(super) span: tracing::Span,
     waits: Mutex<Waits>,
     bytes: AtomicU64,
     observed: Mutex<Observed>,
@@ -98,6 +100,7 @@ impl Source {
             onward: Mutex::default(),
             reads: Arc::new(Semaphore::new(MAX_READS)),
             following: None,
+            span: tracing::Span::current(),
             waits: Mutex::default(),
             bytes: AtomicU64::new(0),
             observed: Mutex::default(),

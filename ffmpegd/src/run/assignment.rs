@@ -6,13 +6,15 @@ use common::{
     api::OnDamagedInput,
     failure::{Failure, FailureKind},
     ffmpeg::EncoderChoice,
-    id::{AttemptId, Epoch, JobId},
+    id::{AttemptId, Epoch, JobId, StreamId},
     live,
     media::EncoderFamily,
     proto,
     spec::Spec,
     worker::BadMessage,
 };
+
+use super::Whose;
 
 /// The kind of slot that an attempt takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,10 @@ impl Assignment {
             Some(encoder) if encoder.family.is_hardware() => Slot::Gpu,
             _ => Slot::Cpu,
         }
+    }
+
+    pub(crate) fn whose(&self) -> Whose {
+        if self.is_live() { Whose::Stream(StreamId(self.job.0)) } else { Whose::Job(self.job) }
     }
 
     pub(crate) fn is_live(&self) -> bool {

@@ -3,6 +3,7 @@
 //! probing (ffprobe reads the input) -> encoding (ffmpeg) -> checking (what came out is probed and compared) -> uploading.
 //! Whatever ends an attempt, its processes are gone and its scratch folder is removed before anybody is told.
 
+mod account;
 mod assignment;
 mod attempt;
 mod check;
@@ -37,6 +38,7 @@ use reqwest::Client;
 use tokio::sync::watch;
 
 pub(crate) use self::{
+    account::{Account, Whose},
     assignment::{Assignment, Batch, Input, LiveTask, Location, Slot, Unusable, Work, attempt_id},
     attempt::attempt,
     classify::{Verdict, no_room},
@@ -87,6 +89,18 @@ pub(crate) enum Ending {
     Stopped,
     /// The coordinator says that it belongs to somebody else by now.
     NotCurrent,
+}
+
+impl Ending {
+    /// In one word.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed(_) => "failed",
+            Self::Stopped => "stopped",
+            Self::NotCurrent => "not_current",
+        }
+    }
 }
 
 impl From<Verdict> for Ending {

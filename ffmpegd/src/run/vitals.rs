@@ -4,16 +4,25 @@ use std::sync::{Mutex, PoisonError};
 
 use common::worker::Progress;
 
-use super::{damage::Tally, log::Log};
+use super::{Account, damage::Tally, log::Log};
 
 /// Written by the attempt, read by the heartbeat.
 #[derive(Debug, Default)]
 pub(crate) struct Vitals {
     pub(super) log: Mutex<Log>,
     progress: Mutex<Progress>,
+    account: Option<Account>,
 }
 
 impl Vitals {
+    pub(crate) fn of(account: Account) -> Self {
+        Self { account: Some(account), ..Self::default() }
+    }
+
+    pub(crate) fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -50,7 +59,10 @@ impl Vitals {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).take_tally()
     }
 
-    pub(super) fn phase(&self, phase: &str) {
+    pub(super) fn phase(&self, phase: &'static str) {
+        if let Some(account) = &self.account {
+            account.enter(phase);
+        }
         phase.clone_into(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner).phase);
     }
 

@@ -24,7 +24,7 @@ use tracing::Instrument;
 
 use super::{Outcome, Shutdown, Worker, health, understand::understand};
 use crate::{
-    run::{self, Assignment, Ending, Slot, Tools, Vitals, Work},
+    run::{self, Account, Assignment, Ending, Slot, Tools, Vitals, Whose, Work},
     session::{
         Connection, Doubt, Effect, Event, Link, LinkEvent, State, Terms, Why, attempt_progress, message,
     },
@@ -58,6 +58,17 @@ pub(super) struct Running {
     pub(super) gpu: bool,
     vitals: Arc<Vitals>,
     stop: CancellationToken,
+    /// What is logged of it is below this.
+    span: tracing::Span,
+}
+
+impl Running {
+    fn ended(&self, ending: &Ending) {
+        if let Some(account) = self.vitals.account() {
+            account.close(ending, &self.vitals.progress());
+        }
+        self.span.in_scope(|| log_ending(ending));
+    }
 }
 
 /// What the loop woke up for.
@@ -154,6 +165,9 @@ impl Floor<'_> {
                 Wake::Started(attempt, started) => self.apply(Event::Started(attempt, started), &mut link),
                 Wake::Ended(attempt, ending, log) => {
                     let running = self.running.remove(&attempt);
+                    if let Some(running) = &running {
+                        running.ended(&ending);
+                    }
                     self.learn(running.as_ref(), &ending);
                     // Heard before the result, so that no other attempt comes for it.
                     self.look_at_scratch(&mut link);
@@ -244,9 +258,6 @@ impl Floor<'_> {
     }
 
     fn apply(&mut self, event: Event, link: &mut Link) {
-        if let Event::Ended(attempt, ending, _) = &event {
-            log_ending(*attempt, ending);
-        }
         for effect in self.state.apply(event, Instant::now()) {
             match effect {
                 Effect::Start(assignment) => self.start(*assignment),
@@ -258,14 +269,15 @@ impl Floor<'_> {
 
     fn start(&mut self, assignment: Assignment) {
         let id = assignment.attempt;
-        let span = tracing::info_span!("attempt", job = %assignment.job, task = %id.task, epoch = %id.epoch);
+        let span = span(&assignment);
         let gpu = assignment.slot() == Slot::Gpu;
         let encoder = assignment.encoder.as_ref().map_or("", |encoder| encoder.name.as_str());
         let (input, preset) = (&assignment.input, &assignment.preset);
         span.in_scope(|| tracing::info!(input, preset, encoder, gpu, "attempt begins"));
-        let vitals = Arc::new(Vitals::default());
+        let vitals = Arc::new(Vitals::of(Account::open(&assignment, self.tools.worker)));
         let stop = CancellationToken::new();
-        self.running.insert(id, Running { gpu, vitals: Arc::clone(&vitals), stop: stop.clone() });
+        let running = Running { gpu, vitals: Arc::clone(&vitals), stop: stop.clone(), span: span.clone() };
+        self.running.insert(id, running);
         let (tools, started) = (Arc::clone(&self.tools), self.started.clone());
         match assignment.work.clone() {
             // It leaves nothing on the disk.
@@ -295,16 +307,13 @@ impl Floor<'_> {
     }
 
     fn stop(&self, attempt: AttemptId, why: &Why) {
-        match why {
-            Why::Told(reason) => tracing::info!(%attempt, reason, "stopping, as the coordinator wants"),
-            Why::Lost => {
-                tracing::warn!(%attempt, "stopping: the lease is lost, the attempt is somebody else's");
-            }
-            Why::HandBack => tracing::info!(%attempt, "stopping, to be handed back"),
-        }
-        if let Some(running) = self.running.get(&attempt) {
-            running.stop.cancel();
-        }
+        let Some(running) = self.running.get(&attempt) else { return };
+        running.span.in_scope(|| match why {
+            Why::Told(reason) => tracing::info!(reason, "stopping, as the coordinator wants"),
+            Why::Lost => tracing::warn!("stopping: the lease is lost, the attempt is somebody else's"),
+            Why::HandBack => tracing::info!("stopping, to be handed back"),
+        });
+        running.stop.cancel();
     }
 
     pub(super) fn heartbeat(&mut self, now: Instant) -> proto::Heartbeat {
@@ -326,16 +335,25 @@ impl Floor<'_> {
     }
 }
 
-fn log_ending(attempt: AttemptId, ending: &Ending) {
+/// Its ids, on every line of it.
+fn span(assignment: &Assignment) -> tracing::Span {
+    let AttemptId { task, epoch } = assignment.attempt;
+    match assignment.whose() {
+        Whose::Job(job) => tracing::error_span!("attempt", %job, %task, %epoch),
+        Whose::Stream(stream) => tracing::error_span!("attempt", %stream, %task, %epoch),
+    }
+}
+
+fn log_ending(ending: &Ending) {
     match ending {
         Ending::Succeeded { outputs, .. } => {
-            tracing::info!(%attempt, files = outputs.len(), "attempt succeeded");
+            tracing::info!(files = outputs.len(), "attempt succeeded");
         }
         Ending::Failed(verdict) => tracing::warn!(
-            %attempt, kind = %verdict.failure.kind, reason = verdict.failure.message, "attempt failed"
+            kind = %verdict.failure.kind, reason = verdict.failure.message, "attempt failed"
         ),
-        Ending::Stopped => tracing::info!(%attempt, "attempt stopped"),
-        Ending::NotCurrent => tracing::info!(%attempt, "attempt is not current any more"),
+        Ending::Stopped => tracing::info!("attempt stopped"),
+        Ending::NotCurrent => tracing::info!("attempt is not current any more"),
     }
 }
 

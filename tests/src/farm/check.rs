@@ -117,7 +117,9 @@ impl Farm {
         let mut found = Vec::new();
         for (name, text) in self.logs() {
             for line in text.lines() {
-                let bad = line.split_whitespace().nth(1) == Some("ERROR") || line.contains("panicked at");
+                let at_error =
+                    line.split_whitespace().nth(1) == Some("ERROR") || line.contains("\"level\":\"ERROR\"");
+                let bad = at_error || line.contains("panicked at");
                 if bad && !self.expected_errors.iter().any(|expected| line.contains(expected)) {
                     found.push(format!("{name}: {line}"));
                 }

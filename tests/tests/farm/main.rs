@@ -30,6 +30,7 @@ mod probing;
 mod run;
 mod slots;
 mod stopped;
+mod telemetry;
 mod trust;
 mod uploads;
 mod versions;

@@ -8,6 +8,7 @@ use common::{
 };
 use mux::Ticks;
 use tokio::{sync::watch, time::sleep};
+use tracing::Instrument as _;
 
 use super::{LAST_WORDS, Owner, Past, Running, Runtime, Status, Told};
 use crate::{
@@ -60,7 +61,7 @@ impl Runtime {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let Some(mut running) = stream.variants.remove(profile) else { return };
         self.metrics.happened(running.control.take_tally());
-        tracing::info!(stream = stream.record.spec.name, profile, reason, "variant ends");
+        tracing::info!(stream = %id, name = stream.record.spec.name, profile, reason, "variant ends");
         if let Some(error) = refused {
             running.status.send_replace(Status::Refused(error));
         }
@@ -152,7 +153,7 @@ impl Runtime {
         let stop = stream.stop.child_token();
         let (state, seen) = watch::channel(pull::State::default());
         let pulling = pull::run(url.clone(), stream.source.clone(), state, stop.clone());
-        self.tracker.spawn(pulling);
+        self.tracker.spawn(pulling.instrument(tracing::error_span!("pull", stream = %id)));
         stream.pull = Some((stop, seen));
     }
 

@@ -9,6 +9,7 @@ use common::{
 };
 use mux::Ticks;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::{CURIOSITY, Command, Joined, Running, Runtime, Status, Stream, Viewer};
 use crate::live::{
@@ -211,7 +212,8 @@ impl Runtime {
         let stop = stream.stop.child_token();
         if rendition.is_none() {
             let copying = copy::run(stream.source.clone(), pipeline.clone(), stop.clone());
-            self.tracker.spawn(copying);
+            let span = tracing::error_span!("copy", stream = %stream.record.id, profile);
+            self.tracker.spawn(copying.instrument(span));
         }
         let running = Running {
             control: Variant::new(terms, TaskId::new(), now),
@@ -223,7 +225,7 @@ impl Runtime {
             packaging,
             stop,
         };
-        tracing::info!(stream = stream.record.spec.name, profile, "variant begins");
+        tracing::info!(stream = %stream.record.id, name = stream.record.spec.name, profile, "variant begins");
         stream.variants.insert(profile.to_owned(), running);
         Ok(())
     }

@@ -68,7 +68,10 @@ impl Runtime {
             self.end(attempt, "it is not needed any more");
             return;
         };
-        tracing::info!(%attempt, worker = worker.name, encoder, profile, "live attempt placed");
+        tracing::info!(
+            stream = %id, task = %attempt.task, epoch = %attempt.epoch, worker = %worker.id, name = worker.name, encoder,
+            profile, "live attempt placed"
+        );
         self.of_owner(
             id,
             profile,
@@ -81,7 +84,7 @@ impl Runtime {
         let now = self.now();
         match event {
             LiveEvent::Started { attempt, argv } => {
-                tracing::debug!(%attempt, argv = argv.join(" "), "live attempt started");
+                tracing::debug!(task = %attempt.task, epoch = %attempt.epoch, argv = argv.join(" "), "live attempt started");
             }
             // Its output has ended properly, or is about to.
             LiveEvent::Ended { attempt, result: Ok(()) } => self.over(attempt, None),
@@ -110,14 +113,16 @@ impl Runtime {
         match self.dying.remove(&attempt) {
             None => self.over(attempt, Some(&reason)),
             Some(Owner { stream, profile: Some(profile) }) => {
-                tracing::warn!(%attempt, profile, reason, "why the live attempt was lost");
+                tracing::warn!(
+                    %stream, task = %attempt.task, epoch = %attempt.epoch, profile, reason, "why the live attempt was lost"
+                );
                 let stream = self.streams.get_mut(&stream);
                 if let Some(running) = stream.and_then(|stream| stream.variants.get_mut(&profile)) {
                     running.control.explain(attempt, &reason);
                 }
             }
             Some(Owner { stream, profile: None }) => {
-                tracing::warn!(%attempt, reason, "why the source was lost");
+                tracing::warn!(%stream, task = %attempt.task, epoch = %attempt.epoch, reason, "why the source was lost");
                 if let Some(stream) = self.streams.get_mut(&stream) {
                     stream.supply.problem = Some(reason);
                 }
@@ -140,9 +145,13 @@ impl Runtime {
         let started = self.started;
         let Some(Owner { stream: id, profile }) = self.owners.get(&attempt).cloned() else { return };
         if let Some(problem) = problem {
-            tracing::warn!(%attempt, profile, problem, "live attempt lost");
+            tracing::warn!(
+                stream = %id, task = %attempt.task, epoch = %attempt.epoch, profile, problem, "live attempt lost"
+            );
         } else {
-            tracing::info!(%attempt, profile, "live attempt done");
+            tracing::info!(
+                stream = %id, task = %attempt.task, epoch = %attempt.epoch, profile, "live attempt done"
+            );
         }
         self.of_owner(
             id,
