@@ -19,7 +19,15 @@ pub(super) struct Pace {
     pub(super) frame: Ticks,
     /// The steps are the same, as far as timestamps that were rounded (to milliseconds, in some containers) can say.
     pub(super) is_regular: bool,
+    /// So many frames can be counted by it before it may be off by half a frame.
+    pub(super) countable: usize,
 }
+
+/// Steps from which on equal ones are no coincidence. Fewer may all be an encoder's own: it makes up the decoding times that
+/// lie before its first frame.
+const ENOUGH: usize = 6;
+/// By how much equal steps differ: timestamps were rounded to milliseconds.
+const EQUAL: Ticks = Ticks(92);
 
 impl Cadence {
     pub(super) fn step(&mut self, step: Ticks) {
@@ -32,7 +40,14 @@ impl Cadence {
         let count = known.len() as i64;
         let mean = Ticks((known.iter().map(|step| step.0).sum::<i64>() + count / 2) / count);
         let is_regular = (longest - shortest).0 <= mean.0 / 4;
-        self.pace = Some(Pace { frame: if is_regular { mean } else { shortest }, is_regular });
+        // A clock that is off by up to an eighth of a frame at both ends makes the mean of n steps wrong by a quarter of one
+        // in n: twice as many steps as frames are counted leave enough of the half.
+        let countable = match known.len() {
+            _ if !is_regular => 0,
+            steps if steps >= ENOUGH && longest - shortest <= EQUAL => usize::MAX,
+            steps => steps / 2,
+        };
+        self.pace = Some(Pace { frame: if is_regular { mean } else { shortest }, is_regular, countable });
     }
 
     pub(super) const fn pace(&self) -> Option<Pace> {
@@ -94,22 +109,35 @@ mod tests {
     #[test]
     fn rounded_timestamps_are_regular() {
         let film = pace([3753, 3754, 3754, 3754, 3753, 3754, 3754]);
-        assert_eq!(film, Pace { frame: Ticks(3754), is_regular: true });
+        assert_eq!(film, Pace { frame: Ticks(3754), is_regular: true, countable: usize::MAX });
         let milliseconds = pace([2970, 2970, 3060, 2970, 2970, 3060]);
-        assert_eq!(milliseconds, Pace { frame: Ticks(3000), is_regular: true });
+        assert_eq!(milliseconds, Pace { frame: Ticks(3000), is_regular: true, countable: usize::MAX });
     }
 
     #[test]
     fn a_frame_left_out_is_forgotten_after_a_while() {
-        assert_eq!(pace([3600, 3600, 7200, 3600]), Pace { frame: Ticks(3600), is_regular: false });
+        assert_eq!(
+            pace([3600, 3600, 7200, 3600]),
+            Pace { frame: Ticks(3600), is_regular: false, countable: 0 }
+        );
         let steps = [7200].into_iter().chain([3600; REMEMBERED]);
-        assert_eq!(pace(steps), Pace { frame: Ticks(3600), is_regular: true });
+        assert_eq!(pace(steps), Pace { frame: Ticks(3600), is_regular: true, countable: usize::MAX });
     }
 
     #[test]
     fn a_new_cadence_is_seen_after_a_few_frames() {
         let steps = [3600; 100].into_iter().chain([1800; REMEMBERED]);
-        assert_eq!(pace(steps), Pace { frame: Ticks(1800), is_regular: true });
+        assert_eq!(pace(steps), Pace { frame: Ticks(1800), is_regular: true, countable: usize::MAX });
+    }
+
+    #[test]
+    fn what_is_known_from_few_steps_counts_few_frames() {
+        assert_eq!(pace([1500]).countable, 0);
+        assert_eq!(pace([1500; 5]).countable, 2);
+        assert_eq!(pace([1485, 1485, 1530, 1485]).countable, 2);
+        assert_eq!(pace([1485, 1485, 1530, 1485, 1485, 1530]).countable, usize::MAX);
+        assert_eq!(pace([1400, 1600].into_iter().cycle().take(8)).countable, 4);
+        assert_eq!(pace([1400, 3000]).countable, 0);
     }
 
     #[test]

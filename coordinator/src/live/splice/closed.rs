@@ -15,9 +15,9 @@ const ROUNDING: Ticks = Ticks(2);
 ///
 /// A frame is shown no earlier than it is decoded, and decoding times grow: what follows is shown after the newest decoding time.
 /// With B-frames that comes late, by as many frames as are reordered. Where the frames are regular that is not waited for: if as
-/// many are there as fit into the time since `shown`, none is missing.
+/// many are there as fit into the time since `shown`, none is missing; as far as the pace is known well enough to count by.
 pub(super) fn frames(queue: &Queue, shown: Option<Ticks>) -> usize {
-    let (units, frame) = (&queue.units, queue.frame().filter(|_| queue.is_regular()));
+    let (units, frame, countable) = (&queue.units, queue.frame(), queue.countable());
     // What is shown before the first of a feed is dropped.
     if units.is_empty() || !queue.joined {
         return units.len().min(1);
@@ -35,7 +35,9 @@ pub(super) fn frames(queue: &Queue, shown: Option<Ticks>) -> usize {
         if last <= decoded && last < earliest[index + 1] {
             return index + 1;
         }
-        if let (Some(frame), Some(shown)) = (frame, shown) {
+        if let (Some(frame), Some(shown)) = (frame, shown)
+            && index < countable
+        {
             let filled = shown.0 + frame.0 * (index as i64 + 1);
             if (last.0 - filled).abs() < frame.0 / 2 {
                 return index + 1;

@@ -59,7 +59,7 @@ impl Splicer {
         }
         let is_before =
             || feed.reference().and_then(|queue| queue.newest).is_some_and(|newest| newest < edge.floor);
-        feed.has_key(edge.next, self.line.tolerance())
+        feed.has_key(edge.next, edge.floor, self.line.tolerance())
             || (!feed.ended && is_before() && closed::is_boundary(shown, edge.next, self.grid))
     }
 

@@ -167,10 +167,12 @@ impl Feed {
         }
     }
 
-    /// It has a key frame that can follow what was delivered up to `line`'s edge, at `at`.
-    pub(super) fn has_key(&self, at: Ticks, tolerance: Ticks) -> bool {
+    /// It has a key frame at `at`, as far as that can be known, and not before `floor`: one that was delivered is none to go on
+    /// with.
+    pub(super) fn has_key(&self, at: Ticks, floor: Ticks, tolerance: Ticks) -> bool {
         self.reference().is_some_and(|queue| {
-            queue.units.iter().any(|unit| unit.key && (unit.pts - at).0.abs() < tolerance.0.max(1))
+            let fits = |pts: Ticks| pts >= floor && (pts - at).0.abs() < tolerance.0.max(1);
+            queue.units.iter().any(|unit| unit.key && fits(unit.pts))
         })
     }
 }
@@ -205,6 +207,14 @@ impl Queue {
         match self.samples {
             Some((samples, rate)) => Some(Ticks::from_samples(i64::from(samples), rate)),
             None => self.cadence.pace().map(|pace| pace.frame),
+        }
+    }
+
+    /// So many frames can be counted by that without taking one for another.
+    pub(super) fn countable(&self) -> usize {
+        match self.samples {
+            Some(_) => usize::MAX,
+            None => self.cadence.pace().map_or(0, |pace| pace.countable),
         }
     }
 

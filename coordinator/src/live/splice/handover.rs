@@ -53,7 +53,7 @@ impl Splicer {
             if first.is_none_or(|first| first + self.line.tolerance() >= key.pts) {
                 continue;
             }
-            if successor.has_key(key.pts, self.line.tolerance()) {
+            if successor.has_key(key.pts, edge.floor, self.line.tolerance()) {
                 let none_follow = queue.units.back().is_some_and(|last| last.dts >= key.pts);
                 if !has_hole || none_follow {
                     return Decision::Switch(index);

@@ -230,6 +230,25 @@ fn holds(
     Ok(())
 }
 
+/// Its first steps are longer than those that follow, and the B-frames of the first group fill the time as if one were too many.
+#[test]
+fn a_pace_that_is_hardly_known_counts_no_frames() {
+    for jitter in [-200, -150, 150, 200] {
+        let mut source = Source::regular(900_000, 90, 1500, 1);
+        for frame in source.frames.iter_mut().skip(1).take(2) {
+            *frame += jitter;
+        }
+        for b_frames in 0..8 {
+            for given in 1..40 {
+                let encoders = [Encoder { b_frames, pyramid: false }, Encoder { b_frames, pyramid: true }];
+                let events = [Event::Give { who: 0, count: given }, Event::Lose { who: 0 }];
+                let held = holds(&source, &encoders, Delivery::Frames, Role::Successor, &events);
+                assert!(held.is_ok(), "{jitter} {b_frames} {given}: {held:?}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 

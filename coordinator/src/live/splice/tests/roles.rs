@@ -52,8 +52,9 @@ fn frames_are_delivered_as_soon_as_all_before_them_are_there() {
         run.unit(attempt(1), unit);
         waiting.push(run.of(VIDEO).count());
     }
-    // I P B b b P B b b P B b b: each group as soon as its last is there.
-    assert_eq!(waiting, [1, 1, 1, 1, 5, 5, 5, 5, 9, 9, 9, 9, 13]);
+    // I P B b b P B b b P B b b: each group as soon as its last is there. In the first it is not known yet how long a frame
+    // lasts, and the next decoding time that is later is waited for.
+    assert_eq!(waiting, [1, 1, 1, 1, 1, 1, 5, 5, 9, 9, 9, 9, 13]);
 }
 
 #[test]
@@ -118,6 +119,42 @@ fn a_successor_takes_over_at_a_key_frame_of_the_grid() {
     assert_eq!(run.shown(VIDEO), source.frames);
     assert_eq!(run.shown(AUDIO).len(), 467);
     assert_eq!(run.splicer.seams().missing_video, 0);
+}
+
+/// Frames that last as they like: the next may be due so soon that the key frame which was delivered last is near enough.
+#[test]
+fn a_successor_does_not_go_on_with_a_key_frame_that_was_delivered() {
+    let steps = [1300, 1700].into_iter().cycle();
+    let frames = steps.take(179).scan(900_000, |at, step| {
+        *at += step;
+        Some(*at)
+    });
+    let source = Source {
+        frames: [900_000].into_iter().chain(frames).collect(),
+        ..Source::regular(900_000, 0, 1500, 1)
+    };
+    let units = source.encode(PLAIN, ALL);
+    let key = units.iter().filter(|unit| unit.key && unit.track == VIDEO).nth(1).unwrap().pts;
+    let mut run = Run::of_one(Delivery::Frames, &source);
+    run.units(attempt(1), before(&units, key.0));
+    run.begin(attempt(2), Role::Successor, &source);
+    run.units(attempt(2), before(&units, key.0 - 5000));
+    run.end(attempt(1), FeedEnd::Lost);
+    let cut = run.splicer.cut();
+    run.begin(attempt(3), Role::Replacement, &source);
+    run.units(
+        attempt(2),
+        units.iter().filter(|unit| (key.0 - 5000..key.0 + 60_000).contains(&unit.dts.0)).cloned(),
+    );
+    run.units(attempt(3), before(&source.encode(PLAIN, cut), key.0 + 1));
+    assert_eq!(run.splicer.delivered(), Some(key));
+    run.end(attempt(3), FeedEnd::Lost);
+    assert_eq!(run.splicer.active(), None, "all up to its next key frame would be missing");
+    let cut = run.splicer.cut();
+    run.begin(attempt(4), Role::Replacement, &source);
+    run.units(attempt(4), source.encode(PLAIN, cut));
+    run.end(attempt(4), FeedEnd::Finished);
+    assert_eq!(run.shown(VIDEO), source.frames);
 }
 
 #[test]
