@@ -260,6 +260,12 @@ impl Worker {
         self.standing.drained_by_operator || self.shutting_down
     }
 
+    /// It said goodbye, left, and owes nothing: nobody has to look for it.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.session.is_none() && self.shutting_down && self.held.is_empty()
+    }
+
     /// What people are told about it.
     #[must_use]
     pub fn state(&self, now: Duration, stale_after: Duration) -> (WorkerState, Option<String>) {

@@ -31,6 +31,7 @@ pub(crate) struct Figures {
     pub(crate) jobs_running: u64,
     /// Jobs whose files are on their way to where they want them.
     pub(crate) delivering: usize,
+    /// Without those that said goodbye and left.
     pub(crate) workers: Vec<WorkerFigures>,
 }
 
@@ -108,6 +109,7 @@ impl State {
             workers: self
                 .fleet
                 .iter()
+                .filter(|worker| !worker.has_left())
                 .map(|worker| {
                     let is_alone = names.get(worker.identity.name.as_str()) == Some(&1);
                     self.worker_figures(worker, is_alone, now)

@@ -1,6 +1,6 @@
 //! What is told to machines: depths, speeds, counts.
 
-use common::metrics::text;
+use common::{api::WorkerState, metrics::text};
 use prometheus_client::registry::Registry;
 
 use super::*;
@@ -83,6 +83,23 @@ fn publishing_lasts_until_what_was_made_is_where_the_job_wants_it() {
     has(&bench, "publish_seconds_sum 4.0");
     has(&bench, "jobs_finished_total{outcome=\"succeeded\",kind=\"none\"} 1");
     assert_eq!(bench.state.figures(bench.now()).delivering, 0);
+}
+
+#[test]
+fn a_worker_that_left_gently_is_not_told_of_and_one_that_vanished_is() {
+    let mut bench = Bench::new();
+    let (leaving, _) = bench.connect(1, Vec::new());
+    let (vanishing, _) = bench.connect(2, Vec::new());
+    let told = |bench: &Bench| bench.state.figures(bench.now()).workers.len();
+    bench.state.worker_draining(leaving, bench.now());
+    assert_eq!(told(&bench), 2, "it is still there");
+    for session in [leaving, vanishing] {
+        bench.state.disconnected(session, bench.now());
+    }
+    let figures = bench.state.figures(bench.now());
+    assert_eq!(figures.workers.iter().map(|worker| worker.state).collect::<Vec<_>>(), [WorkerState::Lost]);
+    bench.connect(1, Vec::new());
+    assert_eq!(told(&bench), 2, "it came back");
 }
 
 fn progress(frames: u64, fps: f64) -> Progress {
