@@ -26,6 +26,9 @@ pub struct Cli {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Command {
+    /// Ask the worker of this machine, on `TVARR_METRICS_PORT`, whether it has a session with its coordinator, and leave: 0 if
+    /// it has, else 1.
+    Health,
     /// Say what this machine can do, and leave.
     Detect {
         /// For programs.

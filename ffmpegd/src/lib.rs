@@ -4,6 +4,7 @@
 
 pub mod cli;
 mod fetch;
+pub mod metrics;
 pub mod options;
 pub mod probe;
 mod run;

@@ -9,6 +9,7 @@ use common::{
 use ffmpegd::{
     Config, Error, Outcome, Shutdown, Worker,
     cli::{Cli, Command},
+    metrics::health,
     probe,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,7 +33,11 @@ async fn main() -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     let program = Program { name: "ffmpegd", version: env!("CARGO_PKG_VERSION"), runs_attempts: true };
-    let telemetry = match telemetry::install(&cli.options.log, cli.options.log_format, Some(program)) {
+    let telemetry = match telemetry::install(
+        &cli.options.log,
+        cli.options.log_format,
+        cli.command.is_none().then_some(program),
+    ) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(USAGE, &error),
     };
@@ -45,6 +50,7 @@ async fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Detect { json }) => detect(&config, json).await,
+        Some(Command::Health) => healthy(&config).await,
         None => {
             let code = work(config).await;
             telemetry.shutdown().await;
@@ -55,6 +61,16 @@ async fn main() -> ExitCode {
 
 async fn detect(config: &Config, json: bool) -> ExitCode {
     probe::detect(&config.probe_settings(), json).await.unwrap_or_else(|error| fail(NO_FFMPEG, &error))
+}
+
+async fn healthy(config: &Config) -> ExitCode {
+    match health::check(config.metrics).await {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(unhealthy) => fail(BROKEN, &unhealthy),
+    }
 }
 
 async fn work(config: Config) -> ExitCode {

@@ -4,7 +4,9 @@ mod floor;
 mod health;
 mod understand;
 
-use std::{collections::HashMap, io, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, io, net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration,
+};
 
 use common::{
     failpoint,
@@ -23,6 +25,7 @@ use tracing::Instrument as _;
 use self::floor::Floor;
 use crate::{
     fetch::Proxy,
+    metrics::{Figures, Gauges, Port},
     options::Config,
     probe::{self, GpuMonitor, MachineMonitor},
     run::{self, Space, Spawner, Tools},
@@ -67,6 +70,10 @@ pub enum Error {
     NoCapacity,
     #[error("cannot prepare the scratch folder {}: {source}; make it writable or set TVARR_SCRATCH_DIR", path.display())]
     Scratch { path: std::path::PathBuf, source: io::Error },
+    #[error(
+        "cannot listen on {address} (TVARR_METRICS_PORT): {source}; choose another port, or stop who has it"
+    )]
+    Listen { address: SocketAddr, source: io::Error },
     #[error("cannot start {what}: {source}")]
     Start { what: &'static str, source: io::Error },
 }
@@ -78,6 +85,8 @@ pub struct Worker {
     state_dir: StateDir,
     capabilities: Arc<Capabilities>,
     capacity: Capacity,
+    port: Option<Port>,
+    figures: Figures,
 }
 
 impl Worker {
@@ -87,6 +96,15 @@ impl Worker {
     /// The folder cannot be used or is another worker's; there is no ffmpeg that works; nothing could be run.
     pub async fn prepare(mut config: Config) -> Result<Self, Error> {
         let state_dir = StateDir::open(&config.state_dir)?;
+        // Before anything that takes long: whoever has the port is found at once.
+        let port = match config.metrics {
+            Some(address) => {
+                let bound = Port::bind(address).await;
+                Some(bound.map_err(|source| Error::Listen { address, source })?)
+            }
+            None => None,
+        };
+        let figures = Figures::default();
         // Child processes run in folders of their own.
         for path in [&mut config.state_dir].into_iter().chain(config.scratch_dir.as_mut()) {
             *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
@@ -103,6 +121,7 @@ impl Worker {
             Some(known) => known,
             None => probe::probe(&config.probe_settings()).await?,
         };
+        figures.probed();
         let capacity = config.limits.capacity(&capabilities);
         if capacity.max_gpu_jobs == 0 && capacity.max_cpu_jobs == 0 {
             return Err(Error::NoCapacity);
@@ -119,7 +138,7 @@ impl Worker {
             cpu_jobs = capacity.max_cpu_jobs,
             "worker is ready"
         );
-        Ok(Self { config, state_dir, capabilities: Arc::new(capabilities), capacity })
+        Ok(Self { config, state_dir, capabilities: Arc::new(capabilities), capacity, port, figures })
     }
 
     #[must_use]
@@ -147,15 +166,21 @@ impl Worker {
         self.serve(shutdown).instrument(span).await
     }
 
-    async fn serve(self, shutdown: Shutdown) -> Result<Outcome, Error> {
+    async fn serve(mut self, shutdown: Shutdown) -> Result<Outcome, Error> {
         let services = CancellationToken::new();
         let _ends_them = services.clone().drop_guard();
         let tasks = TaskTracker::new();
         let started = |what| move |source| Error::Start { what, source };
 
-        let proxy = Proxy::start(self.config.source, self.config.reach.clone(), &tasks, services.clone())
-            .await
-            .map_err(started("the proxy for inputs"))?;
+        let proxy = Proxy::start(
+            self.config.source,
+            self.config.reach.clone(),
+            self.figures.fetched.clone(),
+            &tasks,
+            services.clone(),
+        )
+        .await
+        .map_err(started("the proxy for inputs"))?;
         let http = run::upload_client().map_err(|error| Error::Start {
             what: "the client for uploads",
             source: io::Error::other(error),
@@ -177,15 +202,29 @@ impl Worker {
             scratch: self.config.scratch(),
             shared_roots: self.config.shared_roots.clone(),
             space: space.clone(),
-            capabilities,
+            capabilities: capabilities.clone(),
             coordinator: self.config.coordinator.clone(),
             spawner: Spawner::start().map_err(started("the thread that starts ffmpeg"))?,
             proxy,
             http,
             live_http,
-            connection: connected,
+            connection: connected.clone(),
+            figures: self.figures.clone(),
         });
-        let load = watch_load(&self.config, &self.capabilities, space, &tasks, services.clone()).await;
+        let load =
+            watch_load(&self.config, &self.capabilities, space.clone(), &tasks, services.clone()).await;
+        let (trouble, troubles) = watch::channel("it was not dialled yet".to_owned());
+        if let Some(port) = self.port.take() {
+            let gauges = Gauges {
+                figures: self.figures.clone(),
+                connection: connected,
+                load: load.clone(),
+                capabilities,
+                capacity: self.capacity,
+                space,
+            };
+            port.serve(&self.figures, gauges, troubles, &tasks, services.clone());
+        }
         let dial = Dial { address: self.config.coordinator.clone(), token: self.config.token.clone() };
         let (started, starts) = mpsc::channel(STARTED);
         let floor = Floor {
@@ -201,7 +240,7 @@ impl Worker {
             probed,
             worker: &self,
         };
-        let outcome = floor.work(Link::new(dial), starts, shutdown).await;
+        let outcome = floor.work(Link::new(dial, trouble), starts, shutdown).await;
         services.cancel();
         tasks.close();
         tasks.wait().await;

@@ -41,6 +41,7 @@ FULL = {
     },
     "networkPolicy": {
         "httpFrom": [{"namespaceSelector": {"matchLabels": {"web": "yes"}}}],
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
         "workersFrom": [{"ipBlock": {"cidr": "203.0.113.0/24"}}],
     },
 }
@@ -116,4 +117,13 @@ port = next(port["port"] for port in service["spec"]["ports"] if port["name"] ==
 assert env(gpu["containers"][0])["TVARR_COORDINATOR_URL"] == f"http://{service['metadata']['name']}:{port}"
 assert full["Deployment", "farm-tvarr-vaapi"]["spec"]["template"]["spec"]["securityContext"]["supplementalGroups"] == [105]
 ok("classes have their own hardware, replicas and time to drain; a Job's workers leave when idle")
+for pod in job, gpu:
+    (container,) = pod["containers"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"metrics": 9091}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+assert gpu["containers"][0]["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"} and "readinessProbe" not in job["containers"][0]
+(allowed,) = full["NetworkPolicy", "farm-tvarr-workers"]["spec"]["ingress"]
+assert allowed == {"ports": [{"port": "metrics", "protocol": "TCP"}], "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]}
+assert "ingress" not in plain["NetworkPolicy", "farm-tvarr-workers"]["spec"]
+ok("workers are asked for their health on their own port, which nobody else reaches unless that is said")
 print(f"{passed} passed, 0 failed")

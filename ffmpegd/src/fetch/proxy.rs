@@ -19,6 +19,7 @@ use axum::{
     routing::any,
 };
 use common::reach::Reach;
+use prometheus_client::metrics::counter::Counter;
 use reqwest::Url;
 use tokio::{net::TcpListener, sync::OwnedSemaphorePermit};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -45,6 +46,8 @@ pub(crate) struct Proxy {
 #[derive(Debug)]
 struct Sources {
     upstream: Upstream,
+    /// Bytes of all sources.
+    fetched: Counter,
     /// Uploads that attempts of this worker follow, by their URL without the query, in which each attempt has its own
     /// signature.
     followed: Mutex<HashMap<String, Weak<Following>>>,
@@ -67,11 +70,13 @@ impl Proxy {
     pub(crate) async fn start(
         limits: Limits,
         reach: Reach,
+        fetched: Counter,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> io::Result<Self> {
         let upstream = Upstream::new(limits, reach).map_err(io::Error::other)?;
-        let sources = Arc::new(Sources { upstream, followed: Mutex::default(), by_token: Mutex::default() });
+        let sources =
+            Arc::new(Sources { upstream, fetched, followed: Mutex::default(), by_token: Mutex::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let router = Router::new().route("/{token}/{name}", any(serve)).with_state(Arc::clone(&sources));
@@ -94,7 +99,8 @@ impl Proxy {
         self.mount_source(Source::growing(url, following), name)
     }
 
-    fn mount_source(&self, source: Source, name: &str) -> Mount {
+    fn mount_source(&self, mut source: Source, name: &str) -> Mount {
+        source.fetched = self.sources.fetched.clone();
         let token = format!("{:032x}", rand::random::<u128>());
         let source = Arc::new(source);
         self.sources.lock().insert(token.clone(), Arc::clone(&source));

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use reqwest::Url;
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -31,6 +32,8 @@ pub(crate) struct Source {
     pub(super) span: tracing::Span,
     waits: Mutex<Waits>,
     bytes: AtomicU64,
+    /// The same of all sources together.
+    pub(super) fetched: Counter,
     observed: Mutex<Observed>,
     cache: Mutex<Cache>,
 }
@@ -103,6 +106,7 @@ impl Source {
             span: tracing::Span::current(),
             waits: Mutex::default(),
             bytes: AtomicU64::new(0),
+            fetched: Counter::default(),
             observed: Mutex::default(),
             cache: Mutex::default(),
         }
@@ -168,6 +172,7 @@ impl Source {
     pub(super) fn delivered(&self, bytes: &[u8], at: u64) {
         let count = bytes.len() as u64;
         self.bytes.fetch_add(count, Ordering::Relaxed);
+        self.fetched.inc_by(count);
         let mut observed = self.lock();
         if at == count && observed.head.is_empty() {
             observed.head = bytes[..bytes.len().min(HEAD)].to_vec();

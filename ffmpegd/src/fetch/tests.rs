@@ -11,6 +11,7 @@ use std::{
 };
 
 use common::{failure::FailureKind, reach::Reach};
+use prometheus_client::metrics::counter::Counter;
 use reqwest::{Client, StatusCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -128,7 +129,8 @@ async fn rig() -> Rig {
 async fn rig_with(limits: Limits, reach: Reach) -> Rig {
     common::tls::install_provider();
     let stop = CancellationToken::new();
-    let proxy = Proxy::start(limits, reach, &TaskTracker::new(), stop.clone()).await.unwrap();
+    let proxy =
+        Proxy::start(limits, reach, Counter::default(), &TaskTracker::new(), stop.clone()).await.unwrap();
     Rig { proxy, stop }
 }
 

@@ -6,6 +6,7 @@ mod duration;
 
 use std::{
     env, fs, io,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -148,6 +149,14 @@ pub struct Options {
     #[arg(long, env = "TVARR_NVML_LIBRARY", value_name = "FILE")]
     pub nvml_library: Option<PathBuf>,
 
+    /// Port for what others ask of this worker: `/metrics`, `/healthz` and `/readyz`. 0: any free one. Default: none.
+    #[arg(long, env = "TVARR_METRICS_PORT", value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+
+    /// Address of that port.
+    #[arg(long, env = "TVARR_METRICS_BIND", default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub metrics_bind: IpAddr,
+
     /// What is logged, in the syntax of `RUST_LOG`: info, ffmpegd=debug,info.
     #[arg(long, env = "TVARR_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
@@ -187,6 +196,8 @@ pub struct Config {
     /// Where users' URLs may lead.
     pub reach: Reach,
     pub nvml_library: Option<PathBuf>,
+    /// `None`: nobody can ask this worker anything.
+    pub metrics: Option<SocketAddr>,
     /// What is already known of this machine; `None`: it is probed.
     pub capabilities: Option<Capabilities>,
 }
@@ -249,6 +260,7 @@ impl Config {
             source: fetch::Limits::default(),
             reach: Reach::default(),
             nvml_library: None,
+            metrics: None,
             capabilities: None,
         }
     }
@@ -330,6 +342,7 @@ impl TryFrom<Options> for Config {
             },
             reach: options.source_allow.unwrap_or_default(),
             nvml_library: options.nvml_library,
+            metrics: options.metrics_port.map(|port| SocketAddr::new(options.metrics_bind, port)),
             capabilities: None,
         })
     }

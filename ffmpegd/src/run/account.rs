@@ -1,4 +1,5 @@
-//! What is told of an attempt besides its result: the phases that it went through and how it ended, in the trace of its job.
+//! What is told of an attempt besides its result: the phases that it went through and how it ended, in the
+//! trace of its job and in the figures of the worker.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -11,7 +12,8 @@ use common::{
     worker::Progress,
 };
 
-use super::{Assignment, Ending};
+use super::{Assignment, Ending, Tools};
+use crate::metrics::Figures;
 
 /// Whom an attempt works for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +29,11 @@ pub(crate) struct Account {
     attempt: AttemptId,
     worker: WorkerId,
     preset: String,
-    encoder: Option<String>,
+    /// `none` without video to encode.
+    encoder: String,
     began: Moment,
     phases: Mutex<Phases>,
+    figures: Figures,
 }
 
 /// The clock on the wall for people, the other for how long it took.
@@ -58,16 +62,34 @@ impl Moment {
 }
 
 impl Account {
-    pub(crate) fn open(assignment: &Assignment, worker: WorkerId) -> Self {
+    pub(crate) fn open(assignment: &Assignment, tools: &Tools) -> Self {
+        let offered = tools.capabilities.borrow();
+        let encoder = match &assignment.encoder {
+            None => "none",
+            // It is a label: what this machine does not offer is nobody's business.
+            Some(encoder) if offered.encoder(&encoder.name).is_none() => "other",
+            Some(encoder) => &encoder.name,
+        };
         Self {
             whose: assignment.whose(),
             attempt: assignment.attempt,
-            worker,
+            worker: tools.worker,
             preset: assignment.preset.clone(),
-            encoder: assignment.encoder.as_ref().map(|encoder| encoder.name.clone()),
+            encoder: encoder.to_owned(),
             began: Moment::now(),
             phases: Mutex::default(),
+            figures: tools.figures.clone(),
         }
+    }
+
+    pub(crate) fn encoder(&self) -> &str {
+        &self.encoder
+    }
+
+    /// ffmpeg got from there to there.
+    pub(super) fn progressed(&self, before: &Progress, now: &Progress) {
+        let frames = now.frames.saturating_sub(before.frames);
+        self.figures.encoded(&self.encoder, frames, now.out_time_us.saturating_sub(before.out_time_us));
     }
 
     /// It goes on with something else.
@@ -90,7 +112,7 @@ impl Account {
         attributes.push(KeyValue::new("preset", self.preset.clone()));
         attributes.push(KeyValue::new("outcome", ending.word()));
         attributes.push(KeyValue::new("frames", i64::try_from(progress.frames).unwrap_or(i64::MAX)));
-        attributes.extend(self.encoder.clone().map(|encoder| KeyValue::new("encoder", encoder)));
+        attributes.push(KeyValue::new("encoder", self.encoder.clone()));
         let failure = match ending {
             Ending::Failed(verdict) => {
                 attributes.push(KeyValue::new("failure.kind", verdict.failure.kind.as_str()));
@@ -109,11 +131,11 @@ impl Account {
         let over = std::mem::replace(&mut phases.current, next);
         drop(phases);
         let Some((phase, began)) = over else { return };
-        let (ended, _) = began.until(Instant::now());
+        let (ended, took) = began.until(Instant::now());
         // Those of live attempts are hours of the same.
-        if let Whose::Job(job) = self.whose
-            && trace::is_sent()
-        {
+        let Whose::Job(job) = self.whose else { return };
+        self.figures.phase(phase, took);
+        if trace::is_sent() {
             let part = Part::Phase(job, self.attempt, phase, number);
             trace::tell(Span { part, began: began.wall, ended, attributes: self.ids(), failure: None });
         }

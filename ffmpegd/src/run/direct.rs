@@ -19,6 +19,7 @@ use common::{
     worker::OutputFile,
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use prometheus_client::metrics::counter::Counter;
 use reqwest::{
     Body, Client, RequestBuilder, Response, StatusCode, Url,
     header::{CONTENT_LENGTH, ETAG},
@@ -31,7 +32,10 @@ use tokio::{
 };
 use tokio_util::io::ReaderStream;
 
-use super::upload::{Problem, READ_BUFFER, STALL, cause, words};
+use super::{
+    Tools,
+    upload::{Problem, READ_BUFFER, STALL, cause, words},
+};
 
 /// Parts of one file on their way at the same time.
 const PARTS: usize = 4;
@@ -55,6 +59,8 @@ pub(super) struct Span<'a> {
     /// For people.
     pub(super) name: &'a str,
     pub(super) range: Range<u64>,
+    /// Counts what goes.
+    pub(super) uploaded: &'a Counter,
 }
 
 /// Sends a span of a file with `request`, for as long as it moves.
@@ -67,9 +73,10 @@ pub(super) async fn send(request: RequestBuilder, shown: &str, span: &Span<'_>) 
     file.seek(std::io::SeekFrom::Start(span.range.start)).await.map_err(unread)?;
     let length = span.range.end - span.range.start;
     let moved = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&moved);
+    let (counter, uploaded) = (Arc::clone(&moved), span.uploaded.clone());
     let body = ReaderStream::with_capacity(file.take(length), READ_BUFFER).inspect_ok(move |bytes| {
         counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        uploaded.inc_by(bytes.len() as u64);
     });
     let request = request.header(CONTENT_LENGTH, length).body(Body::wrap_stream(body));
     let mut sending = std::pin::pin!(request.send());
@@ -115,6 +122,7 @@ impl From<Unsent> for Problem {
 /// One file on its way.
 struct Way<'a> {
     http: &'a Client,
+    uploaded: &'a Counter,
     /// Of the coordinator, where things are asked.
     url: &'a Url,
     file: &'a OutputFile,
@@ -123,12 +131,13 @@ struct Way<'a> {
 
 /// Brings `file` as the coordinator says at `url`.
 pub(super) async fn bring(
-    http: &Client,
+    tools: &Tools,
     folder: &Path,
     file: &OutputFile,
     url: &Url,
 ) -> Result<Brought, Problem> {
-    let way = Way { http, url, file, path: folder.join(&file.path) };
+    let (http, uploaded) = (&tools.http, &tools.figures.uploaded);
+    let way = Way { http, uploaded, url, file, path: folder.join(&file.path) };
     let brought = match way.ask(&Ask::Begin).await? {
         Offer::Coordinator => return Ok(Brought::ThroughCoordinator),
         Offer::There => return Ok(Brought::Done),
@@ -244,7 +253,8 @@ impl Way<'_> {
             for (name, value) in &put.headers {
                 request = request.header(name, value);
             }
-            let span = Span { path: &self.path, name: &self.file.path, range: range.clone() };
+            let (name, uploaded) = (self.file.path.as_str(), self.uploaded);
+            let span = Span { path: &self.path, name, range: range.clone(), uploaded };
             let (problem, renew) = match send(request, &shown, &span).await {
                 Ok(answer) if answer.status().is_success() => return Ok(Some(answer)),
                 Ok(answer) => {

@@ -48,7 +48,7 @@ pub(crate) use self::{
     upload::client as upload_client,
     vitals::Vitals,
 };
-use crate::{fetch::Proxy, options::Address, session::Connection};
+use crate::{fetch::Proxy, metrics::Figures, options::Address, session::Connection};
 
 /// What attempts work with.
 #[derive(Debug)]
@@ -73,6 +73,7 @@ pub(crate) struct Tools {
     pub(crate) live_http: Client,
     /// The open session, if there is one.
     pub(crate) connection: watch::Receiver<Option<Connection>>,
+    pub(crate) figures: Figures,
 }
 
 /// How an attempt ended.

@@ -302,7 +302,7 @@ async fn put(
     let refused = Problem::Refused;
     failpoint::hit("upload.put.before");
     let url = tools.coordinator.resolve(&url).map_err(refused)?;
-    let done = direct && matches!(direct::bring(&tools.http, folder, &file, &url).await?, Brought::Done);
+    let done = direct && matches!(direct::bring(tools, folder, &file, &url).await?, Brought::Done);
     if !done {
         put_to_coordinator(tools, folder, &file, url).await?;
     }
@@ -318,7 +318,8 @@ async fn put_to_coordinator(
 ) -> Result<(), Problem> {
     let shown = crate::fetch::shown(&url);
     let request = tools.http.put(url).header(CONTENT_TYPE, &file.content_type);
-    let span = Span { path: &folder.join(&file.path), name: &file.path, range: 0..file.size };
+    let uploaded = &tools.figures.uploaded;
+    let span = Span { path: &folder.join(&file.path), name: &file.path, range: 0..file.size, uploaded };
     let answer = direct::send(request, &shown, &span).await?;
     let status = answer.status();
     if status.is_success() {

@@ -70,6 +70,9 @@ impl Vitals {
     pub(super) fn report(&self, mut figures: Progress) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         figures.phase = std::mem::take(&mut progress.phase);
+        if let Some(account) = &self.account {
+            account.progressed(&progress, &figures);
+        }
         *progress = figures;
     }
 }

@@ -8,7 +8,7 @@ use proto::{
     worker_service_client::WorkerServiceClient,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, Sleep, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -51,6 +51,8 @@ pub(crate) struct Link {
     retries: u32,
     /// What was said last about not being connected, so that it is said once.
     told: Option<String>,
+    /// Why there is no session, for whoever asks; empty while there is one.
+    trouble: watch::Sender<String>,
 }
 
 enum Phase {
@@ -103,8 +105,9 @@ pub(crate) enum LinkEvent {
 
 impl Link {
     /// Dials at the first [`Link::next`].
-    pub(crate) fn new(dial: Dial) -> Self {
-        Self { dial, phase: Phase::Waiting(Box::pin(sleep(Duration::ZERO))), retries: 0, told: None }
+    pub(crate) fn new(dial: Dial, trouble: watch::Sender<String>) -> Self {
+        let phase = Phase::Waiting(Box::pin(sleep(Duration::ZERO)));
+        Self { dial, phase, retries: 0, told: None, trouble }
     }
 
     /// The next thing that happens. Can be dropped and called again. `hello` is called when the link dials.
@@ -121,6 +124,7 @@ impl Link {
                     Ok(Opened { open, asked, client, welcome }) => {
                         let session = welcome.session_id.clone();
                         self.told = None;
+                        self.trouble.send_replace(String::new());
                         self.phase = Phase::Open(Box::new(open));
                         return LinkEvent::Connected(
                             Box::new(Connection { client, session }),
@@ -174,6 +178,7 @@ impl Link {
             tracing::warn!(%coordinator, reason = refusal.reason, "not connected to the coordinator, trying again");
             self.told = Some(refusal.reason.clone());
         }
+        self.trouble.send_replace(refusal.reason.clone());
         self.phase = Phase::Waiting(Box::pin(sleep(delay)));
     }
 }

@@ -24,6 +24,7 @@ use tracing::Instrument;
 
 use super::{Outcome, Shutdown, Worker, health, understand::understand};
 use crate::{
+    metrics::Seen,
     run::{self, Account, Assignment, Ending, Slot, Tools, Vitals, Whose, Work},
     session::{
         Connection, Doubt, Effect, Event, Link, LinkEvent, State, Terms, Why, attempt_progress, message,
@@ -168,6 +169,7 @@ impl Floor<'_> {
                     if let Some(running) = &running {
                         running.ended(&ending);
                     }
+                    self.tools.figures.ended(attempt, &ending);
                     self.learn(running.as_ref(), &ending);
                     // Heard before the result, so that no other attempt comes for it.
                     self.look_at_scratch(&mut link);
@@ -231,6 +233,7 @@ impl Floor<'_> {
                 let every = Duration::from_millis(welcome.heartbeat_interval_ms.into());
                 *beat = heartbeat(if every.is_zero() { DEFAULT_HEARTBEAT } else { every });
                 self.connection.send_replace(Some(*connection));
+                self.tools.figures.sessions.inc();
                 self.apply(Event::Connected(Terms::of(&welcome, asked)), link);
             }
             LinkEvent::Message(message) => {
@@ -251,6 +254,7 @@ impl Floor<'_> {
             }
             LinkEvent::Lost => {
                 self.connection.send_replace(None);
+                self.tools.figures.sessions_lost.inc();
                 self.doubt.disconnected();
                 self.apply(Event::Disconnected, link);
             }
@@ -274,10 +278,13 @@ impl Floor<'_> {
         let encoder = assignment.encoder.as_ref().map_or("", |encoder| encoder.name.as_str());
         let (input, preset) = (&assignment.input, &assignment.preset);
         span.in_scope(|| tracing::info!(input, preset, encoder, gpu, "attempt begins"));
-        let vitals = Arc::new(Vitals::of(Account::open(&assignment, self.tools.worker)));
+        let vitals = Arc::new(Vitals::of(Account::open(&assignment, &self.tools)));
         let stop = CancellationToken::new();
         let running = Running { gpu, vitals: Arc::clone(&vitals), stop: stop.clone(), span: span.clone() };
         self.running.insert(id, running);
+        let encoder = vitals.account().map_or("none", Account::encoder).to_owned();
+        let (live, slot) = (assignment.is_live(), assignment.slot());
+        self.tools.figures.begun(id, Seen { live, slot, encoder, vitals: Arc::downgrade(&vitals) });
         let (tools, started) = (Arc::clone(&self.tools), self.started.clone());
         match assignment.work.clone() {
             // It leaves nothing on the disk.

@@ -74,6 +74,7 @@ impl Floor<'_> {
             // Somebody may mend it.
             self.doubt.suspect();
         }
+        self.tools.figures.probed();
         self.probed.send_replace(Arc::clone(capabilities));
         if self.doubt.probed(is_new) {
             let changed =

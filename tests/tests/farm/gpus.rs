@@ -21,15 +21,15 @@ const DRIVER: &str = "550.54.14";
 const GEFORCE: &str = "NVIDIA GeForce RTX 3080";
 
 /// A machine with NVIDIA GPUs, as a worker on it sees it.
-struct GpuMachine {
+pub(crate) struct GpuMachine {
     nvml: Nvml,
     log: NvencLog,
-    worker: WorkerSpec,
+    pub(crate) worker: WorkerSpec,
     _folder: TempDir,
 }
 
 impl GpuMachine {
-    fn new(name: &str, gpus: u32) -> Self {
+    pub(crate) fn new(name: &str, gpus: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let nvml = Nvml::build(folder.path());
         let nvenc = Nvenc { gpus: Some(gpus), ..Nvenc::default() };
@@ -47,7 +47,7 @@ impl GpuMachine {
         machine
     }
 
-    fn show(&self, gpus: &[NvmlGpu]) {
+    pub(crate) fn show(&self, gpus: &[NvmlGpu]) {
         let gpus: Vec<_> = gpus.iter().cloned().map(Some).collect();
         self.nvml.show(DRIVER, &gpus);
     }

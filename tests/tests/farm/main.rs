@@ -35,3 +35,4 @@ mod trust;
 mod uploads;
 mod versions;
 mod webhooks;
+mod worker_port;

@@ -90,10 +90,22 @@ spec:
       {{- with $class.envFrom }}
       envFrom: {{ toYaml . | nindent 8 }}
       {{- end }}
+      ports:
+        - { name: metrics, containerPort: 9091, protocol: TCP }
+      # It answers once it has probed its machine. What it runs goes on without a connection, so that ends nothing.
+      startupProbe:
+        httpGet: { path: /healthz, port: metrics }
+        periodSeconds: 5
+        failureThreshold: 60
+      livenessProbe:
+        httpGet: { path: /healthz, port: metrics }
+        periodSeconds: 20
+        timeoutSeconds: 5
+        failureThreshold: 6
       {{- if not $job }}
-      # Connected to the coordinator. There is no liveness probe: what a worker runs goes on without a connection.
+      # Connected to the coordinator.
       readinessProbe:
-        exec: { command: [ffmpegd-health] }
+        httpGet: { path: /readyz, port: metrics }
         periodSeconds: 10
       {{- end }}
       {{- with $class.resources }}

@@ -230,7 +230,7 @@ impl Course<'_> {
         let lost = || -> Ending { Failure::new(FailureKind::Crashed, "live: ffmpeg has no pipes").into() };
         let (stdout, stderr) = process.take_output().ok_or_else(lost)?;
         let stdin = process.take_input();
-        let flow = Arc::new(Flow::default());
+        let flow = Arc::new(Flow { figures: self.tools.figures.clone(), ..Flow::default() });
         let (well, verdict) = oneshot::channel();
         let mut well = Some(well);
 

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::metrics::Figures;
+
 /// The coordinator finds a hang much sooner by the timestamps; this is for when it cannot.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For work that reads no input of ours: a playlist may bring its next segment only every ten seconds.
@@ -21,6 +23,8 @@ pub(super) struct Flow {
     pub(super) given: AtomicU64,
     /// Somebody waits for its next byte: the way out is free.
     pub(super) awaited: AtomicBool,
+    /// What all attempts of this worker read and write.
+    pub(super) figures: Figures,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

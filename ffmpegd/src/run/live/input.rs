@@ -97,6 +97,7 @@ impl Input {
             };
             let count = bytes.len() as u64;
             flow.offered.fetch_add(count, Ordering::Relaxed);
+            flow.figures.fetched.inc_by(count);
             match stdin.write_all(&bytes).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Fed::Refused,

@@ -55,6 +55,7 @@ impl Stream for Outgoing {
                 Ok(0) => this.stdout = None,
                 Ok(count) => {
                     this.flow.given.fetch_add(count as u64, Ordering::Relaxed);
+                    this.flow.figures.uploaded.inc_by(count as u64);
                     return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
                 }
                 Err(error) => return Poll::Ready(Some(Err(error))),

@@ -42,6 +42,15 @@ pub(crate) struct Claim {
     attempt: AttemptId,
 }
 
+/// In bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    /// What a new attempt could reserve.
+    pub(crate) available: u64,
+    pub(crate) reserved: u64,
+    pub(crate) limit: u64,
+}
+
 /// An attempt's folder, watched while it grows.
 #[derive(Debug, Clone)]
 pub(in crate::run) struct Growth {
@@ -71,6 +80,13 @@ impl Space {
     /// What a new attempt could reserve, in bytes.
     pub(crate) fn available(&self) -> u64 {
         self.ledger().available(self.free())
+    }
+
+    /// How it is, in bytes.
+    pub(crate) fn figures(&self) -> Room {
+        let free = self.free();
+        let ledger = self.ledger();
+        Room { available: ledger.available(free), reserved: ledger.reserved(), limit: ledger.limit() }
     }
 
     /// Why no attempt can be taken, in words; nothing if one can.
