@@ -4,8 +4,11 @@ newest: what the chart makes by default, and with everything that its values off
 """
 
 import copy
+import json
+import pathlib
 import sys
 
+import custom
 import helm_python as helm
 import kubernetes_validate
 import yaml
@@ -38,10 +41,12 @@ FULL = {
         },
         "vaapi": {"image": {"repository": "tvarr-ffmpegd-vaapi"}, "podSecurityContext": {"supplementalGroups": [105]}, "maxUnavailable": None},
         "burst": {"kind": "Job", "parallelism": 8, "drainTimeoutSeconds": 600},
+        "elastic": {"autoscale": {"max": 20, "tasksPerWorker": 2, "policies": ["prefer", "never"]}, "env": {"TVARR_LABELS": "site=berlin"}},
+        "bursts": {"kind": "Job", "autoscale": {"min": 1, "max": 9, "presets": ["h264"]}, "drainTimeoutSeconds": 600},
     },
+    "monitoring": {"enabled": True, "dashboards": True, "labels": {"release": "prometheus"}, "token": {"existingSecret": "farm", "key": "scrape"}},
     "networkPolicy": {
         "httpFrom": [{"namespaceSelector": {"matchLabels": {"web": "yes"}}}],
-        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
         "workersFrom": [{"ipBlock": {"cidr": "203.0.113.0/24"}}],
     },
 }
@@ -71,7 +76,7 @@ ok("helm lint finds no error")
 with helm.Chart.load(CHART) as chart:
     plain = rendered(chart, {})
     full = rendered(chart, FULL)
-    for wrong in [{"classes": {"cpu": {"replica": 2}}}, {"classes": {"cpu": {"kind": "DaemonSet"}}}, {"coordinator": {"env": {"A": 1}}}]:
+    for wrong in [{"classes": {"cpu": {"replica": 2}}}, {"classes": {"cpu": {"kind": "DaemonSet"}}}, {"coordinator": {"env": {"A": 1}}}, {"classes": {"cpu": {"autoscale": {"min": 1}}}}]:
         try:
             chart.validate_schema(wrong)
         except helm.HelmError:
@@ -82,7 +87,10 @@ with helm.Chart.load(CHART) as chart:
 for name, objects in {"by default": plain, "with everything": full}.items():
     for version in VERSIONS:
         for document in objects.values():
-            kubernetes_validate.validate(document, version, strict=True)
+            if not custom.is_custom(document):
+                kubernetes_validate.validate(document, version, strict=True)
+    for document in filter(custom.is_custom, objects.values()):
+        custom.validate(document)
     kinds = sorted({kind for kind, _ in objects})
     ok(f"{name}: {len(objects)} objects are what Kubernetes {' and '.join(VERSIONS)} take: {', '.join(kinds)}")
 
@@ -122,8 +130,75 @@ for pod in job, gpu:
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"metrics": 9091}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
 assert gpu["containers"][0]["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"} and "readinessProbe" not in job["containers"][0]
-(allowed,) = full["NetworkPolicy", "farm-tvarr-workers"]["spec"]["ingress"]
-assert allowed == {"ports": [{"port": "metrics", "protocol": "TCP"}], "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]}
-assert "ingress" not in plain["NetworkPolicy", "farm-tvarr-workers"]["spec"]
-ok("workers are asked for their health on their own port, which nobody else reaches unless that is said")
+ok("workers are asked for their health on their own port")
+
+
+def ports(pod):
+    return {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
+
+
+def selects(selector, labels):
+    return selector["matchLabels"].items() <= labels.items()
+
+
+def doors(policy):
+    """Which peers a NetworkPolicy lets in, by port."""
+    return {rule["ports"][0]["port"]: rule.get("from") for rule in full["NetworkPolicy", policy]["spec"]["ingress"]}
+
+
+coordinator = full["StatefulSet", "farm-tvarr-coordinator"]["spec"]["template"]["spec"]
+workers = {name: document["spec"]["template"] for (kind, name), document in full.items() if kind in ("Deployment", "Job")}
+monitor = full["ServiceMonitor", "farm-tvarr-coordinator"]["spec"]
+services = [document for (kind, _), document in full.items() if kind == "Service" and selects(monitor["selector"], document["metadata"]["labels"])]
+(endpoint,) = monitor["endpoints"]
+assert [service["metadata"]["name"] for service in services] == ["farm-tvarr"], "the coordinator is scraped once"
+assert endpoint["port"] in {port["name"] for port in services[0]["spec"]["ports"]}
+assert endpoint["authorization"]["credentials"] == {"name": "farm", "key": "scrape"}
+(volume,) = [volume for volume in coordinator["volumes"] if volume["name"] == "metrics"]
+assert volume["secret"]["secretName"] == "farm" and env(coordinator["containers"][0])["TVARR_METRICS_TOKEN_FILE"] == "/metrics/scrape"
+monitor = full["PodMonitor", "farm-tvarr-workers"]["spec"]
+for name, pod in workers.items():
+    assert selects(monitor["selector"], pod["metadata"]["labels"]), name
+    assert monitor["podMetricsEndpoints"][0]["port"] in ports(pod["spec"]), name
+assert all(document["metadata"]["labels"]["release"] == "prometheus" for document in full.values() if document["apiVersion"] == "monitoring.coreos.com/v1")
+assert {"TVARR_METRICS_TOKEN_FILE", "TVARR_SCALER_ADDRESS"}.isdisjoint(env(plain["StatefulSet", "farm-tvarr-coordinator"]["spec"]["template"]["spec"]["containers"][0]))
+ok("Prometheus' operator finds the coordinator once, with its token, and every worker")
+
+rules = [rule for group in full["PrometheusRule", "farm-tvarr"]["spec"]["groups"] for rule in group["rules"]]
+files = sorted(pathlib.Path("deploy/prometheus/rules").glob("*.yml"))
+assert rules == [rule for file in files for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]] and rules
+boards = {name: document["data"] for (kind, name), document in full.items() if kind == "ConfigMap"}
+for file in pathlib.Path("deploy/grafana/dashboards").glob("*.json"):
+    assert json.loads(boards[f"farm-tvarr-dashboard-{file.stem}"][f"tvarr-{file.name}"]) == json.loads(file.read_text()), file
+ok(f"{len(rules)} rules and {len(boards)} dashboards are those of deploy/, as they are")
+
+elastic, bursts = full["ScaledObject", "farm-tvarr-elastic"]["spec"], full["ScaledJob", "farm-tvarr-bursts"]["spec"]
+assert ("Deployment", elastic["scaleTargetRef"]["name"]) in full and ("Job", "farm-tvarr-bursts-1") not in full
+assert "replicas" not in full["Deployment", "farm-tvarr-elastic"]["spec"], "an upgrade would undo what KEDA did"
+assert (elastic["minReplicaCount"], elastic["maxReplicaCount"], bursts["minReplicaCount"], bursts["maxReplicaCount"]) == (0, 20, 1, 9)
+pod = bursts["jobTargetRef"]["template"]["spec"]
+assert env(pod["containers"][0])["TVARR_EXIT_WHEN_IDLE"] == "true" and pod["restartPolicy"] == "OnFailure"
+scaler = full["Service", "farm-tvarr-scaler"]["spec"]["ports"][0]
+asked = elastic["triggers"][0]["metadata"]
+assert asked == {"scalerAddress": f"farm-tvarr-scaler.media.svc:{scaler['port']}", "tasksPerWorker": "2", "policies": "prefer,never", "labels": "site=berlin"}
+assert bursts["triggers"][0]["metadata"]["presets"] == "h264" and bursts["triggers"][0]["type"] == "external"
+assert env(coordinator["containers"][0])["TVARR_SCALER_ADDRESS"].endswith(f":{ports(coordinator)[scaler['targetPort']]}")
+ok("KEDA asks the coordinator for each elastic class by its policies, presets and labels")
+
+
+def namespace(name):
+    return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}]
+
+
+assert doors("farm-tvarr-coordinator")["scaler"] == namespace("keda")
+assert [rule["from"] for rule in full["NetworkPolicy", "farm-tvarr-coordinator"]["spec"]["ingress"] if rule["ports"][0]["port"] == "http"] == [
+    FULL["networkPolicy"]["httpFrom"],
+    namespace("monitoring"),
+]
+assert doors("farm-tvarr-workers") == {"metrics": namespace("monitoring")}
+assert "scaler" not in str(plain)
+with helm.Chart.load(CHART) as chart:
+    closed = rendered(chart, {"networkPolicy": {"metricsFrom": []}})
+assert "ingress" not in closed["NetworkPolicy", "farm-tvarr-workers"]["spec"]
+ok("only KEDA reaches the scaler, and only who monitors reaches workers")
 print(f"{passed} passed, 0 failed")

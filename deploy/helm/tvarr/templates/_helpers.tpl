@@ -21,6 +21,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{- /* And what the selectors of Prometheus' operator and of Grafana ask for. */ -}}
+{{- define "tvarr.monitoringLabels" -}}
+{{ merge (deepCopy .Values.monitoring.labels) (include "tvarr.labels" . | fromYaml) | toYaml }}
+{{- end -}}
+
+{{- /* Whether KEDA asks for any class of workers. */ -}}
+{{- define "tvarr.scaled" -}}
+{{- range .Values.classes }}{{ if (mergeOverwrite (deepCopy $.Values.workers) (deepCopy .)).autoscale }}yes{{ end }}{{ end -}}
+{{- end -}}
+
 {{- define "tvarr.env" -}}
 {{- range $name, $value := . }}
 - name: {{ $name }}
