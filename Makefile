@@ -1,6 +1,6 @@
 # What a person types here. Everything else is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-containers deb soak bench lint setup footage web
+.PHONY: help demo test test-containers test-deb deb soak bench lint setup footage web
 SHELL := bash
 
 NEXTEST_PROFILE ?= default
@@ -45,6 +45,10 @@ bench: ## Measure, beside plain ffmpeg, Celery, BullMQ and PostgreSQL (sets up w
 	@scripts/footage.sh
 	@scripts/stores.sh
 	@scripts/bench.sh
+
+test-deb: ## Install the packages of target/debug into a fresh Debian, run a job, remove them (root, cargo-deb)
+	cargo build --locked --bins
+	@scripts/deb-check.sh
 
 deb: ## Make Debian packages of the three programs (needs cargo-deb)
 	@scripts/deb.sh
