@@ -2,8 +2,8 @@
 //! become ffmpeg arguments, configuration and telemetry.
 //!
 //! Nothing here does I/O on behalf of a daemon, reads a clock or keeps state: what is here decides or describes. The
-//! exceptions: [`failpoint`], which is not there in a release build, and [`metrics`], which reads what the kernel says of the
-//! process.
+//! exceptions: [`failpoint`], which is not there in a release build, [`metrics`], which reads what the kernel says of the
+//! process, and [`telemetry`], which writes logs and sends what a collector is to have.
 
 pub mod api;
 pub mod backoff;
