@@ -31,7 +31,7 @@ use crate::{
     serve::{Stop, serve},
     session::{self, Sessions, Uploads},
     storage::{Storage, address::Address, buckets::Buckets, shared::SharedRoots, sign::Signer},
-    store::{self, JobStore, SqliteStore, UploadOwners, WatchStore},
+    store::{self, JobStore, Stores, UploadOwners},
     sweep::{self, Found, Sweeper},
     watch::Watcher,
     webhooks::Webhooks,
@@ -164,17 +164,12 @@ impl Coordinator {
             Some(grpc) => Some(bind(grpc.address, "TVARR_GRPC_PORT").await?),
             None => None,
         };
-        let sqlite = Arc::new(SqliteStore::open(&config.data_dir.join("jobs.sqlite")).await?);
+        let stores = Stores::open(&config.data_dir).await?;
         let store_operations = Operations::default();
-        let store: Arc<dyn JobStore> =
-            Arc::new(TimedStore::new(Arc::clone(&sqlite) as _, store_operations.clone()));
-        let rows = Arc::clone(&sqlite) as _;
-        let access = Access::open(Arc::clone(&sqlite) as _, config.admin_key.as_ref()).await?;
-        let upload_owners = Arc::clone(&sqlite) as _;
-        let holdings = Holdings::new(Arc::clone(&sqlite) as _, config.quotas, store.quotas().await?);
-        let watch_store: Arc<dyn WatchStore> = Arc::clone(&sqlite) as _;
-        let webhook_store = Arc::clone(&sqlite) as _;
-        let streams = Streams::open(sqlite, config.streams.clone(), &profiles).await?;
+        let store: Arc<dyn JobStore> = Arc::new(TimedStore::new(stores.jobs, store_operations.clone()));
+        let access = Access::open(stores.keys, config.admin_key.as_ref()).await?;
+        let holdings = Holdings::new(stores.holdings, config.quotas, store.quotas().await?);
+        let streams = Streams::open(stores.streams, config.streams.clone(), &profiles).await?;
         let (mut service, queue, sweeps) = Service::open(settings(&config), Arc::clone(&store)).await?;
         let queue_metrics = service.metrics();
         let live_events = service.live_events();
@@ -201,7 +196,7 @@ impl Coordinator {
             tracker: this.tracker.clone(),
         };
         // Before any worker is there: what waits for an upload is not begun.
-        let incoming = Incoming::open(uploads, rows, storage.clone())
+        let incoming = Incoming::open(uploads, stores.uploads, storage.clone())
             .await
             .map_err(|error| Error::Incoming(error.to_string()))?;
         let live = live::service::start(
@@ -220,7 +215,7 @@ impl Coordinator {
         let webhooks = Webhooks {
             reach: config.webhooks.reach.clone(),
             secrets: webhook_secrets,
-            store: webhook_store,
+            store: stores.webhooks,
             woken: queue.webhooks(),
         };
         webhooks.start(&queue, &this.tracker, this.stop.graceful.clone());
@@ -231,7 +226,7 @@ impl Coordinator {
                 presets: Arc::clone(&presets),
                 buckets: all.clone(),
                 queue: queue.clone(),
-                store: Arc::clone(&watch_store),
+                store: Arc::clone(&stores.watched),
                 holdings: holdings.clone(),
             };
             this.tracker.spawn(watcher.run(this.stop.graceful.clone()));
@@ -272,7 +267,7 @@ impl Coordinator {
             links,
             access,
             cookies,
-            upload_owners,
+            upload_owners: stores.upload_owners,
             holdings,
             webhooks,
         };

@@ -78,6 +78,10 @@ impl JobStore for TimedStore {
         self.operations.time("remove_job", self.inner.remove_job(id)).boxed()
     }
 
+    fn ready(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.operations.time("ready", self.inner.ready()).boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.inner.close()
     }

@@ -41,7 +41,7 @@ impl JobStore for FullDisk {
     fn commit<'a>(&'a self, changes: &'a Changes) -> BoxFuture<'a, Result<(), store::Error>> {
         let result = if self.full.load(Ordering::SeqCst) {
             let source = sqlx::Error::Io(std::io::ErrorKind::StorageFull.into());
-            Err(store::Error::Database { doing: "write to the job store", source })
+            Err(store::Error::Database { doing: "write to the job store", source: source.into() })
         } else {
             let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
             committed.extend(changes.jobs.iter().map(|job| job.id));
@@ -94,6 +94,10 @@ impl JobStore for FullDisk {
     }
 
     fn remove_job(&self, _: JobId) -> BoxFuture<'_, Result<(), store::Error>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), store::Error>> {
         async { Ok(()) }.boxed()
     }
 

@@ -3,9 +3,23 @@
 //! The queue decides in memory and hands over whole rows. A [`JobStore`] makes a batch of them durable in one commit:
 //! when `commit` returns, everything in it survives a power cut; when it fails, nothing of it is there.
 
+mod batch;
+#[cfg(test)]
+mod conformance;
+mod engine;
+mod jobs;
+mod keys;
+mod open;
+mod owners;
 mod record;
+mod rows;
+mod select;
 mod sqlite;
+mod streams;
+mod uploads;
+mod watched;
 mod webhook;
+mod webhooks;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -18,6 +32,7 @@ use common::{
 };
 use futures::{future::BoxFuture, stream::BoxStream};
 
+pub use open::Stores;
 pub use record::{
     AttemptDetails, AttemptRecord, Concat, Held, IdempotencyRecord, JobDetails, JobRecord, JobResult,
     LogRecord, Mishap, StoredKey, StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord,
@@ -32,7 +47,7 @@ use crate::queue::JobFilter;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot {doing}: {source}")]
-    Database { doing: &'static str, source: sqlx::Error },
+    Database { doing: &'static str, source: Fault },
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(
@@ -42,6 +57,13 @@ pub enum Error {
     Migrate { path: PathBuf, source: sqlx::migrate::MigrateError },
     #[error("row {row} of {table} cannot be read: {reason}")]
     Corrupt { table: &'static str, row: String, reason: String },
+}
+
+/// What went wrong with the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
 }
 
 /// Rows that changed, whole.
@@ -103,6 +125,8 @@ pub trait JobStore: Send + Sync + 'static {
     fn set_quotas<'a>(&'a self, owner: &'a str, quotas: Option<Quotas>) -> BoxFuture<'a, Result<(), Error>>;
     /// Forgets a job that is over, with its tasks, attempts and logs, durably. That there is none is no error.
     fn remove_job(&self, id: JobId) -> BoxFuture<'_, Result<(), Error>>;
+    /// Whether a commit would be durable now, as far as that can be told without one.
+    fn ready(&self) -> BoxFuture<'_, Result<(), Error>>;
     /// Waits for what is under way and closes.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -8,6 +8,7 @@ use sqlx::{
 };
 
 use super::*;
+use crate::store::JobStore as _;
 
 const NAME: &str = "jobs.sqlite";
 
@@ -23,8 +24,8 @@ async fn stored() -> tempfile::TempDir {
 async fn killed(rows: u32, index: bool) -> tempfile::TempDir {
     let (running, folder) = (stored().await, tempfile::tempdir().unwrap());
     let store = SqliteStore::open(&running.path().join(NAME)).await.unwrap();
-    execute(&mut *store.writer.lock().await, "PRAGMA wal_autocheckpoint = 0").await;
-    fill(&mut *store.writer.lock().await, rows).await;
+    execute(&mut store.writer.lock().await.connection, "PRAGMA wal_autocheckpoint = 0").await;
+    fill(&mut store.writer.lock().await.connection, rows).await;
     for suffix in ["", "-wal", "-shm"].iter().take(if index { 3 } else { 2 }) {
         let name = format!("{NAME}{suffix}");
         fs::copy(running.path().join(&name), folder.path().join(&name)).unwrap();

@@ -1,15 +1,13 @@
-//! Rows of webhooks in a real file.
+//! What receivers of webhooks are to hear.
 
 use std::sync::Arc;
 
-use common::api::{JobState, Webhook, WebhookAttempt};
+use common::api::{JobState, Webhook, WebhookAttempt, WebhookEvent, WebhookState};
 
-use super::{super::tests::job, *};
-use crate::store::{Changes, JobStore as _};
-
-async fn open(folder: &tempfile::TempDir) -> SqliteStore {
-    SqliteStore::open(&folder.path().join("jobs.sqlite")).await.unwrap()
-}
+use super::{Place, job, with_task};
+use crate::store::{
+    Changes, JobRecord, JobStore, Receiver, WebhookOutcome, WebhookRecord, WebhookStore as _,
+};
 
 /// A job that is over, and what is to be heard of it.
 fn ended(owner: Option<&str>, url: &str) -> (JobRecord, WebhookRecord) {
@@ -22,7 +20,7 @@ fn ended(owner: Option<&str>, url: &str) -> (JobRecord, WebhookRecord) {
     (job, record)
 }
 
-async fn commit(store: &SqliteStore, (job, webhook): &(JobRecord, WebhookRecord)) {
+async fn commit(store: &impl JobStore, (job, webhook): &(JobRecord, WebhookRecord)) {
     let changes = Changes { jobs: vec![job.clone()], webhooks: vec![webhook.clone()], ..Changes::default() };
     store.commit(&changes).await.unwrap();
 }
@@ -31,10 +29,10 @@ fn receiver(name: &str, due_at: i64) -> Receiver {
     Receiver { name: name.to_owned(), due_at }
 }
 
-#[tokio::test]
-async fn an_end_is_written_once_with_its_job_and_settled_by_its_attempts() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder).await;
+pub(in crate::store) async fn an_end_is_written_once_with_its_job_and_settled_by_its_attempts<P: Place>(
+    place: P,
+) {
+    let store = place.open().await;
     let (one, two) = (ended(Some("ann"), "https://a.example/x?y"), ended(None, "http://b.example:81/"));
     commit(&store, &one).await;
     // A commit that failed may be written again.
@@ -59,7 +57,7 @@ async fn an_end_is_written_once_with_its_job_and_settled_by_its_attempts() {
     };
     store.settle_webhook(&outcome).await.unwrap();
     store.close().await;
-    let store = open(&folder).await;
+    let store = place.open().await;
     assert_eq!(
         store.receivers().await.unwrap(),
         [receiver("a.example:443", 12_000), receiver("b.example:81", 0)]
@@ -81,10 +79,8 @@ async fn an_end_is_written_once_with_its_job_and_settled_by_its_attempts() {
     assert_eq!(store.due_webhooks("a.example:443", 0, &[], 9).await.unwrap()[0].tries, 0);
 }
 
-#[tokio::test]
-async fn what_is_over_is_forgotten_and_goes_with_its_job() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder).await;
+pub(in crate::store) async fn what_is_over_is_forgotten_and_goes_with_its_job<P: Place>(place: P) {
+    let store = place.open().await;
     let (one, two) = (ended(None, "http://a/"), ended(None, "http://a/"));
     commit(&store, &one).await;
     commit(&store, &two).await;
@@ -101,7 +97,37 @@ async fn what_is_over_is_forgotten_and_goes_with_its_job() {
     store.forget_webhooks(5_001).await.unwrap();
     assert_eq!(store.webhooks(one.0.id).await.unwrap(), []);
     assert_eq!(store.webhooks(two.0.id).await.unwrap().len(), 1, "it is to be heard still");
-    let job = two.0.id.to_string();
-    store.change("delete a job", sqlx::query("DELETE FROM jobs WHERE id = ?1").bind(job)).await.unwrap();
+    store.remove_job(two.0.id).await.unwrap();
     assert_eq!(store.webhooks(two.0.id).await.unwrap(), []);
+}
+
+pub(in crate::store) async fn what_is_heard_has_the_tasks_of_its_own_job<P: Place>(place: P) {
+    let store = place.open().await;
+    let ends = [ended(None, "http://a/"), ended(None, "http://a/"), ended(None, "http://b/")];
+    let mut changes = Changes::default();
+    // The task of the first is older than its end, that of the second comes with it, the third has none.
+    let (task, attempt) = with_task(&ends[0].0);
+    store
+        .commit(&Changes { tasks: vec![task], attempts: vec![attempt], ..Changes::default() })
+        .await
+        .unwrap();
+    let (task, attempt) = with_task(&ends[1].0);
+    (changes.tasks, changes.attempts) = (vec![task], vec![attempt]);
+    for (job, webhook) in &ends {
+        changes.jobs.push(job.clone());
+        changes.webhooks.push(webhook.clone());
+    }
+    store.commit(&changes).await.unwrap();
+    for (receiver, heard) in [("a:80", &ends[..2]), ("b:80", &ends[2..])] {
+        let mut due = store.due_webhooks(receiver, 0, &[], 9).await.unwrap();
+        due.sort_by_key(|due| due.job);
+        let bodies: Vec<&str> = due.iter().map(|due| due.body.as_str()).collect();
+        let mut expected = Vec::new();
+        for (job, webhook) in heard {
+            expected.push(webhook.body(&store.job(job.id).await.unwrap().unwrap()));
+        }
+        assert_eq!(bodies, expected);
+    }
+    assert_eq!(store.job(ends[0].0.id).await.unwrap().unwrap().tasks.len(), 1);
+    assert_eq!(store.due_webhooks("a:80", 0, &[], 1).await.unwrap().len(), 1);
 }
