@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh          to build and to run the demo
 #   scripts/setup.sh --tests  what the tests need besides (npm for one clip and hls.js, Chromium and VLC for what a
-#                             viewer sees, GStreamer's RTSP server, libfaketime, cargo-nextest)
+#                             viewer sees, GStreamer's RTSP server, PostgreSQL, libfaketime, cargo-nextest)
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root); elsewhere it says what to install.
 # Nothing is downloaded when nothing is missing, so it works offline then.
@@ -36,6 +36,8 @@ if $tests; then
     need chromium chromium
     need ffplay ffmpeg
     need vlc vlc-bin vlc-plugin-base
+    # Only the programs, which Debian keeps out of PATH, are used: the tests make clusters of their own.
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
     # Debian's own Python, whichever is first on the PATH.
     /usr/bin/python3 tests/src/live/rtsp_server.py --check 2>/dev/null ||
         packages+=(python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad)

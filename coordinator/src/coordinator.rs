@@ -93,6 +93,7 @@ pub struct Coordinator {
     queue_tracker: TaskTracker,
     queue_stop: CancellationToken,
     store: Arc<dyn JobStore>,
+    superseded: CancellationToken,
     ready_file: Option<PathBuf>,
     _lock: DataLock,
 }
@@ -164,7 +165,7 @@ impl Coordinator {
             Some(grpc) => Some(bind(grpc.address, "TVARR_GRPC_PORT").await?),
             None => None,
         };
-        let stores = Stores::open(&config.data_dir).await?;
+        let stores = Stores::open(&config.data_dir, config.database.as_ref()).await?;
         let store_operations = Operations::default();
         let store: Arc<dyn JobStore> = Arc::new(TimedStore::new(stores.jobs, store_operations.clone()));
         let access = Access::open(stores.keys, config.admin_key.as_ref()).await?;
@@ -184,6 +185,7 @@ impl Coordinator {
             queue_tracker: TaskTracker::new(),
             queue_stop: CancellationToken::new(),
             store,
+            superseded: stores.superseded,
             ready_file: None,
             _lock: lock,
         };
@@ -416,6 +418,11 @@ impl Coordinator {
     #[must_use]
     pub fn scaler_addr(&self) -> Option<SocketAddr> {
         self.scaler
+    }
+
+    /// Returns once another coordinator has taken the database, after which there is nothing left to do but to stop.
+    pub async fn superseded(&self) {
+        self.superseded.cancelled().await;
     }
 
     /// Ends sessions and event streams, lets requests finish for a moment, commits and closes.

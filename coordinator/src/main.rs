@@ -48,7 +48,7 @@ fn misconfigured(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::from(EX_CONFIG)
 }
 
-/// Serves until a signal, then ends in order; a second signal ends it at once.
+/// Serves until a signal or until another coordinator has the database, then ends in order; a second signal ends it at once.
 async fn run(config: Config, telemetry: Telemetry) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -57,17 +57,21 @@ async fn run(config: Config, telemetry: Telemetry) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => return Ok(ExitCode::from(130)),
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let code = tokio::select! {
+        _ = interrupt.recv() => ExitCode::SUCCESS,
+        _ = terminate.recv() => ExitCode::SUCCESS,
+        () = coordinator.superseded() => {
+            tracing::error!("another coordinator has taken the database: it has the jobs now, and this one stops");
+            ExitCode::FAILURE
+        }
+    };
     tracing::info!("stopping; a second signal stops at once");
     let ending = async {
         coordinator.shutdown().await;
         telemetry.shutdown().await;
     };
     tokio::select! {
-        () = ending => Ok(ExitCode::SUCCESS),
+        () = ending => Ok(code),
         _ = interrupt.recv() => Ok(ExitCode::from(130)),
         _ = terminate.recv() => Ok(ExitCode::from(143)),
     }

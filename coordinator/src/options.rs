@@ -91,6 +91,15 @@ pub struct Options {
     #[arg(long, env = "TVARR_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
 
+    /// PostgreSQL database that jobs and all else but objects are kept in, instead of a file in the data folder:
+    /// postgres://user:password@host:5432/database, with ?sslmode=require or verify-full for TLS. One coordinator at a time.
+    #[arg(long, env = "TVARR_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// File that holds the address of the PostgreSQL database.
+    #[arg(long, env = "TVARR_DATABASE_URL_FILE")]
+    pub database_url_file: Option<PathBuf>,
+
     /// Where results are kept: file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix. Default: the
     /// data folder. Keys to the cloud come from its usual environment variables, files and instance roles.
     #[arg(long, env = "TVARR_STORAGE_URL")]

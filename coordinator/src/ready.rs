@@ -62,7 +62,7 @@ pub(crate) fn write(path: &Path, http: SocketAddr, grpc: Option<SocketAddr>) -> 
 }
 
 /// Puts a whole file in place, readable for the owner only: nobody ever sees half of it.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let staged = PathBuf::from(name);

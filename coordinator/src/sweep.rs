@@ -117,8 +117,8 @@ pub(crate) async fn left_behind(
         // A job is durable before any attempt of it may bring a file, so the store was lost or put back from a copy.
         tracing::warn!(
             jobs = unknown.len(),
-            "the object storage has files of jobs that the job store does not know: they are left alone; was jobs.sqlite \
-             replaced?"
+            "the object storage has files of jobs that the job store does not know: they are left alone; was its \
+             database replaced?"
         );
     }
 }

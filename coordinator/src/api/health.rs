@@ -6,7 +6,7 @@ use axum::extract::State;
 
 use super::{Api, problem::Error};
 
-/// Time for storage and queue to show that they work.
+/// Time for storage, job store and queue to show that they work.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn healthz() -> &'static str {
@@ -16,6 +16,7 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Error> {
     let check = async {
         api.storage.probe().await?;
+        api.store.ready().await?;
         api.queue.fleet().await?;
         Ok::<_, Error>(())
     };
@@ -24,7 +25,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Error
         Ok(Ok(())) => Err(Error::Unavailable { problem: "the coordinator is shutting down".to_owned() }),
         Ok(Err(error)) => Err(Error::Unavailable { problem: error.into_problem().detail }),
         Err(_) => Err(Error::Unavailable {
-            problem: format!("storage and queue did not answer within {} s", PATIENCE.as_secs()),
+            problem: format!("storage, job store and queue did not answer within {} s", PATIENCE.as_secs()),
         }),
     }
 }

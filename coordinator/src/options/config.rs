@@ -19,6 +19,7 @@ use crate::{
     fleet::{EncoderRule, RuleError, parse_rules},
     live::streams::{self, ConfiguredError},
     storage::{address::Address, credentials::Environment},
+    store::{BadAddress, DatabaseUrl},
     watch::{BadRule, Rule},
     webhooks,
 };
@@ -39,6 +40,8 @@ pub struct Config {
     /// `None`: workers are not listened for.
     pub grpc: Option<Grpc>,
     pub data_dir: PathBuf,
+    /// `None`: a file in the data folder.
+    pub database: Option<DatabaseUrl>,
     pub storage: StorageConfig,
     pub shared_roots: Vec<PathBuf>,
     pub presets_dir: Option<PathBuf>,
@@ -134,6 +137,8 @@ pub enum Error {
     NoDataDir,
     #[error("TVARR_SHARED_ROOTS: {} is not absolute", .0.display())]
     RelativeRoot(PathBuf),
+    #[error("TVARR_DATABASE_URL: {0}")]
+    Database(#[from] BadAddress),
     #[error("TVARR_WEBHOOK_SECRET: {0}")]
     WebhookSecret(#[from] webhooks::NoSecret),
     #[error(transparent)]
@@ -179,6 +184,11 @@ impl Config {
             secrets: webhook_secret.map(|secret| secret.expose().parse()).transpose()?,
             reach: options.webhook_allow.unwrap_or_default(),
         };
+        let database = Secret::resolve(
+            "TVARR_DATABASE_URL",
+            options.database_url.as_deref(),
+            options.database_url_file.as_deref(),
+        )?;
         let grpc = match options.grpc_enabled {
             true => Some(worker_port(options.grpc_port, options.grpc_bind, token)?),
             false => None,
@@ -234,6 +244,7 @@ impl Config {
             scaler: options.scaler_address,
             grpc,
             data_dir: options.data_dir.or_else(default_data_dir).ok_or(Error::NoDataDir)?,
+            database: database.map(|url| url.expose().parse()).transpose()?,
             storage: StorageConfig {
                 url: options.storage_url,
                 direct: options.storage_direct,
@@ -289,6 +300,7 @@ impl Config {
             scaler: None,
             grpc: Some(Grpc { address: any, token: Some(token) }),
             data_dir,
+            database: None,
             storage: StorageConfig::default(),
             shared_roots: Vec::new(),
             presets_dir: None,
@@ -399,9 +411,10 @@ mod tests {
             (vec!["--public-url", "ftp://a/"], "TVARR_PUBLIC_URL"),
             (vec!["--webhook-secret", "whsec_short"], "TVARR_WEBHOOK_SECRET"),
             (vec!["--output-url-ttl", "0"], "TVARR_OUTPUT_URL_TTL"),
+            (vec!["--database-url", "postgres://ann:hunter2@host"], "TVARR_DATABASE_URL"),
         ] {
             let error = config(&args).unwrap_err().to_string();
-            assert!(error.contains(name), "{args:?}: {error}");
+            assert!(error.contains(name) && !error.contains("hunter2"), "{args:?}: {error}");
         }
         assert!(config(&["--http-port", "0", "--grpc-port", "0"]).is_ok());
     }

@@ -191,23 +191,21 @@ async fn write<E: Engine>(engine: &E, changes: &Changes) -> Result<(), Error> {
     let failed = failed(WRITE);
     let mut writing = engine.begin().await.map_err(failed)?;
     failpoint::hit("store.commit.begun");
-    let withdrawn = withdrawn(&engine.doubtful().lock().unwrap_or_else(PoisonError::into_inner), changes);
+    let doubtful = || engine.doubtful().lock().unwrap_or_else(PoisonError::into_inner);
+    let withdrawn = withdrawn(&doubtful(), changes);
     if let Err(error) = transact::<E>(&mut writing, changes, &withdrawn).await {
         writing.roll_back().await;
         return Err(error);
     }
     failpoint::hit("store.commit.before");
-    let committed = writing.commit().await;
-    let mut doubtful = engine.doubtful().lock().unwrap_or_else(PoisonError::into_inner);
-    match committed {
-        Ok(()) => doubtful.clear(),
-        Err(fault) => {
+    if let Err(fault) = writing.commit().await {
+        if fault.ends_session() {
             let new = changes.jobs.iter().filter(|job| job.state == JobState::Queued);
-            doubtful.extend(new.map(|job| job.id));
-            return Err(failed(fault));
+            doubtful().extend(new.map(|job| job.id));
         }
+        return Err(failed(fault));
     }
-    drop(doubtful);
+    doubtful().clear();
     failpoint::hit("store.commit.after");
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! What is kept of jobs, tasks and attempts, and of live streams, and how.
 //!
 //! The queue decides in memory and hands over whole rows. A [`JobStore`] makes a batch of them durable in one commit:
-//! when `commit` returns, everything in it survives a power cut; when it fails, nothing of it is there.
+//! when `commit` returns, everything in it survives a power cut; when it fails, nothing of it is there, or, of a database that
+//! went away in that moment, nothing that the next commit does not put right.
+//!
+//! There are two databases, SQLite in a file and PostgreSQL ([`engine`]). What they promise is in `conformance`, which both pass.
 
 mod batch;
 #[cfg(test)]
@@ -9,8 +12,10 @@ mod conformance;
 mod engine;
 mod jobs;
 mod keys;
+mod migrations;
 mod open;
 mod owners;
+mod postgres;
 mod record;
 mod rows;
 mod select;
@@ -23,7 +28,9 @@ mod webhooks;
 
 use std::{
     collections::{BTreeMap, HashSet},
+    io,
     path::PathBuf,
+    sync::Arc,
 };
 
 use common::{
@@ -32,7 +39,9 @@ use common::{
 };
 use futures::{future::BoxFuture, stream::BoxStream};
 
+pub use migrations::Mismatch;
 pub use open::Stores;
+pub use postgres::{BadAddress, DatabaseUrl, PostgresStore};
 pub use record::{
     AttemptDetails, AttemptRecord, Concat, Held, IdempotencyRecord, JobDetails, JobRecord, JobResult,
     LogRecord, Mishap, StoredKey, StoredStream, TaskHistory, TaskRecord, UploadDetails, UploadRecord,
@@ -50,6 +59,20 @@ pub enum Error {
     Database { doing: &'static str, source: Fault },
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error(transparent)]
+    Postgres(#[from] postgres::Refusal),
+    #[error(
+        "TVARR_DATABASE_URL is set, but the jobs of this data folder are in {}: leave TVARR_DATABASE_URL out, or, to begin without \
+         any job, move that file away together with its -wal and -shm files", path.display()
+    )]
+    InFile { path: PathBuf },
+    #[error(
+        "the jobs of this data folder are in the PostgreSQL database {database}: set TVARR_DATABASE_URL, or, to begin without any \
+         job, remove {}", path.display()
+    )]
+    InPostgres { database: String, path: PathBuf },
+    #[error("cannot {doing} {}: {source}; let the coordinator's user read and write it", path.display())]
+    Mark { doing: &'static str, path: PathBuf, source: io::Error },
     #[error(
         "cannot bring the job store {} up to date: {source}; what it holds is as it was: if the disk is full, free some \
          space, then start again", path.display()
@@ -64,6 +87,17 @@ pub enum Error {
 pub enum Fault {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
+    #[error("the database did not answer within {0} s")]
+    Silent(u64),
+    #[error("the PostgreSQL database {database} cannot be reached: {reason}")]
+    Unreachable { database: String, reason: String },
+    #[error(transparent)]
+    Refused(Arc<postgres::Refusal>),
+    #[error(
+        "another coordinator has taken the PostgreSQL database {0} while the connection to it was lost; this one can keep \
+         nothing any more: stop one of the two"
+    )]
+    Superseded(String),
 }
 
 /// Rows that changed, whole.

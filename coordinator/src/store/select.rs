@@ -3,12 +3,12 @@
 use super::engine::{Bound, Dialect, Query};
 use crate::queue::JobFilter;
 
-/// Unfinished jobs after id $1, oldest first, $2 at most. Each half reads its part of `jobs_by_state` in order.
+/// Unfinished jobs after id $1, oldest first, $2 at most. Each half reads its part of `jobs_by_state` in order, and ends.
 pub(super) const UNFINISHED: &str = "
 SELECT jobs.* FROM (
-    SELECT id FROM jobs WHERE state = 'queued' AND id > $1
+    SELECT id FROM (SELECT id FROM jobs WHERE state = 'queued' AND id > $1 ORDER BY id LIMIT $2) AS queued
     UNION ALL
-    SELECT id FROM jobs WHERE state = 'running' AND id > $1
+    SELECT id FROM (SELECT id FROM jobs WHERE state = 'running' AND id > $1 ORDER BY id LIMIT $2) AS running
     ORDER BY id LIMIT $2
 ) AS unfinished JOIN jobs ON jobs.id = unfinished.id
 ORDER BY jobs.id";
@@ -39,8 +39,8 @@ impl Builder {
     }
 }
 
-/// Jobs of a list, newest first. One part for each state, so that every part comes out of an index in order and the
-/// limit ends the reading, however many jobs are in another state.
+/// Jobs of a list, newest first. One part for each state, each with the limit, so that every part comes out of an index in
+/// order and its reading ends, however many jobs are in another state.
 pub(super) fn jobs(filter: &JobFilter, dialect: &Dialect) -> Query<'static> {
     let mut query = Builder::default();
     let mut states: Vec<Option<&str>> = filter.states.iter().map(|state| Some(state.as_str())).collect();
@@ -49,9 +49,13 @@ pub(super) fn jobs(filter: &JobFilter, dialect: &Dialect) -> Query<'static> {
     if states.is_empty() {
         states.push(None);
     }
+    let parts = states.len();
     for (index, state) in states.into_iter().enumerate() {
         if index > 0 {
             query.push(" UNION ALL ");
+        }
+        if parts > 1 {
+            query.push("SELECT * FROM (");
         }
         query.push("SELECT * FROM jobs WHERE true");
         let mut equals = |expression: &str, value: Option<&str>| {
@@ -75,7 +79,13 @@ pub(super) fn jobs(filter: &JobFilter, dialect: &Dialect) -> Query<'static> {
         if let Some(before) = filter.before {
             query.push(" AND id < ").bind(before.to_string());
         }
+        query.push(" ORDER BY id DESC LIMIT ").bind(filter.limit);
+        if parts > 1 {
+            query.push(&format!(") AS part_{index}"));
+        }
     }
-    query.push(" ORDER BY id DESC LIMIT ").bind(filter.limit);
+    if parts > 1 {
+        query.push(" ORDER BY id DESC LIMIT ").bind(filter.limit);
+    }
     Query { bound: query.bound, ..Query::composed(query.statement) }
 }

@@ -1,12 +1,14 @@
-//! Real storage servers for tests: S3 inside this process, whose requests can be made to fail, SeaweedFS and Azurite as
+//! Real servers for tests: S3 inside this process, whose requests can be made to fail, SeaweedFS, Azurite and PostgreSQL as
 //! processes of their own.
 
+mod postgres;
 mod process;
 mod s3;
 
 use std::collections::BTreeMap;
 
 pub use self::{
+    postgres::{PASSWORD, Postgres},
     process::{Azurite, Seaweed},
     s3::{Fault, S3},
 };

@@ -12,6 +12,8 @@ use std::{
 
 use sqlx::{Connection as _, SqliteConnection, migrate::Migrator, sqlite::SqliteConnectOptions};
 
+use crate::store::migrations::{APPLIED, Applied, Mismatch, compare};
+
 /// "TVAR" in ASCII, as `migrations/0002_application_id.sql` sets it.
 const APPLICATION_ID: i64 = 0x5456_4152;
 /// Every SQLite file begins with it: <https://www.sqlite.org/fileformat.html#the_database_header>.
@@ -52,14 +54,8 @@ pub enum Reason {
     Foreign,
     #[error("it is damaged: {0}")]
     Damaged(String),
-    #[error(
-        "it was written by a newer coordinator: it has migration {version}, this coordinator knows up to {known}"
-    )]
-    Newer { version: i64, known: i64 },
-    #[error("migration {0} was applied to it in another form than this coordinator has")]
-    Changed(i64),
-    #[error("migration {0} was begun on it and never finished")]
-    Unfinished(i64),
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
 }
 
 impl Reason {
@@ -82,10 +78,7 @@ impl Reason {
                 "restore it from a backup, or save what can be read: copy it with its -wal file, then run sqlite3 \
                  COPY .recover; to begin without any job, move it away together with its -wal and -shm files"
             }
-            Self::Newer { .. } => "update the coordinator to the version that wrote it, or a later one",
-            Self::Changed(_) | Self::Unfinished(_) => {
-                "run the coordinator version that wrote it, or restore a backup from before that"
-            }
+            Self::Mismatch(mismatch) => mismatch.remedy(),
         }
     }
 }
@@ -157,10 +150,7 @@ async fn check_connection(connection: &mut SqliteConnection, migrations: &Migrat
         .map_err(unreadable)?;
     let has = |name: &str| tables.iter().any(|table| table == name);
     let applied: Vec<Applied> = if has("_sqlx_migrations") {
-        sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(unreadable)?
+        sqlx::query_as(APPLIED).fetch_all(&mut *connection).await.map_err(unreadable)?
     } else {
         Vec::new()
     };
@@ -179,28 +169,6 @@ async fn check_connection(connection: &mut SqliteConnection, migrations: &Migrat
     let found: String =
         sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(connection).await.map_err(unreadable)?;
     if found == "ok" { Ok(()) } else { Err(Reason::Damaged(found.replace('\n', " "))) }
-}
-
-/// Version, success and checksum of a migration that was applied.
-type Applied = (i64, bool, Vec<u8>);
-
-fn compare(applied: &[Applied], migrations: &Migrator) -> Result<(), Reason> {
-    let known = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
-    if let Some((version, ..)) = applied.iter().find(|(version, ..)| !migrations.version_exists(*version)) {
-        return Err(Reason::Newer { version: *version, known });
-    }
-    for (version, success, checksum) in applied {
-        if !success {
-            return Err(Reason::Unfinished(*version));
-        }
-        let same = migrations
-            .iter()
-            .any(|migration| migration.version == *version && *migration.checksum == checksum[..]);
-        if !same {
-            return Err(Reason::Changed(*version));
-        }
-    }
-    Ok(())
 }
 
 /// What SQLite says of a file that it cannot make sense of, and of one that the system does not give it.
