@@ -124,7 +124,7 @@ done
 docker images --format '{{.Repository}} {{.Size}}' | sort -u
 
 step "reading the file with every profile"
-for profile in gpu vaapi s3 monitoring; do
+for profile in gpu vaapi s3 postgres monitoring; do
     docker-compose --profile "$profile" config --quiet
 done
 

@@ -20,6 +20,7 @@ FULL = {
     "coordinator": {
         "token": {"existingSecret": "farm", "key": "worker"},
         "adminKey": {"existingSecret": "keys", "key": "admin"},
+        "databaseUrl": {"existingSecret": "postgres", "key": "uri"},
         "env": {"TVARR_STORAGE_URL": "s3://media/farm", "TVARR_LOG_FORMAT": "json"},
         "envFrom": [{"secretRef": {"name": "bucket"}}],
         "persistence": {"size": "5Gi", "storageClass": "fast", "accessModes": ["ReadWriteOncePod"]},
@@ -113,6 +114,13 @@ for objects in plain, full:
         # A secret is a file, never a value.
         assert not any(word in str(env(container).values()).lower() for word in ("password", "secret")), name
 ok("pods are not root, write nowhere but to their volumes, and match their selectors")
+
+coordinator = full["StatefulSet", "farm-tvarr-coordinator"]["spec"]["template"]["spec"]
+path = env(coordinator["containers"][0])["TVARR_DATABASE_URL_FILE"]
+assert path == "/database/uri" and {"name": "database", "mountPath": "/database", "readOnly": True} in coordinator["containers"][0]["volumeMounts"]
+assert next(volume for volume in coordinator["volumes"] if volume["name"] == "database")["secret"]["secretName"] == "postgres"
+assert "TVARR_DATABASE_URL_FILE" not in env(plain["StatefulSet", "farm-tvarr-coordinator"]["spec"]["template"]["spec"]["containers"][0])
+ok("the address of the database comes from its secret, as a file, if there is one")
 
 service = full["Service", "farm-tvarr"]
 job = full["Job", "farm-tvarr-burst-1"]["spec"]["template"]["spec"]

@@ -25,6 +25,7 @@ mod lies;
 mod network;
 mod openapi;
 mod placement;
+mod postgres;
 mod presets;
 mod probing;
 mod run;
