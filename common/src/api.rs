@@ -1,5 +1,6 @@
 //! JSON of the HTTP API, as the coordinator writes it and `ffmpegctl` reads it. Times are RFC 3339 in UTC.
 
+mod events;
 mod fleet;
 mod keys;
 mod session;
@@ -12,9 +13,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    events::{Event, NoTopic, Topic},
     fleet::{
-        FleetSummary, GpuSeries, GpuView, Quarantine, Series, Slots, Summary, WorkerCounts, WorkerHistory,
-        WorkerSummary,
+        AtWork, FleetSummary, GpuSeries, GpuView, Quarantine, Series, Slots, Summary, WorkerCounts,
+        WorkerHistory, WorkerSummary,
     },
     keys::{JobPatch, KeyCreated, KeyRequest, KeyView, NoScope, OwnerView, Quotas, Scope, Used},
     session::{SessionView, SignIn, Who},
@@ -27,7 +29,7 @@ use crate::{
     id::{Epoch, JobId, StreamId, TaskId, UploadId, WorkerId},
     media::{HardwarePolicy, MediaInfo},
     spec::Spec,
-    worker::{Capabilities, Capacity, Damage, GpuLoad, Labels, Load, OutputFile, Progress},
+    worker::{Capabilities, Capacity, Damage, Labels, Load, OutputFile, Progress},
 };
 
 /// `POST /v1/jobs` and `POST /v1/run`. Exactly one of `preset`, `spec` and `command`.
@@ -448,7 +450,6 @@ pub struct WorkerView {
     pub live_jobs: u32,
     pub capabilities: Capabilities,
     pub load: Load,
-    pub gpu_loads: Vec<GpuLoad>,
     /// The GPUs with their loads, and how many sessions they can have.
     #[serde(default)]
     pub gpus: Vec<GpuView>,
@@ -500,44 +501,6 @@ pub struct RunningLive {
     pub command: Vec<String>,
     pub placed_at: Timestamp,
     pub progress: Option<Progress>,
-}
-
-/// One event of `GET /v1/events` (server-sent events; `event:` is the tag, `data:` this object).
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// A job was submitted or changed its state.
-    Job {
-        job: Box<JobSummary>,
-    },
-    Progress {
-        job: JobId,
-        #[serde(default)]
-        owner: Option<String>,
-        progress: ProgressView,
-    },
-    Worker {
-        id: WorkerId,
-        name: String,
-        state: WorkerState,
-    },
-    /// The listener was too slow: events are missing, read the lists again.
-    Lagged {
-        missed: u64,
-    },
-}
-
-impl Event {
-    /// The server-sent event's name.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Job { .. } => "job",
-            Self::Progress { .. } => "progress",
-            Self::Worker { .. } => "worker",
-            Self::Lagged { .. } => "lagged",
-        }
-    }
 }
 
 /// A preset in `GET /v1/presets`.

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::{Access, Sessions as SignIns, Token},
     api::{
-        self, Api, Cookies, Estimates, EventHub, Links, Reached,
+        self, Api, Batches, Cookies, Estimates, EventHub, Links, Reached,
         live::{Audience, Viewers},
     },
     delivery::Deliverer,
@@ -333,6 +333,8 @@ impl Coordinator {
         }
         let events = EventHub::new();
         self.tracker.spawn(events.clone().run(queue.events(), self.stop.graceful.clone()));
+        let batches = Batches::new(events.clone(), queue.clone(), live.clone());
+        self.tracker.spawn(batches.run(self.stop.graceful.clone()));
         let api = Api {
             queue,
             store: Arc::clone(&self.store),

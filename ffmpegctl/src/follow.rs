@@ -137,8 +137,8 @@ async fn listen(
                     news(News::Progress(progress));
                 }
                 Event::Job { job } if job.id == view.summary.id => return,
-                Event::Job { .. } | Event::Progress { .. } | Event::Worker { .. } => {}
                 Event::Lagged { .. } => return,
+                _ => {}
             },
             Ok(Signal::Connected) | Err(broadcast::error::RecvError::Lagged(_)) => return,
             // The events were stopped: go on by asking.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobState, Who, WorkerState};
 use crate::{
-    id::WorkerId,
-    worker::{Capacity, GpuLoad, Labels, Load},
+    id::{JobId, WorkerId},
+    worker::{Capacity, Labels, Load},
 };
 
 /// A worker in `GET /v1/workers`, and in events.
@@ -39,12 +39,27 @@ pub struct WorkerSummary {
     pub memory_total_bytes: u64,
     /// 0: the worker does not say.
     pub scratch_total_bytes: u64,
-    pub gpu_loads: Vec<GpuLoad>,
     /// The GPUs with their loads, and how many sessions they can have.
     pub gpus: Vec<GpuView>,
+    /// The first of the batch attempts that it runs.
+    pub work: Option<AtWork>,
     pub connected_at: Timestamp,
     pub completed: u64,
     pub failed: u64,
+}
+
+/// What a worker is at, in a few words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AtWork {
+    pub job: JobId,
+    /// Name of the job's preset, or `custom`.
+    pub preset: String,
+    /// The name that the user knows the input by.
+    pub input: String,
+    /// 0 to 100; absent while the duration is unknown.
+    pub percent: Option<f64>,
+    /// Media seconds per wall-clock second; absent until a heartbeat said it.
+    pub speed: Option<f64>,
 }
 
 /// A GPU and how busy it is.
@@ -107,7 +122,7 @@ pub struct GpuSeries {
 }
 
 /// What the fleet has at once.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FleetSummary {
     pub workers: WorkerCounts,
     /// Of workers that are not lost.
@@ -116,6 +131,12 @@ pub struct FleetSummary {
     /// Attempts that run.
     pub live: u32,
     pub batch: u32,
+    /// Jobs that wait, of all owners.
+    #[serde(default)]
+    pub waiting: u32,
+    /// Frames per second of all that runs, as of the newest heartbeats.
+    #[serde(default)]
+    pub fps: f64,
 }
 
 /// Workers by state.

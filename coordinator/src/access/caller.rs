@@ -133,12 +133,12 @@ impl Caller {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use common::{digest::Digest, id::KeyId};
 
     use super::*;
 
-    fn holder(owner: Option<&str>, scopes: &[Scope]) -> Caller {
+    pub(crate) fn holder(owner: Option<&str>, scopes: &[Scope]) -> Caller {
         let key = StoredKey {
             id: KeyId::new(),
             digest: Digest::of(b""),
@@ -152,6 +152,11 @@ mod tests {
         };
         Caller::Key(Arc::new(Holder { key, revoked: CancellationToken::new() }))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::holder, *};
 
     #[test]
     fn an_owner_sees_its_own_and_an_administrator_everything() {

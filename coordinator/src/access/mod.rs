@@ -11,6 +11,8 @@ mod key;
 mod keys;
 mod session;
 
+#[cfg(test)]
+pub(crate) use self::caller::testing;
 pub(crate) use self::{
     caller::{Caller, Foreign},
     key::{MIN_OPERATOR_KEY, Token},

@@ -98,7 +98,8 @@ pub(super) const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/v1/uploads/{path}", SUBMIT),
     ("OPTIONS", "/v1/uploads/{path}", Need::Nothing),
     ("DELETE", "/v1/uploads/{path}", SUBMIT),
-    ("GET", "/v1/events", READ),
+    // Each topic has a scope of its own.
+    ("GET", "/v1/events", Need::Key),
     ("GET", "/v1/summary", Need::Key),
     ("GET", "/v1/workers", ADMIN),
     ("GET", "/v1/workers/{id}", ADMIN),
@@ -318,7 +319,7 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
     response
 }
 
-fn meets(caller: &Caller, need: Need) -> Result<(), Error> {
+pub(super) fn meets(caller: &Caller, need: Need) -> Result<(), Error> {
     match (caller, need) {
         (_, Need::Nothing | Need::Watching | Need::Anybody) => Ok(()),
         (Caller::Nobody(problem, remedy), _) => Err(unauthenticated(problem, remedy)),

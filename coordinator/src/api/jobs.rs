@@ -23,6 +23,7 @@ use serde::Deserialize;
 use super::{
     Api,
     extract::{Id, Json, Once, Query},
+    lists::{self, given},
     problem::{self, Error},
     submission,
     wait::{self, Wait},
@@ -36,6 +37,7 @@ use crate::{
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Jobs on a page unless the request says otherwise.
 const PAGE: u32 = 50;
+const STATES: &str = "queued, running, succeeded, failed, cancelled or dead";
 /// Jobs on a page at most.
 const MAX_PAGE: u32 = 500;
 
@@ -130,46 +132,22 @@ pub(super) async fn list(
 }
 
 fn filter(query: ListQuery) -> Result<JobFilter, Error> {
-    let states = query.state.as_deref().unwrap_or_default();
-    let states = states.split(',').map(str::trim).filter(|word| !word.is_empty()).map(state);
-    let limit = query.limit.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Error::invalid(
-            "limit",
-            format!("{limit} is not from 1 to {MAX_PAGE}"),
-            "ask for several pages",
-        ));
-    }
     let kind = given(query.kind).map(|word| kind(&word));
     Ok(JobFilter {
-        states: states.collect::<Result<_, _>>()?,
+        states: lists::states(query.state.as_deref(), "job", STATES)?,
         owner: given(query.owner),
         kind: kind.transpose()?,
         preset: given(query.preset),
         worker: given(query.worker),
         text: given(query.text),
         before: cursor(query.cursor)?,
-        limit,
+        limit: lists::limit(query.limit, PAGE, MAX_PAGE)?,
     })
 }
 
 /// The job that the page before ended with.
 pub(super) fn cursor(text: Option<String>) -> Result<Option<JobId>, Error> {
-    let parse = |text: String| {
-        text.parse::<JobId>().map_err(|_| {
-            Error::invalid(
-                "cursor",
-                format!("{text:?} is no cursor"),
-                "pass next_cursor of the page before as it is",
-            )
-        })
-    };
-    given(text).map(parse).transpose()
-}
-
-/// An empty parameter is none.
-pub(super) fn given(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
+    lists::cursor(text, |text| text.parse().ok())
 }
 
 fn kind(word: &str) -> Result<FailureKind, Error> {
@@ -179,17 +157,16 @@ fn kind(word: &str) -> Result<FailureKind, Error> {
     })
 }
 
-fn state(word: &str) -> Result<JobState, Error> {
-    serde_json::from_value(serde_json::Value::from(word)).map_err(|_| {
-        Error::invalid(
-            "state",
-            format!("{word:?} is no state of a job"),
-            "use queued, running, succeeded, failed, cancelled or dead, several with commas",
-        )
-    })
+/// Whether the job is there for this caller. What is somebody else's is not there, in the same words.
+pub(super) async fn seen(api: &Api, caller: &Caller, job: JobId) -> Result<(), Error> {
+    if caller.sees(api.queue.owner(job).await?.as_deref()) {
+        Ok(())
+    } else {
+        Err(queue::Error::NoSuchJob(job).into())
+    }
 }
 
-/// The path's `{id}`, of a job that is there for the caller. What is somebody else's is not there, in the same words.
+/// The path's `{id}`, of a job that is there for the caller.
 pub(super) struct Seen(pub(super) JobId);
 
 impl FromRequestParts<Api> for Seen {
@@ -198,11 +175,11 @@ impl FromRequestParts<Api> for Seen {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Error> {
         let caller = Caller::from_request_parts(parts, api).await?;
         let Id(job) = Id::<JobId>::from_request_parts(parts, api).await?;
-        if caller.is_admin() || caller.sees(api.queue.owner(job).await?.as_deref()) {
-            Ok(Self(job))
-        } else {
-            Err(queue::Error::NoSuchJob(job).into())
+        // For an administrator the handler finds out.
+        if !caller.is_admin() {
+            seen(api, &caller, job).await?;
         }
+        Ok(Self(job))
     }
 }
 

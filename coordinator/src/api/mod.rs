@@ -8,6 +8,7 @@ mod guard;
 mod health;
 mod jobs;
 mod keys;
+mod lists;
 pub(crate) mod live;
 mod metrics;
 mod openapi;
@@ -46,7 +47,12 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use self::access::{Gate, Refused};
-pub(crate) use self::{estimate::Estimates, events::EventHub, session::Cookies, signed::Links};
+pub(crate) use self::{
+    estimate::Estimates,
+    events::{Batches, EventHub},
+    session::Cookies,
+    signed::Links,
+};
 use crate::{
     access::{Access, Token},
     holdings::Holdings,

@@ -10,7 +10,8 @@ use futures::{StreamExt as _, stream};
 use super::{
     Api,
     extract::Json,
-    jobs::{cursor, given, queue_again},
+    jobs::{cursor, queue_again},
+    lists::given,
     problem::Error,
 };
 use crate::{access::Caller, queue::JobFilter};

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State, response::Response};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use common::{
-    api::{DrainRequest, Page, WorkerHistory, WorkerState, WorkerSummary, WorkerView},
+    api::{DrainRequest, Page, WorkerHistory, WorkerSummary, WorkerView},
     id::WorkerId,
 };
 use schemars::JsonSchema;
@@ -12,15 +12,15 @@ use serde::Deserialize;
 use super::{
     Api,
     extract::{Id, OptionalJson, Query},
-    jobs::given,
+    lists::{self, given},
     problem::{self, Error},
 };
 use crate::queue::WorkerFilter;
 
 /// Workers on a page unless the request says otherwise.
-const PAGE: usize = 100;
+const PAGE: u32 = 100;
 /// Workers on a page at most.
-const MAX_PAGE: usize = 1000;
+const MAX_PAGE: u32 = 1000;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -29,7 +29,7 @@ pub(super) struct ListQuery {
     state: Option<String>,
     /// In the name, the id, the address, the version, or a label (`site=berlin`).
     text: Option<String>,
-    limit: Option<usize>,
+    limit: Option<u32>,
     cursor: Option<String>,
 }
 
@@ -44,34 +44,12 @@ pub(super) async fn list(
 }
 
 fn filter(query: ListQuery) -> Result<WorkerFilter, Error> {
-    let states = query.state.as_deref().unwrap_or_default();
-    let states = states.split(',').map(str::trim).filter(|word| !word.is_empty()).map(state);
-    let limit = query.limit.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        let problem = format!("{limit} is not from 1 to {MAX_PAGE}");
-        return Err(Error::invalid("limit", problem, "ask for several pages"));
-    }
-    let after = given(query.cursor).map(|text| {
-        read(&text).ok_or_else(|| {
-            let problem = format!("{text:?} is no cursor");
-            Error::invalid("cursor", problem, "pass next_cursor of the page before as it is")
-        })
-    });
+    let states = "online, draining, quarantined or lost";
     Ok(WorkerFilter {
-        states: states.collect::<Result<_, _>>()?,
+        states: lists::states(query.state.as_deref(), "worker", states)?,
         text: given(query.text),
-        after: after.transpose()?,
-        limit,
-    })
-}
-
-fn state(word: &str) -> Result<WorkerState, Error> {
-    serde_json::from_value(serde_json::Value::from(word)).map_err(|_| {
-        Error::invalid(
-            "state",
-            format!("{word:?} is no state of a worker"),
-            "use online, draining, quarantined or lost, several with commas",
-        )
+        after: lists::cursor(query.cursor, read)?,
+        limit: lists::limit(query.limit, PAGE, MAX_PAGE)? as usize,
     })
 }
 
@@ -127,6 +105,8 @@ pub(super) async fn forget(State(api): State<Api>, Id(id): Id<WorkerId>) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use common::api::WorkerState;
+
     use super::*;
 
     #[test]

@@ -17,7 +17,7 @@ mod shortlist;
 pub(crate) mod testing;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use common::id::{SessionId, WorkerId};
 
@@ -30,6 +30,9 @@ pub use session_cap::SessionCap;
 pub use shortlist::Shortlist;
 pub use worker::{Encoded, Held, Identity, InUse, Standing, Worker, shares};
 
+/// Workers that were removed lately, for those who follow: as many at once only come with a great many listed.
+const REMOVED: usize = 4096;
+
 /// Every worker that is or was connected, and the rules of placement.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -38,6 +41,9 @@ pub struct Fleet {
     sessions: BTreeMap<SessionId, WorkerId>,
     /// Grows with every change.
     version: u64,
+    changes: u64,
+    /// When which worker was removed, in the same count. The oldest go.
+    removed: VecDeque<(u64, WorkerId)>,
     pub policy: Policy,
 }
 
@@ -63,9 +69,31 @@ impl Fleet {
         self.version
     }
 
+    /// A count of all that changed until now.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Workers that were removed after that count, and are not there again.
+    pub fn removed_since(&self, changes: u64) -> impl Iterator<Item = WorkerId> {
+        let later = self.removed.iter().rev().take_while(move |(at, _)| *at > changes);
+        later.map(|(_, id)| *id).filter(|id| !self.workers.contains_key(id))
+    }
+
+    /// What people see of a worker has changed, and nothing that placement looks at.
+    pub fn touch(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            self.changes += 1;
+            worker.changed = self.changes;
+        }
+    }
+
     /// Adds a worker or replaces what was known of it.
-    pub fn insert(&mut self, worker: Worker) {
+    pub fn insert(&mut self, mut worker: Worker) {
         self.version += 1;
+        self.changes += 1;
+        worker.changed = self.changes;
         if let Some(old) = self.workers.get(&worker.identity.id).and_then(|old| old.session) {
             self.sessions.remove(&old);
         }
@@ -82,6 +110,7 @@ impl Fleet {
 
     pub fn get_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
         self.version += 1;
+        self.touch(id);
         self.workers.get_mut(&id)
     }
 
@@ -95,6 +124,7 @@ impl Fleet {
     pub fn disconnect(&mut self, session: SessionId) -> Option<WorkerId> {
         self.version += 1;
         let id = self.sessions.remove(&session)?;
+        self.touch(id);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.session = None;
         }
@@ -103,9 +133,15 @@ impl Fleet {
 
     pub fn remove(&mut self, id: WorkerId) {
         self.version += 1;
-        if let Some(session) = self.workers.remove(&id).and_then(|worker| worker.session) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        if let Some(session) = worker.session {
             self.sessions.remove(&session);
         }
+        self.changes += 1;
+        if self.removed.len() == REMOVED {
+            self.removed.pop_front();
+        }
+        self.removed.push_back((self.changes, id));
     }
 
     /// By id.

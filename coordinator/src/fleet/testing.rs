@@ -56,6 +56,7 @@ pub(crate) fn cpu_worker(number: u128) -> Worker {
         load: common::worker::Load::default(),
         gpu_loads: Vec::new(),
         fps: 0.0,
+        changed: 0,
         foreign_sessions: BTreeMap::new(),
         held: BTreeMap::new(),
         standing: Standing::default(),

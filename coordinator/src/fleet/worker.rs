@@ -149,6 +149,8 @@ pub struct Worker {
     pub foreign_sessions: BTreeMap<u32, u32>,
     pub held: BTreeMap<AttemptId, Held>,
     pub standing: Standing,
+    /// When something of it changed, in the count of [`super::Fleet::changes`].
+    pub changed: u64,
 }
 
 /// Jobs in use.
@@ -314,6 +316,19 @@ impl Worker {
         };
         let told: Vec<String> = self.standing.health.quarantines().map(tell).collect();
         (!told.is_empty()).then(|| told.join("; "))
+    }
+
+    /// Whether what people see of it is another than before by the passing of time alone. Seconds that count down are no
+    /// change.
+    #[must_use]
+    pub fn differs(&self, before: Duration, now: Duration, stale_after: Duration) -> bool {
+        let held = |at| self.standing.flaps.held_until(at).is_some();
+        let mut gpus = self.identity.capabilities.gpus.iter();
+        self.is_stale(before, stale_after) != self.is_stale(now, stale_after)
+            || held(before) != held(now)
+            || gpus.any(|gpu| {
+                self.possible_sessions(gpu.index, before) != self.possible_sessions(gpu.index, now)
+            })
     }
 
     #[must_use]

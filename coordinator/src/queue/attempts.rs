@@ -48,8 +48,9 @@ impl State {
         let Some(running) = self.current_mut(attempt) else { return };
         running.record.details.command = argv;
         running.record.started_at.get_or_insert(now.wall);
-        let job = running.record.job;
+        let (job, worker) = (running.record.job, running.record.worker.id);
         self.changed.tasks.insert(attempt.task);
+        self.fleet.touch(worker);
         if let Some(known) = self.jobs.get_mut(&job)
             && input.is_some()
         {

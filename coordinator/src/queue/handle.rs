@@ -24,7 +24,7 @@ use super::{
     live::{LiveOrder, LivePlacement},
     message::{AttemptResult, Beat, Registration, ToWorker, UploadGrant, Welcome},
     once::IdempotencyKey,
-    rows::{Look, WorkerFilter},
+    rows::{FleetChanges, Look, Since, WorkerFilter},
     view::{stored_summary, stored_view},
 };
 use crate::{
@@ -370,6 +370,14 @@ impl Handle {
     /// The coordinator is shutting down.
     pub(crate) async fn demand(&self, demand: Demand) -> Result<u64, Error> {
         self.ask_urgently(|answer| Command::Look(Look::Demand(demand, answer))).await
+    }
+
+    /// What of the fleet became another.
+    ///
+    /// # Errors
+    /// The coordinator is shutting down.
+    pub async fn fleet_changes(&self, since: Since) -> Result<FleetChanges, Error> {
+        self.ask_urgently(|answer| Command::Look(Look::Changes(since, answer))).await
     }
 
     /// Asks a worker to look again at what it can do.

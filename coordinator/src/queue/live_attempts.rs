@@ -172,6 +172,8 @@ impl State {
     pub(super) fn live_started(&mut self, session: SessionId, attempt: AttemptId, argv: &[String]) -> bool {
         let Some(running) = self.live_of(attempt, session) else { return false };
         running.argv = argv.to_vec();
+        let worker = running.worker.id;
+        self.fleet.touch(worker);
         self.effects.push(Effect::Live(LiveEvent::Started { attempt, argv: argv.to_vec() }));
         true
     }

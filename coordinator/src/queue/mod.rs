@@ -45,7 +45,7 @@ pub use live::{LiveAssignment, LiveEvent, LiveOrder, LivePlacement};
 pub use message::{Assignment, AttemptResult, Beat, Registration, ToWorker, UploadGrant, Welcome};
 pub use once::IdempotencyKey;
 pub(crate) use once::KEPT as IDEMPOTENCY_KEPT;
-pub use rows::WorkerFilter;
+pub use rows::{FleetChanges, Since, WorkerFilter};
 pub use service::{Service, Sweep};
 pub use state::Settings;
 pub(crate) use view::{stored_view, time as timestamp};

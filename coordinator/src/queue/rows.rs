@@ -1,10 +1,10 @@
 //! The fleet at a glance: rows of a list, totals, history.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use common::{
     api::{
-        FleetSummary, GpuView, Quarantine, WorkerCounts, WorkerHistory, WorkerState, WorkerSummary,
+        AtWork, FleetSummary, GpuView, Quarantine, WorkerCounts, WorkerHistory, WorkerState, WorkerSummary,
         WorkerView,
     },
     id::WorkerId,
@@ -27,6 +27,23 @@ pub(super) enum Look {
     Fleet(oneshot::Sender<FleetSummary>),
     Figures(oneshot::Sender<Box<Figures>>),
     Demand(Demand, oneshot::Sender<u64>),
+    Changes(Since, oneshot::Sender<FleetChanges>),
+}
+
+/// Up to where somebody has followed the fleet; the default is from before its beginning.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Since {
+    changes: u64,
+    mono: Duration,
+}
+
+/// What became another since then.
+#[derive(Debug)]
+pub struct FleetChanges {
+    pub rows: Vec<WorkerSummary>,
+    /// Workers that are listed no more.
+    pub gone: Vec<WorkerId>,
+    pub until: Since,
 }
 
 /// Which workers a list shows; by name, then id.
@@ -62,6 +79,9 @@ impl State {
             Look::Demand(demand, answer) => {
                 let _ = answer.send(self.demand(&demand));
             }
+            Look::Changes(since, answer) => {
+                let _ = answer.send(self.fleet_changes(since, now));
+            }
         }
     }
 
@@ -80,6 +100,34 @@ impl State {
         let more = found.len() > filter.limit;
         found.truncate(filter.limit);
         (found.into_iter().map(|worker| self.worker_summary(worker, now)).collect(), more)
+    }
+
+    fn fleet_changes(&self, since: Since, now: Now) -> FleetChanges {
+        let is_new = |worker: &&Worker| {
+            worker.changed > since.changes
+                || worker.differs(since.mono, now.mono, self.fleet.policy.stale_after)
+        };
+        FleetChanges {
+            rows: self.fleet.iter().filter(is_new).map(|worker| self.worker_summary(worker, now)).collect(),
+            gone: self.fleet.removed_since(since.changes).collect(),
+            until: Since { changes: self.fleet.changes(), mono: now.mono },
+        }
+    }
+
+    /// The first of what a worker runs.
+    fn at_work(&self, worker: WorkerId) -> Option<AtWork> {
+        self.assigned.get(&worker).into_iter().flatten().find_map(|attempt| {
+            let running = self.current(*attempt)?;
+            let request = &self.jobs.get(&running.record.job)?.record.request;
+            let progress = self.progress_view(*attempt);
+            Some(AtWork {
+                job: running.record.job,
+                preset: request.preset.clone(),
+                input: request.input.name().to_owned(),
+                percent: progress.as_ref().and_then(|progress| progress.percent),
+                speed: progress.map(|progress| progress.progress.speed),
+            })
+        })
     }
 
     pub(super) fn worker_summary(&self, worker: &Worker, now: Now) -> WorkerSummary {
@@ -110,8 +158,8 @@ impl State {
             load: worker.load,
             memory_total_bytes: identity.capabilities.machine.memory_total_bytes,
             scratch_total_bytes: identity.capabilities.machine.scratch_total_bytes,
-            gpu_loads: worker.gpu_loads.clone(),
             gpus: gpus(worker, now),
+            work: self.at_work(identity.id),
             connected_at: time(worker.connected_at_ms),
             completed: worker.standing.completed,
             failed: worker.standing.failed,
@@ -126,7 +174,7 @@ impl State {
     }
 
     pub(super) fn fleet_summary(&self, now: Now) -> FleetSummary {
-        let mut sum = FleetSummary::default();
+        let mut sum = FleetSummary { waiting: self.owners.waiting(), ..FleetSummary::default() };
         for worker in self.fleet.iter() {
             let (state, _) = worker.state(now.mono, self.fleet.policy.stale_after);
             let WorkerCounts { online, draining, quarantined, lost } = &mut sum.workers;
@@ -146,6 +194,7 @@ impl State {
             sum.gpu_jobs.total += capacity.max_gpu_jobs.min(capacity.max_jobs);
             sum.live += used.live_jobs;
             sum.batch += used.batch_jobs;
+            sum.fps += worker.fps;
         }
         sum
     }

@@ -101,6 +101,11 @@ impl Owners {
         }
     }
 
+    /// Jobs that wait, of all owners.
+    pub(super) fn waiting(&self) -> u32 {
+        self.known.values().map(|owner| owner.queued).sum()
+    }
+
     /// A task of this owner runs.
     pub(super) fn begin(&mut self, index: OwnerIndex) {
         self.rise();

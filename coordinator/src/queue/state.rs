@@ -406,6 +406,7 @@ impl State {
         task.record.history.ran_ms = task.record.history.ran_ms.saturating_add(ran);
         let owner = task.owner;
         self.deadlines.remove(&(running.deadline, running.record.id));
+        self.fleet.touch(running.record.worker.id);
         self.owners.end(owner, ran);
         self.reshare(owner);
         Some(running)

@@ -255,7 +255,6 @@ impl State {
             live_jobs: used.live_jobs,
             capabilities: worker.identity.capabilities.clone(),
             load: worker.load,
-            gpu_loads: worker.gpu_loads.clone(),
             gpus: gpus(worker, now),
             quarantines: quarantines(worker),
             connected_at: time(worker.connected_at_ms),

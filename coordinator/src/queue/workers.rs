@@ -48,6 +48,7 @@ impl State {
             load: Load::default(),
             gpu_loads: Vec::new(),
             fps: 0.0,
+            changed: 0,
             foreign_sessions: BTreeMap::new(),
             held: BTreeMap::new(),
             standing,

@@ -122,7 +122,7 @@ impl Reporter {
                             due.remove(&(known.next, job.id));
                         }
                     }
-                    Ok(Event::Job { .. } | Event::Worker { .. } | Event::Lagged { .. }) => {}
+                    Ok(_) => {}
                     // Ends may be among what was missed.
                     Err(RecvError::Lagged(_)) => {
                         jobs.clear();

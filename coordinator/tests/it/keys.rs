@@ -11,7 +11,10 @@ use futures::StreamExt as _;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::farm::{Farm, problem};
+use crate::{
+    events::Events,
+    farm::{Farm, problem},
+};
 
 const ADMIN: &str = "the-operators-own-key";
 
@@ -209,6 +212,45 @@ async fn events_are_of_ones_own_jobs_and_end_with_the_key() {
     assert_eq!(jobs, BTreeSet::from([own]));
     let over = problem(ann.get("/v1/jobs").await).await;
     assert_eq!((over.status, over.detail.as_str()), (401, "the API key was revoked"));
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn each_topic_of_events_needs_its_scope() {
+    let farm = closed().await;
+    for (scope, opened) in [
+        (Scope::Submit, &["summary"][..]),
+        (Scope::Read, &["summary", "jobs", "progress", "jobs,summary", ""]),
+        (Scope::View, &["summary", "streams"]),
+        (Scope::Admin, &["summary", "jobs", "progress", "streams", "workers", "load", "jobs,load", ""]),
+    ] {
+        let holder = Holder::of(&farm, "ann", &[scope]).await;
+        for topics in
+            ["summary", "jobs", "progress", "streams", "workers", "load", "jobs,load", "jobs,summary", ""]
+        {
+            let status = holder.get(&format!("/v1/events?topics={topics}")).await.status();
+            let all = scope == Scope::Admin || opened.contains(&topics);
+            assert_eq!(status, if all { 200 } else { 403 }, "{scope} {topics}");
+        }
+    }
+    let ann = Holder::of(&farm, "ann", &[Scope::View]).await;
+    let mut events = Events::of(ann.get("/v1/events?topics=streams").await);
+    let admin = Holder::admin(&farm);
+    for (name, owner) in [("bobs", "bob"), ("anns", "ann")] {
+        let spec = json!({"name": name, "source": "push", "options": {"owner": owner}});
+        admin.send(Method::POST, "/v1/streams", Some(&spec)).await;
+    }
+    let Event::Stream { stream } = events.next().await else { panic!("only streams were asked for") };
+    assert_eq!(stream.spec.name, "anns");
+    for name in ["bobs", "anns"] {
+        admin.send(Method::DELETE, &format!("/v1/streams/{name}"), None).await;
+    }
+    let gone = loop {
+        if let Event::StreamGone { id } = events.next().await {
+            break id;
+        }
+    };
+    assert_eq!(gone, stream.id, "another's stream goes as it came: unseen");
     farm.stop().await;
 }
 

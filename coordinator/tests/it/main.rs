@@ -6,6 +6,7 @@
 mod currency;
 mod database;
 mod disk_full;
+mod events;
 mod farm;
 mod full_disk;
 mod holdings;

@@ -326,18 +326,17 @@ pub(super) fn worker(worker: &WorkerView) -> String {
 }
 
 fn gpu(gpu: &Gpu, worker: &WorkerView) -> String {
-    let load = worker.gpu_loads.iter().find(|load| load.index == gpu.index);
-    let max = gpu.max_sessions.map(|max| format!(" of {max}")).unwrap_or_default();
-    let load = load.map(|load| {
-        format!(
+    let load = worker.gpus.iter().find(|load| load.index == gpu.index).and_then(|load| {
+        let max = load.sessions_possible.map(|max| format!(" of {max}")).unwrap_or_default();
+        Some(format!(
             "{}% busy, encoder {}%, decoder {}%, {} sessions{max}, {} of memory used, {} °C",
-            load.utilisation,
-            load.encoder_utilisation,
-            load.decoder_utilisation,
-            load.sessions,
-            text::bytes(load.memory_used_bytes),
-            load.temperature_celsius
-        )
+            load.utilisation?,
+            load.encoder_utilisation?,
+            load.decoder_utilisation?,
+            load.sessions?,
+            text::bytes(load.memory_used_bytes?),
+            load.temperature_celsius?
+        ))
     });
     let facts = facts(&[
         ("vendor", gpu.vendor.clone()),

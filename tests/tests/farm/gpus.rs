@@ -155,7 +155,7 @@ async fn a_gpu_whose_sessions_are_used_by_others_is_passed_over() {
     busy.show(&[gpu]);
     let mut farm = Farm::builder().worker(busy.worker.clone()).start().await;
     wait::until(seconds(10), "the sessions to be told", || async {
-        farm.api.worker("busy").await.gpu_loads.iter().any(|load| load.sessions == 8).then_some(())
+        farm.api.worker("busy").await.gpus.iter().any(|gpu| gpu.sessions == Some(8)).then_some(())
     })
     .await;
     let job = submit(&farm, &clip("bikes-2s.mp4"), "h264", HardwarePolicy::Prefer).await;

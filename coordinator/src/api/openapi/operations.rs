@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 
 use super::{
     super::{
-        jobs::ListQuery, outputs::OutputQuery, uploads::UploadQuery, webhooks::SecretQuery,
-        workers::ListQuery as WorkersQuery,
+        events::EventsQuery, jobs::ListQuery, outputs::OutputQuery, uploads::UploadQuery,
+        webhooks::SecretQuery, workers::ListQuery as WorkersQuery,
     },
     Describe, schema_of,
 };
@@ -331,12 +331,14 @@ fn live() -> Vec<Operation> {
 fn coordinator() -> Vec<Operation> {
     vec![
         get("/v1/events", "What happens, as server-sent events")
+            .says(
+                "Each topic needs the scope of what it tells: jobs and progress `read`, workers and load `admin`, streams \
+                 `view`, summary any key. Everything but jobs and workers comes at most once a second and is not remembered: \
+                 listen first, then read the lists.",
+            )
+            .query::<EventsQuery>()
             .header("Last-Event-ID", "The last event that was seen: what came after it comes first")
-            .gives_bytes(
-                200,
-                "text/event-stream",
-                "Events of jobs, progress and workers, for as long as the connection lasts",
-            ),
+            .gives_bytes(200, "text/event-stream", "Events, for as long as the connection lasts"),
         get("/", "What this is")
             .gives_bytes(200, "text/plain", "A few words")
             .gives_nothing(307, "To the pages, for a browser"),
