@@ -1,6 +1,7 @@
+import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { hush, listen } from './api/events';
+import { hush, listen, restWhileHidden, type Wish } from './api/events';
 import { asProblem, keyWanted } from './api/http';
 import { loadSession, may, session } from './api/session';
 import type { Problem } from './api/types';
@@ -16,10 +17,18 @@ import { Transcoders } from './pages/transcoders';
 import { route, startRouter } from './router';
 import { startClock } from './state/clock';
 import { followFleet } from './state/fleet';
-import { followJobs } from './state/jobs';
 import { warnBeforeLeaving } from './state/upload';
 
 const AGAIN_MS = 3000;
+
+/** What the page that is looked at lives on. */
+function wished(): Wish {
+  const [first, second] = route.value.path;
+  const page = pageAt(first);
+  if (page === 'streams' || !may('read')) return { topics: ['streams'] };
+  if (page === 'jobs' || !may('admin')) return { topics: ['jobs', 'progress'], job: page === 'jobs' ? second : undefined };
+  return { topics: ['workers', 'load', 'summary'], worker: first === 'workers' ? second : undefined };
+}
 
 function Page() {
   const [first, second] = route.value.path;
@@ -39,7 +48,6 @@ function App() {
     try {
       await loadSession();
       setProblem(null);
-      if (session.value?.who) listen();
     } catch (error) {
       const problem = asProblem(error);
       setProblem(problem.status === 401 ? null : problem);
@@ -53,7 +61,6 @@ function App() {
     document.title = `${page === '' ? 'Transcoders' : page === 'jobs' ? 'Jobs' : 'Streams'} – tvarr`;
   }, [route.value]);
   if (keyWanted.value !== null) {
-    hush();
     return <SignIn onIn={() => void start()} />;
   }
   if (problem) {
@@ -80,8 +87,13 @@ window.addEventListener('vite:preloadError', () => location.reload());
 
 startRouter();
 startClock();
+restWhileHidden();
 followFleet();
-followJobs();
+effect(() => {
+  const refused = () => loadSession().catch(() => undefined);
+  if (session.value?.who && keyWanted.value === null) listen(wished(), refused);
+  else hush();
+});
 warnBeforeLeaving();
 const root = document.getElementById('app');
 if (root) render(<App />, root);

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { JobSummary, JobView, OutputFile, WorkerRow } from './api/types';
+import type { JobSummary, JobView, OutputFile, StreamView } from './api/types';
 import { bitrate, bytes, count, duration, shell, speed } from './format';
 import { sort } from './outputs';
-import { totalsOf } from './state/fleet';
 import { fits, merge } from './state/jobs';
+import { withStream } from './state/streams';
 import { timeline } from './timeline';
 import { visible } from './window';
 
@@ -61,13 +61,12 @@ describe('a list of jobs', () => {
   });
 });
 
-describe('totals', () => {
-  it('count slots of workers that take work', () => {
-    const row = (state: WorkerRow['state']) =>
-      ({ state, cpu_jobs: 1, gpu_jobs: 0, jobs: 1, live_jobs: 0, capacity: { max_jobs: 2, max_cpu_jobs: 2, max_gpu_jobs: 0 } }) as WorkerRow;
-    const totals = totalsOf([row('online'), row('draining'), row('lost')]);
-    expect(totals.cpu).toEqual([2, 2]);
-    expect(totals.states).toEqual({ online: 1, draining: 1, quarantined: 0, lost: 1 });
+describe('streams', () => {
+  it('are put in their place, and new ones behind', () => {
+    const stream = (id: string, name = id) => ({ id, name }) as StreamView;
+    const known = [stream('a'), stream('b')];
+    expect(withStream(known, stream('a', 'renamed')).map(({ name }) => name)).toEqual(['renamed', 'b']);
+    expect(withStream(known, stream('c')).map(({ id }) => id)).toEqual(['a', 'b', 'c']);
   });
 });
 

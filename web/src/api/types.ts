@@ -131,17 +131,6 @@ export interface Gpu {
   uuid: string;
   driver: string;
   memory_total_bytes: number;
-  max_sessions?: number | null;
-}
-
-export interface GpuLoad {
-  index: number;
-  utilisation: number;
-  encoder_utilisation: number;
-  decoder_utilisation: number;
-  memory_used_bytes: number;
-  sessions: number;
-  temperature_celsius: number;
 }
 
 /** A GPU and how busy it is. */
@@ -204,9 +193,9 @@ export interface RunningTask {
   job: string;
   task: string;
   epoch: number;
-  preset?: string;
-  input?: string;
-  command?: string[];
+  preset: string;
+  input: string;
+  command: string[];
   encoder?: string | null;
   progress?: ProgressView | null;
 }
@@ -223,7 +212,8 @@ export interface RunningLive {
   progress?: Progress | null;
 }
 
-export interface WorkerView {
+/** What a row of the list and the whole of a worker both have. */
+interface WorkerFacts {
   id: string;
   name: string;
   state: WorkerState;
@@ -231,22 +221,47 @@ export interface WorkerView {
   version: string;
   address: string;
   labels: Record<string, string>;
-  presets: string[];
   capacity: Capacity;
   jobs: number;
   gpu_jobs: number;
   cpu_jobs: number;
   live_jobs: number;
-  capabilities: Capabilities;
   load: Load;
-  gpu_loads: GpuLoad[];
-  gpus?: GpuView[];
-  quarantines?: { gpu?: number | null; reason: string }[];
+  gpus: GpuView[];
   connected_at: string;
-  running: RunningTask[];
-  live: RunningLive[];
   completed: number;
   failed: number;
+}
+
+export interface WorkerRow extends WorkerFacts {
+  memory_total_bytes: number;
+  /** The first of what it runs. */
+  work?: { job: string; preset: string; input: string; percent?: number | null; speed?: number | null } | null;
+}
+
+export interface WorkerView extends WorkerFacts {
+  capabilities: Capabilities;
+  quarantines: { gpu?: number | null; reason: string }[];
+  running: RunningTask[];
+  live: RunningLive[];
+}
+
+interface Slots {
+  used: number;
+  total: number;
+}
+
+/** The fleet's totals. */
+export interface FleetSummary {
+  workers: Record<WorkerState, number>;
+  cpu_jobs: Slots;
+  gpu_jobs: Slots;
+  live: number;
+  batch: number;
+  /** Jobs that wait. */
+  waiting: number;
+  /** Frames a second of all that runs. */
+  fps: number;
 }
 
 export interface SessionView {
@@ -325,17 +340,12 @@ export type FarmEvent =
   | { event: 'job'; job: JobSummary }
   | { event: 'progress'; job: string; progress: ProgressView }
   | { event: 'worker'; id: string; name: string; state: WorkerState }
-  | { event: 'load'; workers: WorkerRow[] }
+  | { event: 'load'; workers: WorkerRow[]; gone: string[] }
+  | { event: 'detail'; worker: WorkerView }
+  | { event: 'stream'; stream: StreamView }
+  | { event: 'stream_gone'; id: string }
+  | ({ event: 'summary' } & FleetSummary)
   | { event: 'lagged'; missed: number };
-
-/** A worker as the list has it: the light row of the API, or what `WorkerView` says of the same. */
-export type WorkerRow = Omit<WorkerView, 'capabilities' | 'running' | 'live' | 'presets' | 'gpu_loads'> & {
-  capabilities?: Capabilities;
-  gpu_loads?: GpuLoad[];
-  /** Frames a second of all that runs. */
-  fps?: number;
-  memory_total_bytes?: number;
-};
 
 /** Step by step; `null`: nothing was heard. */
 export interface Series {

@@ -1,7 +1,7 @@
 // Everything about one job.
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { gap, onEvent } from '../api/events';
+import { follow } from '../api/events';
 import { asProblem, change, get } from '../api/http';
 import { may } from '../api/session';
 import type { AttemptLog, JobView, Problem } from '../api/types';
@@ -21,32 +21,29 @@ const SETTLE_MS = 150;
 function useJob(id: string): { job: JobView | null; problem: Problem | null; put: (job: JobView) => void } {
   const [job, setJob] = useState<JobView | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
-  const again = gap.value;
   useEffect(() => {
-    let over = false;
     let timer = 0;
-    const read = async () => {
-      try {
-        const view = await get<JobView>(`/v1/jobs/${id}`);
-        if (!over) (setJob(view), setProblem(null));
-      } catch (error) {
-        if (!over) setProblem(asProblem(error));
-      }
-    };
-    void read();
-    const hush = onEvent((event) => {
-      if (event.event === 'progress' && event.job === id) setJob((job) => job && { ...job, progress: event.progress });
-      if (event.event !== 'job' || event.job.id !== id) return;
-      setJob((job) => job && { ...job, ...event.job });
-      window.clearTimeout(timer);
-      timer = window.setTimeout(() => void read(), SETTLE_MS);
+    const read = () => get<JobView>(`/v1/jobs/${id}`);
+    const put = (view: JobView) => (setJob(view), setProblem(null));
+    const end = follow({
+      subject: 'jobs',
+      read,
+      put,
+      hear: (event) => {
+        if (event.event === 'progress' && event.job === id) setJob((job) => job && { ...job, progress: event.progress });
+        if (event.event !== 'job' || event.job.id !== id) return;
+        setJob((job) => job && { ...job, ...event.job });
+        // Its attempts and outputs are not in it.
+        window.clearTimeout(timer);
+        timer = window.setTimeout(() => void read().then(put, (error: unknown) => setProblem(asProblem(error))), SETTLE_MS);
+      },
+      fail: setProblem,
     });
     return () => {
-      over = true;
       window.clearTimeout(timer);
-      hush();
+      end();
     };
-  }, [id, again]);
+  }, [id]);
   return { job, problem, put: setJob };
 }
 

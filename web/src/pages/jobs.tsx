@@ -10,7 +10,6 @@ import { Rows } from '../parts/rows';
 import { between, brief, clock, duration, inputName, speed } from '../format';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
-import { workers } from '../state/fleet';
 import { FINAL, JobList, type JobFilter } from '../state/jobs';
 import { presets, readPresets, Uploads } from './upload';
 
@@ -69,12 +68,7 @@ export function Jobs() {
           </select>
           {may('admin') && (
             <>
-              <select aria-label="Worker" value={filter.worker ?? ''} onChange={(event) => set({ worker: event.currentTarget.value })}>
-                <option value="">Any worker</option>
-                {[...new Set([...workers.value.values()].map((row) => row.name).concat(filter.worker ?? []))].sort().map((name) => (
-                  <option key={name}>{name}</option>
-                ))}
-              </select>
+              <Typed label="Name of the worker" placeholder="Worker" value={filter.worker} set={(worker) => set({ worker })} />
               <Typed label="Owner" placeholder="Owner" value={filter.owner} set={(owner) => set({ owner })} />
             </>
           )}

@@ -1,8 +1,8 @@
 // Live streams: their sources, their variants, who watches, and what moved.
 
 import { useEffect, useState } from 'preact/hooks';
-import { gap, onEvent } from '../api/events';
-import { asProblem, get } from '../api/http';
+import { follow } from '../api/events';
+import { get } from '../api/http';
 import { may } from '../api/session';
 import type { Page, Problem, Profile, SourceSpec, StreamView, VariantView, WorkerRef } from '../api/types';
 import { Empty, Figure, State, Trouble } from '../parts/basic';
@@ -10,9 +10,7 @@ import { Player } from '../parts/player';
 import { between, bitrate, bytes, clock, count, duration } from '../format';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
-
-/** Viewers and bitrates change all the time; no event tells of them. */
-const READ_MS = 2000;
+import { withStream } from '../state/streams';
 
 export function sourceText(source: SourceSpec): string {
   return typeof source === 'string' ? source : (Object.values(source)[0] ?? '');
@@ -21,29 +19,20 @@ export function sourceText(source: SourceSpec): string {
 export function Streams() {
   const [streams, setStreams] = useState<StreamView[] | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
-  const again = gap.value;
-  useEffect(() => {
-    let over = false;
-    const read = async () => {
-      if (document.hidden) return;
-      try {
-        const page = await get<Page<StreamView>>('/v1/streams');
-        if (!over) (setStreams(page.items), setProblem(null));
-      } catch (error) {
-        if (!over) setProblem(asProblem(error));
-      }
-    };
-    void read();
-    const timer = window.setInterval(() => void read(), READ_MS);
-    const hush = onEvent((event) => {
-      if (event.event === 'worker') void read();
-    });
-    return () => {
-      over = true;
-      window.clearInterval(timer);
-      hush();
-    };
-  }, [again]);
+  useEffect(
+    () =>
+      follow({
+        subject: 'streams',
+        read: () => get<Page<StreamView>>('/v1/streams'),
+        put: (page) => (setStreams(page.items), setProblem(null)),
+        hear: (event) => {
+          if (event.event === 'stream') setStreams((known) => known && withStream(known, event.stream));
+          else if (event.event === 'stream_gone') setStreams((known) => known && known.filter((stream) => stream.id !== event.id));
+        },
+        fail: setProblem,
+      }),
+    [],
+  );
   const variants = streams?.flatMap((stream) => stream.variants) ?? [];
   const viewers = variants.reduce((sum, variant) => sum + variant.viewers, 0);
   const rate = variants.reduce((sum, variant) => sum + variant.bitrate * variant.viewers, 0);

@@ -5,14 +5,13 @@ import type { WorkerRow, WorkerState } from '../api/types';
 import { Empty, Figure, Meter, ProgressBar, State, Trouble } from '../parts/basic';
 import { Rows } from '../parts/rows';
 import { between, brief, count, duration, inputName, percent, speed } from '../format';
-import { gpusOf, memoryOf } from '../devices';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
-import { fleetProblem, fleetRead, ordered, totals } from '../state/fleet';
-import { running, runningOn } from '../state/jobs';
+import { fleetProblem, fleetRead, ordered, states, totals } from '../state/fleet';
 import { Connect } from './connect';
 import { WorkerPanel } from './worker';
 
+const NAMES = ['Workers online', 'CPU slots used', 'GPU slots used', 'Batch running', 'Live running', 'Frames a second'];
 const STATES: WorkerState[] = ['online', 'draining', 'quarantined', 'lost'];
 
 export function Transcoders() {
@@ -35,10 +34,10 @@ export function Transcoders() {
             <a class="chip" href={url('/')} aria-current={!state ? 'true' : undefined}>
               All <b>{count(all.length)}</b>
             </a>
-            {STATES.filter((each) => totals.value.states[each] > 0 || each === state).map((each) => (
+            {STATES.filter((each) => states.value[each] > 0 || each === state).map((each) => (
               <a key={each} class={`chip is-${each}`} href={url('/', { state: each })} aria-current={state === each ? 'true' : undefined}>
                 <i aria-hidden="true" />
-                {each} <b>{count(totals.value.states[each])}</b>
+                {each} <b>{count(states.value[each])}</b>
               </a>
             ))}
           </div>
@@ -110,33 +109,31 @@ export function matches(row: WorkerRow, text: string): boolean {
 }
 
 function Totals() {
-  const { states, cpu, gpu, live } = totals.value;
-  const jobs = [...running.value.values()];
-  const rate = jobs.reduce((sum, job) => sum + (job.progress?.fps ?? 0), 0);
+  const fleet = totals.value;
   // Nothing is not yet none.
-  const known = (number: number) => (fleetRead.value ? count(number) : '–');
-  const wrong = states.lost + states.quarantined;
+  if (!fleet) return <dl class="figures" aria-label="Totals" aria-busy="true">{NAMES.map((name) => <Figure key={name} name={name} value="–" />)}</dl>;
+  const { workers, cpu_jobs: cpu, gpu_jobs: gpu } = fleet;
+  const wrong = workers.lost + workers.quarantined;
   return (
     <dl class="figures" aria-label="Totals">
       <Figure
         name="Workers online"
-        value={known(states.online)}
-        of={known(states.online + states.draining + wrong)}
-        note={wrong > 0 ? <em class="bad">{wrong} not well</em> : states.draining > 0 ? `${states.draining} draining` : undefined}
+        value={count(workers.online)}
+        of={count(workers.online + workers.draining + wrong)}
+        note={wrong > 0 ? <em class="bad">{count(wrong)} not well</em> : workers.draining > 0 ? `${count(workers.draining)} draining` : undefined}
       />
-      <Figure name="CPU slots used" value={known(cpu[0])} of={known(cpu[1])} />
-      <Figure name="GPU slots used" value={gpu[1] === 0 ? '–' : known(gpu[0])} of={gpu[1] === 0 ? 'no GPU' : known(gpu[1])} />
-      <Figure name="Batch running" value={count(jobs.length)} />
-      <Figure name="Live running" value={known(live)} />
-      <Figure name="Frames a second" value={count(rate)} />
+      <Figure name="CPU slots used" value={count(cpu.used)} of={count(cpu.total)} />
+      <Figure name="GPU slots used" value={gpu.total === 0 ? '–' : count(gpu.used)} of={gpu.total === 0 ? 'no GPU' : count(gpu.total)} />
+      <Figure name="Batch running" value={count(fleet.batch)} note={fleet.waiting > 0 ? `${count(fleet.waiting)} waiting` : undefined} />
+      <Figure name="Live running" value={count(fleet.live)} />
+      <Figure name="Frames a second" value={count(fleet.fps)} />
     </dl>
   );
 }
 
 function Row({ row, chosen }: { row: WorkerRow; chosen: boolean }) {
-  const memory = memoryOf(row);
-  const gpus = gpusOf(row);
-  const jobs = runningOn.value.get(row.id) ?? [];
+  const { work, gpus, memory_total_bytes: memory } = row;
+  const batch = row.jobs - row.live_jobs;
   const gone = row.state === 'lost';
   return (
     <tr class={`${chosen ? 'chosen' : ''} ${gone ? 'gone' : ''}`}>
@@ -176,19 +173,19 @@ function Row({ row, chosen }: { row: WorkerRow; chosen: boolean }) {
         )}
       </td>
       <td class="c-work">
-        {jobs.slice(0, 1).map((job) => (
-          <span key={job.id} class="work">
+        {work && (
+          <span class="work">
             <span class="what">
-              {inputName(job.input)} <span class="dim">{job.preset}</span>
+              {inputName(work.input)} <span class="dim">{work.preset}</span>
             </span>
             <span class="how">
-              <ProgressBar part={job.progress?.percent == null ? null : job.progress.percent / 100} label={inputName(job.input)} />
-              <span class="num">{job.progress ? speed(job.progress.speed) : ''}</span>
-              {jobs.length > 1 && <span class="dim">+{jobs.length - 1}</span>}
+              <ProgressBar part={work.percent == null ? null : work.percent / 100} label={inputName(work.input)} />
+              <span class="num">{work.speed == null ? '' : speed(work.speed)}</span>
+              {batch > 1 && <span class="dim">+{batch - 1}</span>}
             </span>
           </span>
-        ))}
-        {jobs.length === 0 && <span class="dim">{row.live_jobs > 0 ? 'live only' : gone ? '' : 'idle'}</span>}
+        )}
+        {!work && <span class="dim">{row.live_jobs > 0 ? 'live only' : gone ? '' : 'idle'}</span>}
       </td>
       <td class="c-done num">
         {count(row.completed)} / <span class={row.failed > 0 ? 'bad' : 'dim'}>{count(row.failed)}</span>

@@ -1,21 +1,17 @@
 // Everything about one worker.
 
 import { useEffect, useState } from 'preact/hooks';
-import { onEvent } from '../api/events';
-import { asProblem, change, get } from '../api/http';
-import type { GpuView, JobView, Problem, RunningLive, RunningTask, WorkerView } from '../api/types';
+import { follow } from '../api/events';
+import { change, get } from '../api/http';
+import type { GpuView, Problem, RunningLive, RunningTask, WorkerView } from '../api/types';
 import { ask } from '../parts/ask';
 import { Action, Command, Copy, Meter, ProgressBar, State, Trouble } from '../parts/basic';
-import { History } from '../parts/history';
+import { History, note } from '../parts/history';
 import { between, bytes, clock, count, duration, fps, inputName, percent, shell, short, speed } from '../format';
-import { gpusOf } from '../devices';
 import { url } from '../router';
 import { now } from '../state/clock';
-import { dropWorker, putWorker, workers } from '../state/fleet';
-import { running } from '../state/jobs';
+import { dropWorker, workers } from '../state/fleet';
 
-/** What events do not tell of (devices, encoders, live attempts) is read this often while it is looked at. */
-const READ_MS = 2000;
 /** Celsius at which drivers begin to slow a GPU down. */
 const HOT = 85;
 
@@ -24,28 +20,24 @@ export function WorkerPanel({ id, onClose }: { id: string; onClose: () => void }
   const [problem, setProblem] = useState<Problem | null>(null);
   const row = workers.value.get(id);
 
-  useEffect(() => {
-    const stop = new AbortController();
-    const read = async () => {
-      if (document.hidden) return;
-      try {
-        setView(await get<WorkerView>(`/v1/workers/${id}`, stop.signal));
-        setProblem(null);
-      } catch (error) {
-        if (!stop.signal.aborted) setProblem(asProblem(error));
-      }
-    };
-    void read();
-    const timer = window.setInterval(() => void read(), READ_MS);
-    const hush = onEvent((event) => {
-      if (event.event === 'worker' && event.id === id) void read();
-    });
-    return () => {
-      stop.abort();
-      window.clearInterval(timer);
-      hush();
-    };
-  }, [id]);
+  const put = (worker: WorkerView) => {
+    note(worker);
+    setView(worker);
+    setProblem(null);
+  };
+  useEffect(
+    () =>
+      follow({
+        subject: 'detail',
+        read: () => get<WorkerView>(`/v1/workers/${id}`),
+        put,
+        hear: (event) => {
+          if (event.event === 'detail' && event.worker.id === id) put(event.worker);
+        },
+        fail: setProblem,
+      }),
+    [id],
+  );
 
   // Escape closes it, from wherever one is in it.
   const key = (event: KeyboardEvent) => {
@@ -65,19 +57,25 @@ export function WorkerPanel({ id, onClose }: { id: string; onClose: () => void }
         </button>
       </header>
       {problem && <Trouble problem={problem} what="This worker cannot be read" />}
-      {worker && <Body worker={worker} onClose={onClose} />}
+      {worker && <Body worker={worker} put={put} onClose={onClose} />}
     </section>
   );
 }
 
-function Body({ worker, onClose }: { worker: WorkerView; onClose: () => void }) {
+interface Shown {
+  worker: WorkerView;
+  put: (worker: WorkerView) => void;
+  onClose: () => void;
+}
+
+function Body({ worker, put, onClose }: Shown) {
   const { capabilities, capacity, load } = worker;
   const { machine } = capabilities;
   const busy = worker.jobs > 0;
   return (
     <>
       {worker.reason && <p class={`reason is-${worker.state}`}>{worker.reason}</p>}
-      <Actions worker={worker} onClose={onClose} />
+      <Actions worker={worker} put={put} onClose={onClose} />
       <dl class="facts">
         <Fact name="Address">{worker.address}</Fact>
         <Fact name="Version">{worker.version}</Fact>
@@ -117,12 +115,12 @@ function Body({ worker, onClose }: { worker: WorkerView; onClose: () => void }) 
         />
         <Scratch free={load.scratch_available_bytes ?? load.scratch_free_bytes} total={machine.scratch_total_bytes ?? 0} />
       </div>
-      {worker.quarantines?.map(({ gpu, reason }) => (
+      {worker.quarantines.map(({ gpu, reason }) => (
         <p key={gpu ?? 'cpu'} class="reason is-quarantined">
           {gpu == null ? 'The CPU' : `GPU ${gpu}`} gets no work: {reason}
         </p>
       ))}
-      {gpusOf(worker).map((gpu) => (
+      {worker.gpus.map((gpu) => (
         <Device key={gpu.index} gpu={gpu} driver={capabilities.gpus.find((each) => each.index === gpu.index)?.driver} />
       ))}
       <h3>
@@ -171,9 +169,9 @@ function Scratch({ free, total }: { free: number; total: number }) {
   );
 }
 
-function Actions({ worker, onClose }: { worker: WorkerView; onClose: () => void }) {
+function Actions({ worker, put, onClose }: Shown) {
   const path = `/v1/workers/${worker.id}`;
-  const act = async (what: string, body?: unknown) => putWorker(await change<WorkerView>('POST', `${path}/${what}`, body));
+  const act = async (what: string, body?: unknown) => put(await change<WorkerView>('POST', `${path}/${what}`, body));
   const drainNow = async () => {
     const jobs = worker.jobs === 1 ? 'The job that runs there goes' : `The ${worker.jobs} jobs that run there go`;
     if (!(await ask(`Drain ${worker.name} at once?`, `${jobs} to other workers and begin there anew.`, 'Drain at once'))) return false;
@@ -256,24 +254,14 @@ function Device({ gpu, driver }: { gpu: GpuView; driver: string | undefined }) {
 }
 
 function Task({ task }: { task: RunningTask }) {
-  const job = running.value.get(task.job);
-  const progress = job?.progress ?? task.progress;
-  const input = job?.input ?? task.input;
-  const [command, setCommand] = useState<string | null>(null);
-  const show = async () => {
-    if (command !== null) return setCommand(null);
-    if (task.command?.length) return setCommand(shell(task.command));
-    const view = await get<JobView>(`/v1/jobs/${task.job}`);
-    const attempts = view.tasks.find((each) => each.id === task.task)?.attempts ?? [];
-    const words = attempts.find((each) => each.epoch === task.epoch)?.command ?? [];
-    setCommand(words.length ? shell(words) : 'ffmpeg has not begun yet');
-  };
+  const { progress } = task;
+  const [open, setOpen] = useState(false);
   return (
     <article class="attempt">
       <div class="title">
-        <a href={url(`/jobs/${task.job}`)}>{input ? inputName(input) : `job ${short(task.job)}`}</a>
+        <a href={url(`/jobs/${task.job}`)}>{task.input ? inputName(task.input) : `job ${short(task.job)}`}</a>
         <span class="dim">
-          {job?.preset ?? task.preset} {task.encoder && `· ${task.encoder}`}
+          {task.preset} {task.encoder && `· ${task.encoder}`}
         </span>
       </div>
       <ProgressBar part={progress?.percent == null ? null : progress.percent / 100} label="Progress" />
@@ -288,11 +276,11 @@ function Task({ task }: { task: RunningTask }) {
         ) : (
           <span class="dim">starting</span>
         )}
-        <button type="button" class="small quiet" aria-expanded={command !== null} onClick={() => void show()}>
+        <button type="button" class="small quiet" aria-expanded={open} onClick={() => setOpen(!open)}>
           ffmpeg command
         </button>
       </div>
-      {command !== null && <Command text={command} label="The ffmpeg command" />}
+      {open && <Command text={task.command.length > 0 ? shell(task.command) : 'ffmpeg has not begun yet'} label="The ffmpeg command" />}
     </article>
   );
 }

@@ -1,15 +1,15 @@
 // A worker's last hour as plots: what the coordinator remembers, or what this page has seen.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { getIfThere } from '../api/http';
+import { signal } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+import { follow } from '../api/events';
+import { get } from '../api/http';
 import type { Series, WorkerHistory, WorkerView } from '../api/types';
 
 /** A moment: seconds since the Unix epoch, CPU 0 to 100, frames a second, jobs. */
 type Sample = [at: number, cpu: number | null, fps: number | null, jobs: number | null];
 
-const READ_MS = 10_000;
 const MOST = 1800;
-const seen = new Map<string, Sample[]>();
 
 /** The last ten minutes in fine steps, and what was before them in coarse ones. */
 export function samples({ hour, minutes }: WorkerHistory): Sample[] {
@@ -29,39 +29,41 @@ function sample(worker: WorkerView): Sample {
   return [Date.now() / 1000, worker.load.cpu * 100, rates.reduce((sum, rate) => sum + rate, 0), worker.jobs];
 }
 
-export function History({ worker }: { worker: WorkerView }) {
-  const [told, setTold] = useState<Sample[] | null>(null);
-  const own = seen.get(worker.id) ?? [];
-  // It came with the devices' loads; a coordinator without them is not asked.
-  const remembered = worker.gpus !== undefined;
-  if (worker.state !== 'lost') {
-    const next = sample(worker);
-    if (next[0] - (own.at(-1)?.[0] ?? 0) > 1) seen.set(worker.id, [...own.slice(-MOST), next]);
-  }
-  useEffect(() => {
-    if (!remembered) return;
-    let over = false;
-    const read = async () => {
-      const view = await getIfThere<WorkerHistory>(`/v1/workers/${worker.id}/history`).catch(() => undefined);
-      if (!over && view) setTold(samples(view));
-      return view !== undefined;
-    };
-    let timer = 0;
-    void read().then((there) => {
-      if (there && !over) timer = window.setInterval(() => void read(), READ_MS);
-    });
-    return () => {
-      over = true;
-      window.clearInterval(timer);
-    };
-  }, [worker.id, remembered]);
-  const points = told ?? seen.get(worker.id) ?? [];
-  if (points.length < 2) return <p class="dim">It begins with the next figures.</p>;
+/** What is remembered of a worker begins where the coordinator's memory was read, and goes on with every event. */
+const known = signal<ReadonlyMap<string, Sample[]>>(new Map());
+
+function put(id: string, samples: Sample[]): void {
+  known.value = new Map(known.value).set(id, samples.slice(-MOST));
+}
+
+/** Takes in what an event says. */
+export function note(worker: WorkerView): void {
+  const seen = known.value.get(worker.id) ?? [];
+  const next = sample(worker);
+  // One that is lost has no load.
+  if (worker.state !== 'lost' && next[0] - (seen.at(-1)?.[0] ?? 0) > 1) put(worker.id, [...seen, next]);
+}
+
+export function History({ worker: { id, capacity } }: { worker: WorkerView }) {
+  useEffect(
+    () =>
+      follow({
+        subject: 'detail',
+        read: () => get<WorkerHistory>(`/v1/workers/${id}/history`),
+        put: (history) => put(id, samples(history)),
+        hear: () => undefined,
+        // The plots begin with the next figures then.
+        fail: () => undefined,
+      }),
+    [id],
+  );
+  const seen = known.value.get(id) ?? [];
+  if (seen.length < 2) return <p class="dim">It begins with the next figures.</p>;
   return (
     <div class="plots">
-      <Plot name="CPU" unit="%" top={100} points={points.map((each) => [each[0], each[1]])} />
-      <Plot name="Frames a second" unit="fps" points={points.map((each) => [each[0], each[2]])} />
-      <Plot name="Jobs" unit="" top={worker.capacity.max_jobs} points={points.map((each) => [each[0], each[3]])} />
+      <Plot name="CPU" unit="%" top={100} points={seen.map((each) => [each[0], each[1]])} />
+      <Plot name="Frames a second" unit="fps" points={seen.map((each) => [each[0], each[2]])} />
+      <Plot name="Jobs" unit="" top={capacity.max_jobs} points={seen.map((each) => [each[0], each[3]])} />
     </div>
   );
 }

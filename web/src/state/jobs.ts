@@ -1,49 +1,11 @@
-// Jobs that run, for every page; and a list of jobs that fit a filter.
+// Jobs that fit a filter, kept up to date by events.
 
-import { computed, effect, signal } from '@preact/signals';
-import { gap, onEvent } from '../api/events';
+import { signal } from '@preact/signals';
+import { follow } from '../api/events';
 import { asProblem, get, withQuery } from '../api/http';
-import { may, session } from '../api/session';
 import type { JobState, JobSummary, Page, Problem } from '../api/types';
 
-const MOST_RUNNING = 500;
 const PAGE = 100;
-
-export const running = signal<ReadonlyMap<string, JobSummary>>(new Map());
-
-export const runningOn = computed(() => {
-  const by = new Map<string, JobSummary[]>();
-  for (const job of running.value.values()) {
-    if (job.worker) by.set(job.worker.id, [...(by.get(job.worker.id) ?? []), job]);
-  }
-  return by;
-});
-
-async function readRunning(): Promise<void> {
-  try {
-    const page = await get<Page<JobSummary>>(withQuery('/v1/jobs', { state: 'running', limit: MOST_RUNNING }));
-    running.value = new Map(page.items.map((job) => [job.id, job]));
-  } catch {
-    // The page that shows them says what is wrong; the next gap reads again.
-  }
-}
-
-export function followJobs(): void {
-  effect(() => {
-    if (gap.value > 0 && session.value && may('read')) void readRunning();
-  });
-  onEvent((event) => {
-    if (event.event === 'job') {
-      const jobs = new Map(running.value);
-      if (event.job.state === 'running') jobs.set(event.job.id, event.job);
-      else if (!jobs.delete(event.job.id)) return;
-      running.value = jobs;
-    } else if (event.event === 'progress') {
-      const job = running.value.get(event.job);
-      if (job) running.value = new Map(running.value).set(job.id, { ...job, progress: event.progress });
-    }
-  });
-}
 
 export interface JobFilter {
   state?: string | undefined;
@@ -85,23 +47,30 @@ export class JobList {
   private cursor: string | null = null;
   private busy = false;
   private stopped = false;
-  private stop: (() => void)[] = [];
+  private readonly stop: () => void;
 
   constructor(private readonly filter: JobFilter) {
-    this.stop.push(
-      effect(() => {
-        if (gap.value >= 0) void this.start();
-      }),
-      onEvent((event) => {
+    this.stop = follow({
+      subject: 'jobs',
+      read: () => this.ask(null),
+      put: (page) => {
+        this.jobs.value = page.items;
+        this.cursor = page.next_cursor ?? null;
+        this.more.value = this.cursor !== null;
+        this.problem.value = null;
+        this.read.value = true;
+      },
+      hear: (event) => {
         if (event.event === 'job') this.take(event.job);
         else if (event.event === 'progress') this.progress(event.job, event.progress);
-      }),
-    );
+      },
+      fail: (problem) => (this.problem.value = problem),
+    });
   }
 
   end(): void {
     this.stopped = true;
-    for (const stop of this.stop) stop();
+    this.stop();
   }
 
   private take(job: JobSummary): void {
@@ -126,20 +95,6 @@ export class JobList {
 
   private ask(cursor: string | null): Promise<Page<JobSummary>> {
     return get(withQuery('/v1/jobs', { ...this.filter, limit: PAGE, cursor }));
-  }
-
-  private async start(): Promise<void> {
-    try {
-      const page = await this.ask(null);
-      if (this.stopped) return;
-      this.jobs.value = page.items;
-      this.cursor = page.next_cursor ?? null;
-      this.more.value = this.cursor !== null;
-      this.problem.value = null;
-      this.read.value = true;
-    } catch (error) {
-      this.problem.value = asProblem(error);
-    }
   }
 
   async next(): Promise<void> {
