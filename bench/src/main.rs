@@ -21,6 +21,7 @@ mod memory;
 mod null_worker;
 mod options;
 mod owners;
+mod pages;
 mod peers;
 mod process;
 mod queue;
@@ -97,6 +98,7 @@ async fn measure(options: &Options) -> Result<Report> {
             Part::Input => results.input = Some(input::measure(&site, &options.input()).await?),
             Part::Bucket => results.bucket = Some(bucket::measure(&site, &options.bucket()).await?),
             Part::Live => results.live = Some(live::measure(&site, &options.live()).await?),
+            Part::Pages => results.pages = Some(pages::measure(&site, &options.pages()).await?),
             Part::Memory => results.memory = Some(memory::measure(&site, &options.memory()).await?),
         }
     }

@@ -131,6 +131,7 @@ pub(crate) async fn run(
         client.session(ReceiverStream::new(messages)).await.context("opening a session")?.into_inner();
     let mut heartbeat = interval(Duration::from_secs(1));
     let mut held: Vec<proto::Assign> = Vec::new();
+    let mut beats = 0;
     let mut open = *gate.borrow();
     loop {
         tokio::select! {
@@ -163,8 +164,9 @@ pub(crate) async fn run(
                 }
             }
             _ = heartbeat.tick() => {
-                let load = Some(proto::Load { cpu: 0.0, ..Default::default() });
-                let attempts = held.iter().map(progress).collect();
+                beats += 1;
+                let attempts = held.iter().map(|assign| progress(assign, beats)).collect();
+                let load = Some(load(beats));
                 outbox.send(said(Said::Heartbeat(Heartbeat { load, attempts, ..Default::default() }))).await?;
             }
         }
@@ -197,11 +199,21 @@ fn finished(assign: &proto::Assign) -> AttemptFinished {
     }
 }
 
-/// What a heartbeat says of an attempt that is held: an encode in the middle.
-fn progress(assign: &proto::Assign) -> AttemptProgress {
+/// A machine that is never twice the same.
+fn load(beats: u32) -> proto::Load {
+    proto::Load {
+        cpu: f64::from(beats % 97) / 97.0,
+        memory_used_bytes: (u64::from(beats % 31) + 1) << 28,
+        scratch_free_bytes: (u64::from(beats % 89) + 1) << 30,
+        ..Default::default()
+    }
+}
+
+/// What a heartbeat says of an attempt that is held: an encode that goes on and on.
+fn progress(assign: &proto::Assign, beats: u32) -> AttemptProgress {
     let progress = proto::Progress {
-        fraction: Some(0.5),
-        frames: 900,
+        fraction: Some(f64::from(beats % 100) / 100.0),
+        frames: 150 * u64::from(beats),
         fps: 30.0,
         speed: 1.0,
         out_time_us: 30_000_000,
@@ -254,7 +266,7 @@ mod tests {
     #[test]
     fn an_attempt_is_reported_under_its_own_epoch_and_without_outputs() {
         let assign = proto::Assign { task_id: "t".to_owned(), epoch: 3, ..Default::default() };
-        let (started, progress, finished) = (started(&assign), progress(&assign), finished(&assign));
+        let (started, progress, finished) = (started(&assign), progress(&assign, 1), finished(&assign));
         assert_eq!((started.task_id.as_str(), started.epoch), ("t", 3));
         assert_eq!((progress.task_id.as_str(), progress.epoch), ("t", 3));
         assert_eq!((finished.task_id.as_str(), finished.epoch), ("t", 3));

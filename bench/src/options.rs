@@ -13,7 +13,7 @@ use crate::{
     encode::{self, Input},
     failover,
     farm::Site,
-    input, latency, live, memory, owners,
+    input, latency, live, memory, owners, pages,
     peers::Installed,
     queue, throughput, uploading,
 };
@@ -173,6 +173,22 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20, value_name = "N")]
     memory_slots: u32,
 
+    /// Workers of the fleet that pages look at.
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    pages_workers: usize,
+
+    /// Pages that are open.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pages: usize,
+
+    /// Looks at the coordinator, each with pages and without.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pages_rounds: usize,
+
+    /// Length of each look.
+    #[arg(long, default_value_t = 20, value_name = "SECONDS")]
+    pages_seconds: u64,
+
     /// Requests to POST /v1/run at once.
     #[arg(long, default_value_t = 200, value_name = "N")]
     input_requests: usize,
@@ -248,6 +264,8 @@ pub(crate) enum Part {
     Owners,
     /// The coordinator's memory for each job that waits or runs.
     Memory,
+    /// The coordinator's processor for events to open pages.
+    Pages,
     /// Live streams: first byte, failover, throughput, viewers; beside plain ffmpeg, TCP and Python's gRPC.
     Live,
     /// Many requests at once, and inputs over HTTP, near and far; beside ffmpeg's own reader.
@@ -359,6 +377,17 @@ impl Options {
             jobs: self.queue_jobs,
             owners: self.owners,
             workers: OWNERS_WORKERS,
+            clients: self.clients,
+        }
+    }
+
+    pub(crate) fn pages(&self) -> pages::Plan {
+        pages::Plan {
+            preset: self.preset.clone(),
+            workers: self.pages_workers,
+            pages: self.pages,
+            rounds: self.pages_rounds,
+            look: Duration::from_secs(self.pages_seconds),
             clients: self.clients,
         }
     }

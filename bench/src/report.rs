@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    bucket, encode, failover, input, latency, live, memory, owners, queue, stats::Spread, throughput,
+    bucket, encode, failover, input, latency, live, memory, owners, pages, queue, stats::Spread, throughput,
     uploading,
 };
 
@@ -52,6 +52,8 @@ pub(crate) struct Results {
     pub(crate) memory: Option<memory::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) uploading: Option<uploading::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pages: Option<pages::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) live: Option<live::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +120,7 @@ impl Results {
         verdicts.extend(self.queue.iter().flat_map(queue_verdicts));
         verdicts.extend(self.owners.iter().map(owners::verdict));
         verdicts.extend(self.memory.iter().flat_map(memory_verdicts));
+        verdicts.extend(self.pages.iter().map(pages::verdict));
         verdicts.extend(self.live.iter().flat_map(live::verdicts));
         verdicts.extend(self.input.iter().flat_map(input::verdicts));
         verdicts.extend(self.bucket.iter().map(bucket::verdict));
