@@ -17,6 +17,8 @@ export default defineConfig({
     chunkSizeWarningLimit: 600,
   },
   server: {
+    // Tests read what the pages have to agree with.
+    fs: { allow: ['..'] },
     // As the browser sent it: what changes something has to come from the address that it goes to.
     proxy: Object.fromEntries(['/v1', '/live', '/signed', '/docs', '/openapi.json'].map((path) => [path, { target: coordinator, changeOrigin: false }])),
   },

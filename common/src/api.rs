@@ -16,7 +16,7 @@ pub use self::{
     events::{Event, NoTopic, Topic},
     fleet::{
         AtWork, FleetSummary, GpuSeries, GpuView, Quarantine, Series, Slots, Summary, WorkerCounts,
-        WorkerHistory, WorkerSummary,
+        WorkerHistory, WorkerPort, WorkerSummary,
     },
     keys::{JobPatch, KeyCreated, KeyRequest, KeyView, NoScope, OwnerView, Quotas, Scope, Used},
     session::{SessionView, SignIn, Who},

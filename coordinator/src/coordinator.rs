@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use common::{
+    api::WorkerPort,
     preset::{self, Presets},
     profile::{self, Profiles},
 };
@@ -358,6 +359,10 @@ impl Coordinator {
             estimates: Estimates::default(),
             webhooks,
             metrics,
+            worker_port: self
+                .workers
+                .zip(config.grpc.as_ref())
+                .map(|(address, grpc)| WorkerPort { port: address.port(), token: grpc.token.is_some() }),
             stop: self.stop.graceful.clone(),
         };
         let reached = Reached {

@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import compose from '../../docker-compose.yml?raw';
+import jetson from '../../docs/jetson.md?raw';
 import type { JobSummary, JobView, OutputFile, StreamView } from './api/types';
 import { bitrate, bytes, count, duration, shell, speed } from './format';
 import { sort } from './outputs';
+import { commandFor, IMAGES } from './pages/connect';
 import { fits, merge } from './state/jobs';
 import { withStream } from './state/streams';
 import { timeline } from './timeline';
@@ -67,6 +70,19 @@ describe('streams', () => {
     const known = [stream('a'), stream('b')];
     expect(withStream(known, stream('a', 'renamed')).map(({ name }) => name)).toEqual(['renamed', 'b']);
     expect(withStream(known, stream('c')).map(({ id }) => id)).toEqual(['a', 'b', 'c']);
+  });
+});
+
+describe('the commands that connect a worker', () => {
+  it('name the images that are made here', () => {
+    for (const image of [IMAGES.cpu, IMAGES.nvidia, IMAGES.vaapi]) expect(compose).toContain(`:-${image}}`);
+    expect(jetson).toContain(` -t ${IMAGES.jetson} `);
+  });
+  it('dial the address that the page came from, at the port for workers', () => {
+    expect(commandFor('binary', '2001:db8::1', 7)).toContain('TVARR_COORDINATOR_URL=[2001:db8::1]:7 ');
+    const gpu = commandFor('nvidia', 'farm.example', 9090);
+    expect(gpu).toContain('--gpus all');
+    expect(gpu.endsWith(IMAGES.nvidia)).toBe(true);
   });
 });
 

@@ -154,6 +154,15 @@ pub struct Slots {
     pub total: u32,
 }
 
+/// The port that workers dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerPort {
+    /// As the coordinator has it, whatever a container or proxy makes of it.
+    pub port: u16,
+    /// Workers of other machines are taken, with the token.
+    pub token: bool,
+}
+
 /// `GET /v1/summary`: what a page has at its head.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
@@ -162,6 +171,9 @@ pub struct Summary {
     /// Whether the API asks for a key.
     pub keys: bool,
     pub who: Who,
+    /// Where workers connect to; absent: none are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_port: Option<WorkerPort>,
     #[serde(flatten)]
     pub fleet: FleetSummary,
     /// Jobs by state, those that the asker sees. A state without jobs is left out.

@@ -42,7 +42,7 @@ use axum::{
     middleware,
     routing::{delete, get, post, put},
 };
-use common::{preset::Presets, profile::Profiles};
+use common::{api::WorkerPort, preset::Presets, profile::Profiles};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +95,8 @@ pub(crate) struct Api {
     pub(crate) estimates: Estimates,
     pub(crate) webhooks: Webhooks,
     pub(crate) metrics: Metrics,
+    /// Where workers connect to.
+    pub(crate) worker_port: Option<WorkerPort>,
     /// Ends event streams and live streams.
     pub(crate) stop: CancellationToken,
 }

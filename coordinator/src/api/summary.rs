@@ -16,6 +16,7 @@ pub(super) async fn show(State(api): State<Api>, caller: Caller) -> Result<Json<
         version: env!("CARGO_PKG_VERSION").to_owned(),
         keys: api.access.is_closed(),
         who,
+        worker_port: api.worker_port,
         fleet: api.queue.fleet().await?,
         jobs,
     }))

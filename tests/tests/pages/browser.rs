@@ -12,7 +12,7 @@ use tokio::{
 ///
 /// # Panics
 /// The script says that something is not as it has to be, or what it needs was not built.
-pub(crate) async fn lead(script: &str, arguments: &[&str], mut answer: impl FnMut(&str) -> String) {
+pub(crate) async fn lead(script: &str, arguments: &[&str], mut answer: impl AsyncFnMut(&str) -> String) {
     let web = binaries::root().join("web");
     assert!(web.join("node_modules/playwright-core").is_dir(), "run scripts/web.sh (make test does it)");
     let mut child = Command::new(binaries::system("node"))
@@ -29,7 +29,7 @@ pub(crate) async fn lead(script: &str, arguments: &[&str], mut answer: impl FnMu
     while let Some(line) = lines.next_line().await.unwrap() {
         eprintln!("{script}: {line}");
         if let Some(what) = line.strip_prefix("ask ") {
-            answers.write_all(format!("{}\n", answer(what)).as_bytes()).await.unwrap();
+            answers.write_all(format!("{}\n", answer(what).await).as_bytes()).await.unwrap();
         }
     }
     let status = child.wait().await.unwrap();

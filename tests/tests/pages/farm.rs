@@ -15,7 +15,7 @@ async fn a_person_sees_a_farm_of_five_at_work() {
     let mut farm = builder.start().await;
     let base = farm.api.base.clone();
     let (short, long) = (footage::clip("ocean-2s.mp4"), footage::clip("bikes-5min.mp4"));
-    lead("farm.mjs", &[&base, short.to_str().unwrap(), long.to_str().unwrap()], |asked| {
+    lead("farm.mjs", &[&base, short.to_str().unwrap(), long.to_str().unwrap()], async |asked| {
         let victim = asked.strip_prefix("kill ").unwrap_or_else(|| panic!("{asked:?} is nothing to be done"));
         farm.kill_worker(victim);
         Timestamp::now().as_millisecond().to_string()

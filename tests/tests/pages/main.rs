@@ -5,3 +5,5 @@
 
 mod browser;
 mod farm;
+mod keys;
+mod streams;

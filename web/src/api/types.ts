@@ -347,6 +347,12 @@ export type FarmEvent =
   | ({ event: 'summary' } & FleetSummary)
   | { event: 'lagged'; missed: number };
 
+/** `GET /v1/summary`. */
+export interface Summary extends FleetSummary {
+  /** Where workers connect to, and whether those of other machines are taken. */
+  worker_port?: { port: number; token: boolean } | null;
+}
+
 /** Step by step; `null`: nothing was heard. */
 export interface Series {
   from: string;

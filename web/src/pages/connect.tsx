@@ -2,10 +2,10 @@
 
 import { signal } from '@preact/signals';
 import { Command } from '../parts/basic';
+import { workerPort } from '../state/fleet';
 
-const IMAGE = 'tvarr/ffmpegd';
-/** The worker port, unless the coordinator was told another one. */
-const PORT = 9090;
+/** Unless the coordinator was told another one. */
+const USUAL_PORT = 9090;
 
 type Kind = 'binary' | 'cpu' | 'nvidia' | 'vaapi' | 'jetson';
 
@@ -19,30 +19,49 @@ const KINDS: [Kind, string][] = [
 
 const kind = signal<Kind>('binary');
 
+/** As docker-compose.yml and docs/jetson.md name them. */
+export const IMAGES: Record<Exclude<Kind, 'binary'>, string> = {
+  cpu: 'tvarr-ffmpegd',
+  nvidia: 'tvarr-ffmpegd',
+  vaapi: 'tvarr-ffmpegd-vaapi',
+  jetson: 'tvarr-ffmpegd-jetson',
+};
+
 const DEVICES: Record<Exclude<Kind, 'binary'>, string[]> = {
   cpu: [],
-  nvidia: ['--gpus all', '-e NVIDIA_DRIVER_CAPABILITIES=compute,video,utility'],
+  nvidia: ['--gpus all', '-e NVIDIA_DRIVER_CAPABILITIES=compute,utility,video'],
   vaapi: ['--device /dev/dri', '--group-add "$(stat -c %g /dev/dri/renderD128)"'],
-  jetson: ['--runtime nvidia', '-e NVIDIA_DRIVER_CAPABILITIES=all'],
+  jetson: ['--runtime nvidia', '-e NVIDIA_DRIVER_CAPABILITIES=all', '-v /etc/nv_tegra_release:/etc/nv_tegra_release:ro'],
+};
+
+/** What makes the image, in this project's folder on the worker's machine. */
+const BUILDS: Record<Exclude<Kind, 'binary'>, string> = {
+  cpu: 'docker build -f Dockerfile.ffmpegd -t tvarr-ffmpegd .',
+  nvidia: 'docker build -f Dockerfile.ffmpegd -t tvarr-ffmpegd .',
+  vaapi:
+    'docker build -f Dockerfile.ffmpegd -t tvarr-ffmpegd-vaapi \\\n  --build-arg EXTRA_PACKAGES="mesa-va-drivers intel-media-va-driver" .',
+  jetson:
+    'docker build -f Dockerfile.ffmpegd -t tvarr-ffmpegd-jetson \\\n  --build-arg BASE_IMAGE=my-l4t-with-ffmpeg --build-arg FFMPEG=none \\\n  --build-arg RUST_IMAGE=rust:1-bullseye \\\n  --build-arg ENCODERS="aac libx264 h264_nvmpi hevc_nvmpi" .',
 };
 
 const NOTES: Record<Kind, string> = {
   binary: 'Needs ffmpeg on the PATH and ffmpegd, nothing else. ffmpegd detect shows what the machine would offer.',
-  cpu: 'Without --cpus it takes a quarter of the cores as slots.',
+  cpu: 'It takes a quarter of its cores as slots; --cpus gives it fewer cores, TVARR_MAX_CPU_JOBS says how many jobs.',
   nvidia: 'Needs the NVIDIA driver and the NVIDIA Container Toolkit on the host. The capability “video” gives NVENC and NVDEC.',
-  vaapi: 'Intel and AMD GPUs. The render node is given to the container, with its group.',
-  jetson: 'The image must be built on NVIDIA’s L4T base (BASE_IMAGE), which brings Jetson’s own encoders.',
+  vaapi: 'Intel and AMD GPUs. The render node is given to the container, with its group. On arm64 leave intel-media-va-driver out.',
+  jetson: 'Needs a base image with an ffmpeg that has Jetson’s encoders, on L4T: docs/jetson.md says how. Not tried on a board yet.',
 };
 
-export function commandFor(kind: Kind, host: string): string {
-  const address = `${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${PORT}`;
+export function commandFor(kind: Kind, host: string, port: number): string {
+  const address = `${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${port}`;
   if (kind === 'binary') return `TVARR_COORDINATOR_URL=${address} \\\nTVARR_AUTH_TOKEN=TOKEN \\\nffmpegd`;
   const words = [
-    'docker run -d --name ffmpegd --restart unless-stopped',
+    'docker run -d --name ffmpegd --restart unless-stopped --stop-timeout 90',
+    '--read-only --tmpfs /tmp -v ffmpegd:/var/lib/ffmpegd',
     ...DEVICES[kind],
     `-e TVARR_COORDINATOR_URL=${address}`,
     '-e TVARR_AUTH_TOKEN=TOKEN',
-    `${IMAGE}${kind === 'jetson' ? ':l4t' : ''}`,
+    IMAGES[kind],
   ];
   return words.join(' \\\n  ');
 }
@@ -50,6 +69,7 @@ export function commandFor(kind: Kind, host: string): string {
 export function Connect({ onClose }: { onClose: () => void }) {
   const chosen = kind.value;
   const host = location.hostname;
+  const port = workerPort.value?.port ?? USUAL_PORT;
   const local = host === 'localhost' || host.startsWith('127.') || host === '[::1]';
   return (
     <section class="panel" aria-label="Connect a worker" onKeyDown={(event) => event.key === 'Escape' && onClose()}>
@@ -70,13 +90,25 @@ export function Connect({ onClose }: { onClose: () => void }) {
           </button>
         ))}
       </div>
-      <Command text={commandFor(chosen, host)} label="Command for the worker’s machine" />
+      <Command text={commandFor(chosen, host, port)} label="Command for the worker’s machine" />
       <p class="dim">{NOTES[chosen]}</p>
+      {workerPort.value?.token === false && (
+        <p class="reason is-draining">
+          This coordinator has no token, so it takes workers of its own machine only: start it with <code>TVARR_GRPC_AUTH_TOKEN</code>.
+        </p>
+      )}
+      {chosen !== 'binary' && (
+        <>
+          <h3>The image</h3>
+          <Command text={BUILDS[chosen]} label="Command that makes the image" />
+        </>
+      )}
       <dl class="facts">
         <div>
           <dt>TOKEN</dt>
           <dd>
-            what the coordinator was started with as <code>TVARR_GRPC_AUTH_TOKEN</code>. Without one it takes workers of its own machine only.
+            what the coordinator was started with as <code>TVARR_GRPC_AUTH_TOKEN</code>. With compose it is made:{' '}
+            <code>docker compose exec -T coordinator cat /token/token</code>
           </dd>
         </div>
         <div>
@@ -87,7 +119,8 @@ export function Connect({ onClose }: { onClose: () => void }) {
                 <code>{host}</code> is this machine: write its name or address for others.{' '}
               </>
             )}
-            <code>{PORT}</code> is the worker port unless <code>TVARR_GRPC_PORT</code> says otherwise.
+            <code>{port}</code> is the coordinator’s worker port; a container or proxy may have given it another one. It speaks plain HTTP:
+            docs/remote-workers.md says what to put between where the network is not your own.
           </dd>
         </div>
       </dl>

@@ -3,11 +3,13 @@
 import { computed, signal } from '@preact/signals';
 import { follow } from '../api/events';
 import { get, withQuery } from '../api/http';
-import type { FleetSummary, Page, Problem, WorkerRow, WorkerState } from '../api/types';
+import type { FleetSummary, Page, Problem, Summary, WorkerRow, WorkerState } from '../api/types';
 
 export const workers = signal<ReadonlyMap<string, WorkerRow>>(new Map());
 /** `null` until the first answer. */
 export const totals = signal<FleetSummary | null>(null);
+/** Where workers connect to. */
+export const workerPort = signal<Summary['worker_port']>(null);
 export const fleetProblem = signal<Problem | null>(null);
 export const fleetRead = signal(false);
 
@@ -58,8 +60,11 @@ export function followFleet(): void {
   });
   follow({
     subject: 'summary',
-    read: () => get<FleetSummary>('/v1/summary'),
-    put: (summary) => (totals.value = summary),
+    read: () => get<Summary>('/v1/summary'),
+    put: (summary) => {
+      totals.value = summary;
+      workerPort.value = summary.worker_port ?? null;
+    },
     hear: (event) => {
       if (event.event === 'summary') totals.value = event;
     },

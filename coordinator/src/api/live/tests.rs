@@ -101,6 +101,7 @@ impl Bench {
         let asked = Asked { queue: queue.clone(), live: live.clone(), store: Arc::clone(&store) as _ };
         let api = Api {
             metrics: Metrics::new(&counted, asked),
+            worker_port: None,
             incoming: Incoming::open(incoming, uploads, storage.clone()).await.unwrap(),
             queue,
             store: Arc::clone(&store) as _,

@@ -1,0 +1,47 @@
+// A live stream in a real browser: watched in the page, moved when its worker dies.
+//
+//   node web/e2e/streams.mjs BASE STREAM PROFILE
+import { strict as assert } from 'node:assert';
+import { ask, asksNothing, changes, lead, watch } from './browser.mjs';
+
+const [base, stream, profile] = process.argv.slice(2);
+
+await lead(async (browser) => {
+  const page = watch(await browser.newPage({ viewport: { width: 1440, height: 900 } }));
+  const section = page.getByRole('region', { name: stream });
+  const variant = section.locator('table.variants tbody tr', { has: page.getByRole('rowheader', { name: profile, exact: true }) });
+
+  console.log('a stream that nobody watches is idle');
+  await page.goto(`${base}/ui/streams`);
+  await section.locator('header .state.is-idle').waitFor();
+  assert.equal(await section.locator('table.variants').count(), 0);
+
+  console.log('it is watched in the page');
+  await section.getByLabel(`Profile of ${stream}`).selectOption(profile);
+  await section.getByRole('button', { name: 'Watch' }).click();
+  await variant.locator('.state.is-live').waitFor();
+  await section.locator('header .state.is-live').waitFor();
+  const played = (seconds) => page.waitForFunction((seconds) => (document.querySelector('video')?.currentTime ?? 0) > seconds, seconds);
+  await played(1);
+  assert.equal(await variant.locator('td').nth(2).textContent(), '1', 'its viewer is this page');
+  await asksNothing(page, () => changes(variant.locator('td').nth(4), 3));
+
+  console.log('its worker dies');
+  const before = await variant.getByRole('link').first().textContent();
+  const at = await page.evaluate(() => document.querySelector('video').currentTime);
+  await ask(`kill ${before}`);
+  const move = variant.locator('.moves li');
+  await move.filter({ hasText: 'stood for' }).waitFor();
+  const told = await move.textContent();
+  console.log(`told: ${told}`);
+  const after = await variant.getByRole('link').first().textContent();
+  assert.notEqual(after, before);
+  assert(told.includes(`${before} → ${after}`), told);
+  await played(at + 3);
+  await page.getByLabel('Totals').getByText('Failovers').locator('..').getByText('1', { exact: true }).waitFor();
+
+  console.log('nobody watches it any more');
+  await section.getByRole('link', { name: 'Stop watching' }).click();
+  await page.locator('video').waitFor({ state: 'detached' });
+  await variant.locator('.state.is-lingering').waitFor();
+});
