@@ -106,10 +106,16 @@ await lead(async (browser) => {
   await page.locator('table.workers tbody tr').first().waitFor();
   await page.getByRole('link', { name: worker, exact: true }).focus();
   await page.keyboard.press('Enter');
-  await page.locator('.panel h2').waitFor();
-  await page.getByRole('button', { name: 'Close' }).focus();
+  await page.locator('.panel .actions').waitFor();
+  await page.keyboard.press('Tab');
+  const focused = () => page.evaluate(() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent);
+  assert.equal(await focused(), 'Close', 'the panel is where one goes on');
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  assert.equal(outline, 'solid', 'it is seen where one is');
   await page.keyboard.press('Escape');
   await page.locator('.panel').waitFor({ state: 'detached' });
+  await page.waitForFunction(() => document.activeElement !== document.body);
+  assert.equal(await focused(), worker, 'closing it leads back');
 
   console.log('on a phone');
   const context = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: 'light' });

@@ -23,7 +23,6 @@ await lead(async (browser) => {
   await section.locator('header .state.is-live').waitFor();
   const played = (seconds) => page.waitForFunction((seconds) => (document.querySelector('video')?.currentTime ?? 0) > seconds, seconds);
   await played(1);
-  assert.equal(await variant.locator('td').nth(2).textContent(), '1', 'its viewer is this page');
   await asksNothing(page, () => changes(variant.locator('td').nth(4), 3));
 
   console.log('its worker dies');
@@ -38,7 +37,7 @@ await lead(async (browser) => {
   assert.notEqual(after, before);
   assert(told.includes(`${before} → ${after}`), told);
   await played(at + 3);
-  await page.getByLabel('Totals').getByText('Failovers').locator('..').getByText('1', { exact: true }).waitFor();
+  await page.getByLabel('Totals').getByText('Failovers').locator('..').filter({ hasText: /1$/ }).waitFor();
 
   console.log('nobody watches it any more');
   await section.getByRole('link', { name: 'Stop watching' }).click();

@@ -2,6 +2,7 @@
 
 import { signal } from '@preact/signals';
 import { Command } from '../parts/basic';
+import { Panel } from '../parts/panel';
 import { workerPort } from '../state/fleet';
 
 /** Unless the coordinator was told another one. */
@@ -72,13 +73,7 @@ export function Connect({ onClose }: { onClose: () => void }) {
   const port = workerPort.value?.port ?? USUAL_PORT;
   const local = host === 'localhost' || host.startsWith('127.') || host === '[::1]';
   return (
-    <section class="panel" aria-label="Connect a worker" onKeyDown={(event) => event.key === 'Escape' && onClose()}>
-      <header>
-        <h2>Connect a worker</h2>
-        <button type="button" class="quiet" onClick={onClose} aria-label="Close">
-          ✕
-        </button>
-      </header>
+    <Panel title="Connect a worker" onClose={onClose}>
       <p>
         A worker dials the coordinator, so it may stand behind NAT. It needs one address and, off the coordinator’s own machine, a token. It is in
         the list as soon as it has tried its encoders.
@@ -124,6 +119,6 @@ export function Connect({ onClose }: { onClose: () => void }) {
           </dd>
         </div>
       </dl>
-    </section>
+    </Panel>
   );
 }

@@ -7,6 +7,7 @@ import type { GpuView, Problem, RunningLive, RunningTask, WorkerView } from '../
 import { ask } from '../parts/ask';
 import { Action, Command, Copy, Meter, ProgressBar, State, Trouble } from '../parts/basic';
 import { History, note } from '../parts/history';
+import { Panel } from '../parts/panel';
 import { between, bytes, clock, count, duration, fps, inputName, percent, shell, short, speed } from '../format';
 import { url } from '../router';
 import { now } from '../state/clock';
@@ -39,26 +40,13 @@ export function WorkerPanel({ id, onClose }: { id: string; onClose: () => void }
     [id],
   );
 
-  // Escape closes it, from wherever one is in it.
-  const key = (event: KeyboardEvent) => {
-    if (event.key === 'Escape' && !(event.target instanceof HTMLInputElement)) onClose();
-  };
   // The list hears of a state sooner.
   const worker = view && row ? { ...view, state: row.state } : view;
   return (
-    <section class="panel" aria-label={row?.name ?? 'Worker'} onKeyDown={key}>
-      <header>
-        <div>
-          <h2>{worker?.name ?? row?.name ?? 'Worker'}</h2>
-          {worker && <State of={worker.state} />}
-        </div>
-        <button type="button" class="quiet" onClick={onClose} aria-label="Close">
-          ✕
-        </button>
-      </header>
+    <Panel title={worker?.name ?? row?.name ?? 'Worker'} mark={worker && <State of={worker.state} />} onClose={onClose}>
       {problem && <Trouble problem={problem} what="This worker cannot be read" />}
       {worker && <Body worker={worker} put={put} onClose={onClose} />}
-    </section>
+    </Panel>
   );
 }
 
