@@ -120,10 +120,25 @@ await lead(async (browser) => {
   console.log('on a phone');
   const context = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: 'light' });
   const phone = watch(await context.newPage());
-  for (const [path, sign] of [['/ui/', 'table.workers'], ['/ui/jobs', 'table.jobs'], ['/ui/streams', '.empty'], ['/ui/?connect=1', '.panel .command']]) {
+  const fits = async (path) => {
+    const wide = await phone.evaluate(() => {
+      const most = document.documentElement.clientWidth;
+      const beyond = [...document.querySelectorAll('main *')].filter((each) => each.getBoundingClientRect().right > most + 1 && !each.closest('pre, .chips'));
+      return [document.documentElement.scrollWidth - most, ...beyond.map((each) => each.outerHTML.slice(0, 120))];
+    });
+    assert.deepEqual(wide, [0], `${path} is wider than a phone`);
+  };
+  for (const [path, sign] of [['/ui/', 'table.workers tr a'], ['/ui/jobs', 'table.jobs tr a'], ['/ui/streams', '.empty'], ['/ui/?connect=1', '.panel .command']]) {
     await phone.goto(base + path);
-    await phone.locator(sign).waitFor();
-    const wide = await phone.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    assert(wide <= 0, `${path} is ${wide} px wider than a phone`);
+    await phone.locator(sign).first().waitFor();
+    await fits(path);
   }
+  await phone.goto(`${base}/ui/jobs?state=succeeded`);
+  await phone.locator('table.jobs').getByRole('link').first().click();
+  await phone.locator('article.job .timeline li.is-succeeded').waitFor();
+  await fits('a job');
+  await phone.goto(`${base}/ui/`);
+  await phone.locator('table.workers').getByRole('link').first().click();
+  await phone.locator('.panel .actions').waitFor();
+  await fits('a worker');
 });
