@@ -94,7 +94,6 @@ export function Jobs() {
         <Rows
           label="Jobs"
           class="jobs"
-          columns={7}
           items={jobs}
           onEnd={onEnd}
           head={

@@ -76,7 +76,6 @@ export function Transcoders() {
           <Rows
             label="Transcoders"
             class="workers"
-            columns={9}
             items={shown}
             head={
               <>

@@ -8,7 +8,6 @@ interface Props<T> {
   label: string;
   class: string;
   head: ComponentChildren;
-  columns: number;
   items: T[];
   row: (item: T) => VNode;
   /** The end came near. */
@@ -16,7 +15,7 @@ interface Props<T> {
 }
 
 /** Rows are as high as `--row` says where the table is. */
-export function Rows<T>({ label, class: name, head, columns, items, row, onEnd }: Props<T>) {
+export function Rows<T>({ label, class: name, head, items, row, onEnd }: Props<T>) {
   const body = useRef<HTMLTableSectionElement>(null);
   const [span, setSpan] = useState<Span>({ first: 0, last: 40 });
   const [height, setHeight] = useState(52);
@@ -42,8 +41,9 @@ export function Rows<T>({ label, class: name, head, columns, items, row, onEnd }
   const last = Math.min(span.last, items.length);
   const space = (rows: number) =>
     rows > 0 && (
+      // One cell: spanning columns that a narrow list leaves out would make them anew.
       <tr class="space" aria-hidden="true">
-        <td colSpan={columns} style={{ height: `${rows * height}px` }} />
+        <td style={{ height: `${rows * height}px` }} />
       </tr>
     );
   return (
