@@ -86,6 +86,8 @@ impl Reason {
     /// What became of connecting. Codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
     pub(super) fn of_connecting(error: sqlx::Error, address: &DatabaseUrl) -> Self {
         match &error {
+            // Of a certificate that is not trusted, too.
+            sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => Self::Tls(error),
             sqlx::Error::Io(_) => Self::Unreachable(error),
             sqlx::Error::Tls(_) => Self::Tls(error),
             sqlx::Error::Database(said) => match said.code().as_deref() {
