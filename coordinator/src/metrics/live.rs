@@ -15,6 +15,8 @@ use prometheus_client::{
 use super::MOST;
 use crate::live::Tally;
 
+/// Of a byte, which is Prometheus' base unit.
+const BITS: f64 = 8.0;
 /// Upper bounds, in seconds, of what a viewer may not notice and of what nobody overlooks.
 const STALLS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
 
@@ -112,8 +114,9 @@ pub(super) fn encode(streams: &[StreamView], encoder: &mut DescriptorEncoder<'_>
     });
     let help = "Whether the source of a stream that somebody wants gives something";
     gauges(encoder, ("live_source_up", help, None), up)?;
-    let rate = some().map(|stream| ([("stream", stream.spec.name.as_str())], stream.source_state.bitrate));
-    gauges(encoder, ("live_source_bits_per_second", "What a source gives", None), rate)?;
+    let rate = some()
+        .map(|stream| ([("stream", stream.spec.name.as_str())], stream.source_state.bitrate as f64 / BITS));
+    gauges(encoder, ("live_source_bytes_per_second", "What a source gives", None), rate)?;
     let each = || {
         some().flat_map(|stream| {
             let name = stream.spec.name.as_str();
@@ -125,8 +128,8 @@ pub(super) fn encode(streams: &[StreamView], encoder: &mut DescriptorEncoder<'_>
     };
     let rows = each().map(|(labels, variant)| (labels, variant.viewers));
     gauges(encoder, ("live_variant_viewers", "Viewers of a variant", None), rows)?;
-    let rows = each().map(|(labels, variant)| (labels, variant.bitrate));
-    gauges(encoder, ("live_variant_bits_per_second", "What a variant gives", None), rows)?;
+    let rows = each().map(|(labels, variant)| (labels, variant.bitrate as f64 / BITS));
+    gauges(encoder, ("live_variant_bytes_per_second", "What a variant gives", None), rows)?;
     let rows = each().map(|(labels, variant)| (labels, variant.missing_frames));
     gauges(
         encoder,
