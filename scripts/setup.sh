@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh          to build and to run the demo
 #   scripts/setup.sh --tests  what the tests need besides (npm for one clip and hls.js, Chromium and VLC for what a
-#                             viewer sees, GStreamer's RTSP server, PostgreSQL, libfaketime, cargo-nextest)
+#                             viewer sees, GStreamer's RTSP server, PostgreSQL, Prometheus, libfaketime, cargo-nextest)
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root); elsewhere it says what to install.
 # Nothing is downloaded when nothing is missing, so it works offline then.
@@ -45,6 +45,17 @@ fi
 
 install_packages
 need_rust
+
+# The package's programs without the package, which would start a Prometheus on the workers' port.
+if $tests && ! { have prometheus && have promtool; } && [ ! -x .tools/bin/promtool ]; then
+    have apt-get || { say "missing (by its Debian name): prometheus; there is no apt-get here. Install it and start again." && exit 1; }
+    say "Debian's prometheus and promtool into .tools/bin"
+    mkdir -p .tools/bin
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    (cd "$work" && apt-get download -qq prometheus && dpkg-deb --extract prometheus_*.deb .)
+    mv "$work/usr/bin/prometheus" "$work/usr/bin/promtool" .tools/bin/
+fi
 
 if $tests && ! PATH="$PWD/.tools/bin:$PATH" cargo nextest --version >/dev/null 2>&1; then
     say "building cargo-nextest into .tools/bin (once, some minutes)"

@@ -27,14 +27,15 @@ pub fn workspace(name: &str) -> PathBuf {
     path
 }
 
-/// The first `name` on the `PATH`.
+/// The first `name` in `.tools/bin` and on the `PATH`.
 ///
 /// # Panics
 /// There is none.
 #[must_use]
 pub fn system(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
+    std::iter::once(root().join(".tools/bin"))
+        .chain(std::env::split_paths(&path))
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
         .unwrap_or_else(|| panic!("there is no {name} on the PATH: run make setup"))

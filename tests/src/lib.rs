@@ -23,6 +23,7 @@ pub mod footage;
 pub mod liar;
 pub mod live;
 pub mod media;
+pub mod prometheus;
 pub mod proxy;
 pub mod receiver;
 pub mod soak;
