@@ -3,7 +3,7 @@
 #
 #   scripts/bench.sh                        everything
 #   scripts/bench.sh latency throughput     named parts: latency, throughput, encode, upload, failover,
-#                                           queue, owners, memory, pages, live, input, bucket
+#                                           queue, owners, memory, pages, scrape, live, input, bucket
 #   scripts/bench.sh encode --encode-pairs 5    options of the bench program: cargo run -p bench -- --help
 #
 # Debian and Ubuntu packages come through apt-get (with sudo when this is not root). Everything else goes into .bench/:

@@ -75,6 +75,12 @@ impl Api {
         read(self.http.get(self.url(&format!("/v1/streams/{name}")))).await.context("reading a stream")
     }
 
+    /// What Prometheus scrapes.
+    pub(crate) async fn metrics(&self) -> Result<String> {
+        let response = self.http.get(self.url("/metrics")).send().await?;
+        Ok(response.error_for_status().context("scraping")?.text().await?)
+    }
+
     pub(crate) async fn output(&self, id: JobId, path: &str) -> Result<Vec<u8>> {
         let response = self.http.get(self.url(&format!("/v1/jobs/{id}/outputs/{path}"))).send().await?;
         let response = response.error_for_status().with_context(|| format!("fetching {path} of job {id}"))?;

@@ -28,6 +28,7 @@ mod queue;
 mod replay;
 mod report;
 mod resident;
+mod scrape;
 mod stamps;
 mod stats;
 mod throughput;
@@ -100,6 +101,7 @@ async fn measure(options: &Options) -> Result<Report> {
             Part::Live => results.live = Some(live::measure(&site, &options.live()).await?),
             Part::Pages => results.pages = Some(pages::measure(&site, &options.pages()).await?),
             Part::Memory => results.memory = Some(memory::measure(&site, &options.memory()).await?),
+            Part::Scrape => results.scrape = Some(scrape::measure(&site, &options.scrape()).await?),
         }
     }
     let verdicts = results.verdicts();

@@ -15,11 +15,14 @@ use crate::{
     farm::Site,
     input, latency, live, memory, owners, pages,
     peers::Installed,
-    queue, throughput, uploading,
+    queue, scrape, throughput, uploading,
 };
 
 /// Null workers of the benchmark of owners: each is placed on by itself.
 const OWNERS_WORKERS: usize = 100;
+
+/// Attempts of each null worker whose coordinator is scraped.
+const SCRAPE_SLOTS: u32 = 2;
 
 /// Measures the farm, beside plain ffmpeg, Celery, BullMQ and PostgreSQL.
 #[derive(Debug, Parser)]
@@ -189,6 +192,14 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     pages_seconds: u64,
 
+    /// Null workers whose coordinator is scraped.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    scrape_workers: usize,
+
+    /// Scrapes of /metrics.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    scrapes: usize,
+
     /// Requests to POST /v1/run at once.
     #[arg(long, default_value_t = 200, value_name = "N")]
     input_requests: usize,
@@ -266,6 +277,8 @@ pub(crate) enum Part {
     Memory,
     /// The coordinator's processor for events to open pages.
     Pages,
+    /// What a scrape of /metrics takes with a thousand workers.
+    Scrape,
     /// Live streams: first byte, failover, throughput, viewers; beside plain ffmpeg, TCP and Python's gRPC.
     Live,
     /// Many requests at once, and inputs over HTTP, near and far; beside ffmpeg's own reader.
@@ -422,6 +435,17 @@ impl Options {
             at_once: self.input_requests,
             rounds: self.input_rounds,
             pairs: self.input_pairs,
+        }
+    }
+
+    pub(crate) fn scrape(&self) -> scrape::Plan {
+        scrape::Plan {
+            preset: self.preset.clone(),
+            workers: self.scrape_workers,
+            slots: SCRAPE_SLOTS,
+            queued: self.scrape_workers,
+            clients: self.clients,
+            scrapes: self.scrapes,
         }
     }
 

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    bucket, encode, failover, input, latency, live, memory, owners, pages, queue, stats::Spread, throughput,
-    uploading,
+    bucket, encode, failover, input, latency, live, memory, owners, pages, queue, scrape, stats::Spread,
+    throughput, uploading,
 };
 
 /// Farm over plain ffmpeg, wall clock: at most.
@@ -50,6 +50,8 @@ pub(crate) struct Results {
     pub(crate) owners: Option<owners::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory: Option<memory::Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scrape: Option<scrape::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) uploading: Option<uploading::Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,6 +123,7 @@ impl Results {
         verdicts.extend(self.owners.iter().map(owners::verdict));
         verdicts.extend(self.memory.iter().flat_map(memory_verdicts));
         verdicts.extend(self.pages.iter().map(pages::verdict));
+        verdicts.extend(self.scrape.iter().map(scrape::verdict));
         verdicts.extend(self.live.iter().flat_map(live::verdicts));
         verdicts.extend(self.input.iter().flat_map(input::verdicts));
         verdicts.extend(self.bucket.iter().map(bucket::verdict));
@@ -297,6 +300,9 @@ impl Report {
                 ("SIGSTOP of a worker to ffmpeg elsewhere", failover.stop_to_ffmpeg),
                 ("the same without the lease", failover.stop_beyond_lease),
             ]);
+        }
+        if let Some(scrape) = &self.results.scrape {
+            spreads.push(("a scrape of /metrics", scrape.milliseconds));
         }
         if let Some(live) = &self.results.live {
             spreads.extend(live.spreads());
