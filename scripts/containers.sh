@@ -103,6 +103,9 @@ if [ "$binaries" = source ]; then
     if [ -f web/package.json ]; then image "$node" "ca-certificates npm"; else node=$base; fi
 fi
 
+# In place of Prometheus' own image: the same program, user and folder.
+image tvarrtest-prometheus prometheus $'RUN install -d -o nobody -g nogroup /prometheus\nUSER nobody\nENTRYPOINT ["prometheus"]'
+
 step "copying what the images are built from"
 mkdir -p "$work/context/prebuilt"
 git ls-files --cached --others --exclude-standard | rsync -a --ignore-missing-args --files-from=- ./ "$work/context/"
@@ -131,4 +134,7 @@ done
 step "starting a farm of five"
 ffmpeg -v error -f lavfi -i testsrc2=size=320x180:rate=25:duration=10 -c:v libx264 -preset ultrafast -f mpegts "$work/clip.ts"
 export TVARR_HTTP_PUBLISH=127.0.0.1:18080 TVARR_GRPC_PUBLISH=127.0.0.1:19090 TVARR_SOURCE_ALLOW=any
+export PROMETHEUS_IMAGE=tvarrtest-prometheus PROMETHEUS_PUBLISH=127.0.0.1:19092
+# Programs of target/debug may have been built without the pages.
+export TVARR_TEST_PAGES=$binaries
 python3 tests/containers/farm.py "$COMPOSE_PROJECT_NAME" "$work/clip.ts"

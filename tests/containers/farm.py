@@ -7,17 +7,20 @@ scripts/containers.sh starts it, with the images built and the engine in DOCKER_
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PROJECT, CLIP = sys.argv[1:3]
 API = f"http://{os.environ['TVARR_HTTP_PUBLISH']}"
+PROMETHEUS = f"http://{os.environ['PROMETHEUS_PUBLISH']}/api/v1"
 COMPOSE = ["docker-compose", "-p", PROJECT]
 passed = 0
 
@@ -39,8 +42,8 @@ def outputs(job):
     return [file["path"] for file in api(f"/v1/jobs/{job}")["outputs"]]
 
 
-def until(what, seconds, look):
-    """What `look` gives once it is true."""
+def until(what, seconds, look, tell=lambda: ""):
+    """What `look` gives once it is true. What `tell` gives is printed if it never is."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -50,7 +53,7 @@ def until(what, seconds, look):
             pass
         if time.monotonic() > end:
             print(run(*COMPOSE, "logs", "--tail", "40", check=False))
-            sys.exit(f"FAIL within {seconds} s: {what}")
+            sys.exit(f"FAIL within {seconds} s: {what} {tell()}")
         time.sleep(0.25)
 
 
@@ -185,9 +188,40 @@ moved = [job for job in jobs if len(attempts(job)) > 1]
 assert moved, "no job was moved: nothing was broken"
 ok(f"{len(moved)} of them by a second attempt")
 if cut in containers():
-    run("docker", "network", "connect", network, cut)
+    # By its service's name too, as docker-compose had connected it.
+    run("docker", "network", "connect", "--alias", "ffmpegd", network, cut)
 until("five workers again", 90, lambda: len(online()) == 5)
 ok("five workers are online again")
+
+if os.environ["TVARR_TEST_PAGES"] == "source":
+    with urllib.request.urlopen(API + "/ui/", timeout=10) as answer:
+        page = answer.read().decode()
+    (script,) = re.findall(r'<script[^>]* src="([^"]+)"', page)
+    with urllib.request.urlopen(urllib.parse.urljoin(API + "/ui/", script), timeout=10) as answer:
+        assert "javascript" in answer.headers["content-type"] and len(answer.read()) > 10_000
+    ok("the pages are in the image")
+
+
+def prometheus(path):
+    with urllib.request.urlopen(PROMETHEUS + path, timeout=10) as answer:
+        return json.load(answer)["data"]
+
+
+def targets():
+    """Each with its job, whether it is up, and what was wrong with it last."""
+    return sorted((target["labels"]["job"], target["health"], target["lastError"]) for target in prometheus("/targets?state=active")["activeTargets"])
+
+
+def rules():
+    return [rule for group in prometheus("/rules")["groups"] for rule in group["rules"]]
+
+
+run(*COMPOSE, "--profile", "monitoring", "up", "-d", "--no-deps", "prometheus")
+jobs = ["prometheus", "tvarr-coordinator"] + 5 * ["tvarr-workers"]
+until("every target up", 90, lambda: targets() == [(job, "up", "") for job in jobs], targets)
+ok("Prometheus scrapes the coordinator, with its token, and each of five workers")
+until("every rule evaluated", 60, lambda: rules() and all(rule["health"] == "ok" for rule in rules()), rules)
+ok(f"and evaluates {len(rules())} rules")
 
 jobs = submit(1, 8)
 busy = until("it runs", 60, lambda: attempts(jobs[0]) and attempts(jobs[0])[-1]["worker"]["id"])
