@@ -76,10 +76,21 @@ export function shell(words: string[]): string {
   return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ');
 }
 
+/** A part of a URL as people read it; as it is where its `%` are no encoding. */
+export function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 /** What people call an input: of a path or URL its last part. */
 export function inputName(input: string): string {
-  const path = input.includes('://') ? input.split(/[?#]/)[0]! : input;
-  return path.split('/').filter(Boolean).pop() ?? input;
+  const isUrl = input.includes('://');
+  const path = isUrl ? input.split(/[?#]/)[0]! : input;
+  const last = path.split('/').filter(Boolean).pop() ?? input;
+  return isUrl ? decoded(last) : last;
 }
 
 /** The last part of an id, which tells two of the same minute apart. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import compose from '../../docker-compose.yml?raw';
 import jetson from '../../docs/jetson.md?raw';
 import type { JobSummary, JobView, OutputFile, StreamView } from './api/types';
-import { bitrate, bytes, count, duration, shell, speed } from './format';
+import { bitrate, bytes, count, decoded, duration, inputName, shell, speed } from './format';
 import { sort } from './outputs';
 import { commandFor, IMAGES } from './pages/connect';
 import { fits, merge } from './state/jobs';
@@ -17,6 +17,12 @@ describe('figures', () => {
     expect([0, 0.4, 59.6, 125, 3600, 90_061].map(duration)).toEqual(['0 s', '0.4 s', '1 min', '2 min 5 s', '1 h', '1 d 1 h']);
     expect([0.5, 1, 9.96].map(speed)).toEqual(['0.50×', '1.0×', '10×']);
     expect(count(1234567)).toBe('1 234 567');
+  });
+
+  it('an input is called by its last part, as people read it', () => {
+    expect(inputName('https://cdn.example/a/summer%20talk.mov?token=x')).toBe('summer talk.mov');
+    expect(inputName('/media/100% done.mov')).toBe('100% done.mov');
+    expect([inputName('http://x/%E0%A4%A.mov'), decoded('%')]).toEqual(['%E0%A4%A.mov', '%']);
   });
 
   it('a command survives the shell', () => {

@@ -1,12 +1,13 @@
 // Which page is shown: the address below /ui/, and nothing else.
 
 import { signal } from '@preact/signals';
+import { decoded } from './format';
 
 const BASE = '/ui';
 
 function here(): { path: string[]; query: URLSearchParams } {
   const path = location.pathname.startsWith(BASE) ? location.pathname.slice(BASE.length) : location.pathname;
-  return { path: path.split('/').filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(location.search) };
+  return { path: path.split('/').filter(Boolean).map(decoded), query: new URLSearchParams(location.search) };
 }
 
 export const route = signal(here());
