@@ -1,5 +1,6 @@
 //! What was done to the tables of a database, beside what this coordinator knows.
 
+use common::failpoint;
 use sqlx::migrate::Migrator;
 
 /// Why this coordinator cannot go on with them.
@@ -24,6 +25,22 @@ impl Mismatch {
             }
         }
     }
+}
+
+/// Makes the place of a new database, whichever it is.
+pub(super) async fn created<E>(make: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    failpoint::hit("store.create.before");
+    make.await?;
+    failpoint::hit("store.create.after");
+    Ok(())
+}
+
+/// Brings its tables up to date.
+pub(super) async fn migrated<E>(run: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    failpoint::hit("store.migrate.before");
+    run.await?;
+    failpoint::hit("store.migrate.after");
+    Ok(())
 }
 
 /// Reads [`Applied`].

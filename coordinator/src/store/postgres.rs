@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use common::{failpoint, id::JobId};
+use common::id::JobId;
 use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::Value;
 use sqlx::{
@@ -40,7 +40,7 @@ use self::{
 use super::{
     Error, Fault,
     engine::{Bound, Dialect, Engine, Query, Reads, Writes},
-    migrations::{APPLIED, Applied, compare},
+    migrations::{APPLIED, Applied, compare, created, migrated},
     rows::Columns,
 };
 
@@ -181,13 +181,13 @@ impl PostgresStore {
 async fn prepare(session: &mut PgConnection, migrations: &Migrator, user: &str) -> Result<(), Reason> {
     let (there, tables) = session::schema(session).await.map_err(Reason::Failed)?;
     if !there {
-        failpoint::hit("store.create.before");
-        let made = sqlx::raw_sql("CREATE SCHEMA tvarr").execute(&mut *session).await;
-        made.map_err(|error| match error.as_database_error().and_then(|said| said.code()).as_deref() {
-            Some("42501") => Reason::NoSchema { user: user.to_owned() },
-            _ => Reason::Failed(error),
-        })?;
-        failpoint::hit("store.create.after");
+        let refused =
+            |error: sqlx::Error| match error.as_database_error().and_then(|said| said.code()).as_deref() {
+                Some("42501") => Reason::NoSchema { user: user.to_owned() },
+                _ => Reason::Failed(error),
+            };
+        let make = async { sqlx::raw_sql("CREATE SCHEMA tvarr").execute(&mut *session).await };
+        created(async { make.await.map(drop).map_err(refused) }).await?;
     }
     if tables.iter().any(|table| table == "_sqlx_migrations") {
         let applied: Vec<Applied> =
@@ -196,10 +196,7 @@ async fn prepare(session: &mut PgConnection, migrations: &Migrator, user: &str) 
     } else if !tables.is_empty() {
         return Err(Reason::Foreign(SCHEMA));
     }
-    failpoint::hit("store.migrate.before");
-    migrations.run(session).await.map_err(Reason::Migrate)?;
-    failpoint::hit("store.migrate.after");
-    Ok(())
+    migrated(async { migrations.run(session).await.map_err(Reason::Migrate) }).await
 }
 
 async fn limited<T>(work: impl Future<Output = sqlx::Result<T>>) -> Result<T, Fault> {

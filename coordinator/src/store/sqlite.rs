@@ -8,7 +8,7 @@ mod inspect;
 
 use std::{collections::BTreeSet, io, path::Path, sync::Mutex};
 
-use common::{failpoint, id::JobId};
+use common::id::JobId;
 use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::Value;
 use sqlx::{
@@ -26,6 +26,7 @@ pub use self::inspect::{Reason, Refusal};
 use super::{
     Error, Fault,
     engine::{Bound, Dialect, Engine, Query, Reads, Writes, failed},
+    migrations::{created, migrated},
     rows::Columns,
 };
 
@@ -241,10 +242,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 /// Each migration is one transaction: should one fail, the file is as the one before left it.
 async fn migrate(writer: &mut SqliteConnection, path: &Path, migrations: &Migrator) -> Result<(), Error> {
-    failpoint::hit("store.migrate.before");
-    migrations.run(writer).await.map_err(|source| Error::Migrate { path: path.to_owned(), source })?;
-    failpoint::hit("store.migrate.after");
-    Ok(())
+    let failed = |source| Error::Migrate { path: path.to_owned(), source };
+    migrated(async { migrations.run(writer).await.map_err(failed) }).await
 }
 
 /// Makes a new file under another name, then gives it its own.
@@ -261,10 +260,7 @@ async fn create(path: &Path, migrations: &Migrator) -> Result<(), Error> {
     migrate(&mut connection, path, migrations).await?;
     // The last one to close folds the log in and removes it.
     connection.close().await.map_err(create)?;
-    failpoint::hit("store.create.before");
-    publish(&unfinished, path).map_err(|error| create(error.into()))?;
-    failpoint::hit("store.create.after");
-    Ok(())
+    created(async { publish(&unfinished, path).map_err(|error| create(error.into())) }).await
 }
 
 fn remove(file: &Path) -> io::Result<()> {
