@@ -64,8 +64,11 @@ pub(crate) async fn measure(site: &Site, plan: &Plan) -> Result<Measured> {
         text = coordinator.api.metrics().await?;
         milliseconds.push(seconds(before, monotonic_ns()) * 1000.0);
     }
-    let told =
-        text.lines().filter(|line| line.starts_with("tvarr_fleet_up{") && line.ends_with(" 1")).count();
+    let up = |line: &&str| {
+        let value = line.strip_prefix("tvarr_fleet_up{").and_then(|rest| rest.rsplit(' ').next());
+        value.and_then(|value| value.parse::<f64>().ok()).is_some_and(|value| value > 0.0)
+    };
+    let told = text.lines().filter(up).count();
     ensure!(told == plan.workers, "{told} of {} workers are told as connected", plan.workers);
     drop(fleet);
     coordinator.kill().await;
