@@ -38,10 +38,11 @@ pub(crate) fn one_break(decoded: &Decoded, before: &Recording, after: &Recording
     let runs = if before == after { old.clone() } else { join(old.clone(), &new) };
     let [first, second] = &runs[..] else { panic!("{runs:#?}") };
     let apart = second.first.pts - first.last.pts;
-    // Where other tracks come, the picture waits for its first key frame; the sound may go on meanwhile.
-    let most = if before == after { RAGGED } else { GROUP + RAGGED };
+    // Between them is what the broken group left: where it broke right behind a P-frame, all B-frames in front of that are
+    // missing. Where other tracks come, the picture waits for its first key frame; the sound may go on meanwhile.
+    let between = if before == after { RAGGED } else { GROUP + RAGGED };
     assert!(
-        (1..=most as i64 * before.frame()).contains(&apart),
+        (1..=(between + 1) as i64 * before.frame()).contains(&apart),
         "{apart} ticks from {:?} to {:?} of {old:#?} and {new:#?}",
         first.last,
         second.first
