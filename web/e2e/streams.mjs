@@ -23,6 +23,8 @@ await lead(async (browser) => {
   await section.locator('header .state.is-live').waitFor();
   const played = (seconds) => page.waitForFunction((seconds) => (document.querySelector('video')?.currentTime ?? 0) > seconds, seconds);
   await played(1);
+  const viewers = (number) => variant.locator('td').nth(2).getByText(number, { exact: true }).waitFor();
+  await viewers('1');
   await asksNothing(page, () => changes(variant.locator('td').nth(4), 3));
 
   console.log('its worker dies');
@@ -37,6 +39,13 @@ await lead(async (browser) => {
   assert.notEqual(after, before);
   assert(told.includes(`${before} → ${after}`), told);
   await played(at + 3);
+  await viewers('1');
+  console.log('another tab watches it too');
+  const other = watch(await browser.newPage());
+  await other.goto(page.url());
+  await viewers('2');
+  await other.close();
+  await viewers('1');
   await page.getByLabel('Totals').getByText('Failovers').locator('..').filter({ hasText: /1$/ }).waitFor();
 
   console.log('nobody watches it any more');

@@ -175,10 +175,12 @@ enum Elsewhere {
     Proxied,
 }
 
+/// What proxies say of those they ask for. Anybody can write it.
+pub(super) const FORWARDED: [HeaderName; 3] =
+    [header::FORWARDED, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
+
 /// Whether a request is from this machine.
 fn is_from_here(peer: Option<IpAddr>, uri: &Uri, headers: &HeaderMap) -> Result<(), Elsewhere> {
-    const FORWARDED: [HeaderName; 3] =
-        [header::FORWARDED, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
     if !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
         return Err(Elsewhere::Peer);
     }

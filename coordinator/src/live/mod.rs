@@ -4,7 +4,7 @@
 //! The way of the bytes: [`source`] takes a source in, puts it on the stream's own timeline and keeps the last seconds of it;
 //! an attempt reads it from there as MPEG-TS ([`attempts`]). What comes back goes through the variant's [`pipeline`], where
 //! [`splice`] decides which frames of which attempt are delivered, into its [`output`], which viewers read. [`control`] decides
-//! which attempts there are; [`runtime`] is the shell around it, [`service`] what others see of it.
+//! which attempts there are; [`presence`] knows who watches; [`runtime`] is the shell around it, [`service`] what others see of it.
 //!
 //! Nothing of the media is durable. Durable are the streams' definitions and the numbers below which no media sequence may
 //! start.
@@ -14,6 +14,7 @@ mod control;
 mod copy;
 pub mod output;
 pub mod pipeline;
+pub mod presence;
 pub mod pull;
 pub mod runtime;
 pub mod service;

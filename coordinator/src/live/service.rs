@@ -17,7 +17,8 @@ pub use super::attempts::{AttemptInput, AttemptOutput};
 use super::{
     attempts::Attempts,
     output::{Output, ReadEnd},
-    runtime::{COMMANDS, Command, Joined, Runtime, Settings, Status, Viewer},
+    presence::{Player, Viewer},
+    runtime::{COMMANDS, Command, Joined, Runtime, Settings, Status},
     source::{Feed, Source},
     streams::Streams,
     work,
@@ -84,7 +85,7 @@ pub struct Watch {
     pub output: Arc<Output>,
     /// The profile that is really given: `copy` where the source already is what the viewer accepts.
     pub profile: String,
-    _viewer: Viewer,
+    _viewer: Option<Viewer>,
 }
 
 /// Starts the task that knows every stream.
@@ -150,14 +151,25 @@ impl Live {
         self.ask(|answer| Command::Remove(stream.to_owned(), answer)).await
     }
 
-    /// Joins a variant, which begins if nobody watched it. Returns when the first of its frames are there.
+    /// Joins a variant, which begins if nobody watched it. Returns when the first of its frames are there. A `player` comes
+    /// again and again; without one, what is returned is a viewer by itself.
     ///
     /// # Errors
     /// There is no such stream or profile, or there will be no picture, and why.
-    pub async fn watch(&self, stream: &str, profile: &str, accept: &Accept) -> Result<Watch, Error> {
+    pub async fn watch(
+        &self,
+        stream: &str,
+        profile: &str,
+        accept: &Accept,
+        player: Option<Player>,
+    ) -> Result<Watch, Error> {
         let profile = if !accept.0.is_empty() && self.plays(stream, accept).await? { COPY } else { profile };
-        let joined =
-            |answer| Command::Watch { stream: stream.to_owned(), profile: profile.to_owned(), answer };
+        let joined = |answer| Command::Watch {
+            stream: stream.to_owned(),
+            profile: profile.to_owned(),
+            player,
+            answer,
+        };
         let Joined { output, mut status, viewer } = self.ask(joined).await?;
         let refused = async {
             loop {
@@ -179,17 +191,27 @@ impl Live {
                 Err(ReadEnd::TooSlow) => return Err(Error::NoSource("the stream ended".to_owned())),
             },
         }
-        Ok(Watch { output, profile: profile.to_owned(), _viewer: viewer })
+        Ok(Watch { output, profile: profile.to_owned(), _viewer: Some(viewer) })
     }
 
     /// Reads on in a variant that runs or ended lately. Starts nothing.
     ///
     /// # Errors
     /// There is no such stream, or nothing of such a variant.
-    pub async fn rejoin(&self, stream: &str, profile: &str, accept: &Accept) -> Result<Watch, Error> {
+    pub async fn rejoin(
+        &self,
+        stream: &str,
+        profile: &str,
+        accept: &Accept,
+        player: Option<Player>,
+    ) -> Result<Watch, Error> {
         let profile = if !accept.0.is_empty() && self.plays(stream, accept).await? { COPY } else { profile };
-        let rejoined =
-            |answer| Command::Rejoin { stream: stream.to_owned(), profile: profile.to_owned(), answer };
+        let rejoined = |answer| Command::Rejoin {
+            stream: stream.to_owned(),
+            profile: profile.to_owned(),
+            player,
+            answer,
+        };
         let (output, viewer) = self.ask(rejoined).await?;
         Ok(Watch { output, profile: profile.to_owned(), _viewer: viewer })
     }

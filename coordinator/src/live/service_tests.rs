@@ -101,7 +101,7 @@ async fn a_pushed_source_is_watched_as_it_is_and_its_viewers_are_counted() {
     let (first, second) = clip.split_at(clip.len() / 2);
     push.write(first).unwrap();
     let anything = Accept::default();
-    let watching = timeout(LONG, bench.live.watch("news", "copy", &anything));
+    let watching = timeout(LONG, bench.live.watch("news", "copy", &anything, None));
     let pushing = async {
         for piece in second.chunks(1316) {
             push.write(piece).unwrap();
@@ -134,7 +134,7 @@ async fn without_any_worker_the_viewer_is_told_at_once() {
     let mut push = bench.live.push("news").await.unwrap();
     push.write(&clip()).unwrap();
     let anything = Accept::default();
-    let watching = bench.live.watch("news", "h264-480p", &anything);
+    let watching = bench.live.watch("news", "h264-480p", &anything, None);
     let error = timeout(LONG, watching).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::NoCapacity(_)), "{error:?}");
     assert!(error.to_string().contains("worker"), "{error}");
@@ -148,10 +148,10 @@ async fn who_plays_what_the_source_is_gets_it_as_it_is() {
     let mut push = bench.live.push("news").await.unwrap();
     push.write(&clip()).unwrap();
     let plays = Accept(["hevc", "h264", "aac"].map(str::to_owned).to_vec());
-    let watch = timeout(LONG, bench.live.watch("news", "h264-480p", &plays)).await.unwrap().unwrap();
+    let watch = timeout(LONG, bench.live.watch("news", "h264-480p", &plays, None)).await.unwrap().unwrap();
     assert_eq!(watch.profile, "copy");
     let plays = Accept(["hevc".to_owned()].to_vec());
-    let refused = timeout(LONG, bench.live.watch("news", "h264-480p", &plays)).await.unwrap();
+    let refused = timeout(LONG, bench.live.watch("news", "h264-480p", &plays, None)).await.unwrap();
     assert!(matches!(refused, Err(Error::NoCapacity(_))), "{refused:?}");
     drop(watch);
     bench.end().await;
@@ -162,9 +162,9 @@ async fn what_is_not_there_is_named() {
     let bench = Bench::new().await;
     bench.add("news").await;
     let none = Accept::default();
-    assert!(matches!(bench.live.watch("olds", "copy", &none).await, Err(Error::NoSuchStream(_))));
-    assert!(matches!(bench.live.watch("news", "8k", &none).await, Err(Error::NoSuchProfile { .. })));
-    let Err(Error::Ladder { renditions, .. }) = bench.live.watch("news", "ladder", &none).await else {
+    assert!(matches!(bench.live.watch("olds", "copy", &none, None).await, Err(Error::NoSuchStream(_))));
+    assert!(matches!(bench.live.watch("news", "8k", &none, None).await, Err(Error::NoSuchProfile { .. })));
+    let Err(Error::Ladder { renditions, .. }) = bench.live.watch("news", "ladder", &none, None).await else {
         panic!("a ladder is several");
     };
     assert_eq!(renditions, ["h264-1080p", "h264-720p", "h264-480p"]);

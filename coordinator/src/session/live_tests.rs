@@ -119,7 +119,7 @@ impl Bench {
         let live = self.live.clone();
         let watching = self.tracker.spawn(async move {
             let anything = Accept::default();
-            timeout(LONG, live.watch("news", PROFILE, &anything)).await.unwrap().unwrap()
+            timeout(LONG, live.watch("news", PROFILE, &anything, None)).await.unwrap().unwrap()
         });
         (watching, self.assigned().await)
     }

@@ -3,7 +3,7 @@
 use common::stream::{SourceState, StreamOptions, VariantState};
 use e2e::{
     Farm, WorkerSpec,
-    live::{Broadcast, Recording, Viewer, ts, viewer::Sleeper},
+    live::{Broadcast, HlsPlayer, Recording, Viewer, ts, viewer::Sleeper},
     wait::{self, seconds},
 };
 
@@ -113,6 +113,48 @@ async fn an_encode_without_viewers_ends_after_the_linger_and_the_next_viewer_sta
     assert_ne!(channel.farm.variant(CHANNEL, PROFILE).await.unwrap().attempts[0].attempt, attempt);
     let received = viewer.stop();
     channel.saw_all(&received, "viewer");
+    channel.stop().await;
+}
+
+/// A player is there between its requests too: it counts, and what it watches does not linger, even where nothing ever may.
+#[tokio::test]
+async fn a_player_that_asks_again_and_again_is_one_viewer_until_it_asks_no_more() {
+    let options = StreamOptions { linger_ms: 0, ..StreamOptions::default() };
+    let channel = Channel::with(farm(&["alone"]), Recording::default(), options).await;
+    let first = channel.farm.play(CHANNEL, PROFILE);
+    first.fetches(1).await;
+    let attempt = channel.farm.variant(CHANNEL, PROFILE).await.unwrap().attempts[0].attempt;
+    let named = format!("{CHANNEL}/{PROFILE}/index.m3u8?viewer=second");
+    let second = HlsPlayer::play(&channel.farm.live(&named));
+    second.fetches(1).await;
+    let reader = channel.farm.watch(CHANNEL, PROFILE);
+    reader.watches(1.0).await;
+    let is_there = first.fetches(4);
+    let looked_at = async {
+        // However the players' requests fall.
+        for _ in 0..50 {
+            let variant = channel.farm.variant(CHANNEL, PROFILE).await.unwrap();
+            assert_eq!((variant.viewers, variant.state), (3, VariantState::Live));
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::join!(is_there, looked_at);
+    drop(reader);
+    first.stop().assert_proper();
+    channel
+        .farm
+        .variant_becomes(CHANNEL, PROFILE, "to have one viewer", |variant| {
+            assert_eq!(variant.state, VariantState::Live);
+            assert_eq!(variant.attempts[0].attempt, attempt, "it was encoded all the time");
+            variant.viewers == 1
+        })
+        .await;
+    second.fetches(1).await;
+    let played = second.stop();
+    played.assert_proper();
+    assert!(played.segments.iter().all(|fetched| fetched.segment.uri.ends_with("?viewer=second")));
+    channel.farm.variant_ends(CHANNEL, PROFILE, seconds(20)).await;
+    channel.farm.no_ffmpeg().await;
     channel.stop().await;
 }
 

@@ -121,8 +121,12 @@ function Stream({ stream }: { stream: StreamView }) {
   );
 }
 
+/** What tells this page from others behind the same address: the coordinator counts viewers by it. */
+const viewer = Array.from(crypto.getRandomValues(new Uint32Array(2)), (number) => number.toString(36)).join('');
+
 export function liveUrl(stream: string, profile: string): string {
-  return `/live/${encodeURIComponent(stream)}/${profile ? `${encodeURIComponent(profile)}/` : ''}index.m3u8`;
+  const file = profile ? `${encodeURIComponent(profile)}/index.m3u8` : 'master.m3u8';
+  return `/live/${encodeURIComponent(stream)}/${file}?viewer=${viewer}`;
 }
 
 function Fact({ name, children }: { name: string; children: preact.ComponentChildren }) {

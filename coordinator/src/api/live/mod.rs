@@ -1,8 +1,9 @@
 //! `/live/`: what viewers get. Everything here answers what players ask, from the one buffer of a variant.
 //!
-//! Each request joins the variant for as long as it takes, so a player of HLS or DASH keeps it going by asking; the linger
-//! is what lies between two of its requests.
+//! Each request of a player of HLS or DASH joins the variant, which counts it as a viewer until it has asked for nothing for a
+//! while.
 
+mod asker;
 mod cors;
 mod manifest;
 mod master;
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 use axum::{
     Router,
     extract::{FromRequestParts, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
     middleware,
     response::Response,
     routing::{get, post},
@@ -35,6 +36,7 @@ use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 pub(crate) use self::token::{Audience, Viewers};
 use self::{
+    asker::Asker,
     manifest::Described,
     master::Offer,
     name::{File, Init, Kind},
@@ -46,9 +48,9 @@ use crate::{
     access::Caller,
     live::{
         output::{Format, Output, ReadEnd, SegmentLine, Window},
+        presence::Player,
         service::{Accept, Error as NotWatched, Watch},
     },
-    serve::Connection,
 };
 
 /// How long the first segment of a variant is waited for.
@@ -132,17 +134,15 @@ fn leave(api: &Api, caller: &Caller, stream: &str, profiles: &[&str], query: &Qu
 async fn of_variant(
     State(api): State<Api>,
     caller: Caller,
-    method: Method,
-    headers: HeaderMap,
+    asker: Asker,
     OfVariant(Place { stream, file }, profile): OfVariant,
     extract::Query(query): extract::Query<Query>,
-    connection: Option<axum::Extension<Connection>>,
 ) -> Result<Response, Error> {
     let meant = with_ladders(&api, &profile);
     leave(&api, &caller, &stream, &meant, &query)?;
     let accept = query.accept()?;
     let definition = matches!(file, File::Stream | File::Playlist | File::Manifest | File::Master);
-    if method == Method::HEAD && definition {
+    if asker.method == Method::HEAD && definition {
         // What it would be is known without an encode.
         api.live.renditions(&stream, &profile).await?;
         return Ok(media::head(file.content_type(), cache(&file)));
@@ -158,10 +158,12 @@ async fn of_variant(
         }
         _ => {}
     }
+    // The endless stream is watched as long as it is read.
+    let player = (file != File::Stream).then(|| asker.player(&query));
     let watch = if definition {
-        watch_or_end(&api, &stream, &profile, &accept, &file).await?
+        watch_or_end(&api, &stream, &profile, &accept, player).await?
     } else {
-        let rejoined = api.live.rejoin(&stream, &profile, &accept).await;
+        let rejoined = api.live.rejoin(&stream, &profile, &accept, player).await;
         rejoined.map_err(|_| Error::no("segment", &file))?
     };
     let text = |text| media::text(text, file.content_type(), cache(&file));
@@ -171,7 +173,7 @@ async fn of_variant(
                 problem: "MPEG-TS does not carry the codecs of this profile".to_owned(),
                 remedy: format!("play {} or {} instead", File::Playlist, File::Manifest),
             })?;
-            if let Some(axum::Extension(connection)) = connection {
+            if let Some(connection) = asker.connection {
                 let place = reader.place();
                 connection.close_when(async move {
                     // A connection whose other end does not read is never asked for more: it would not find out itself.
@@ -191,7 +193,7 @@ async fn of_variant(
         File::Manifest => dash_manifest(&watch, &query).await.map(text),
         _ => {
             let pieces = piece(&watch.output, &file).await.ok_or_else(|| Error::no("segment", &file))?;
-            Ok(media::bytes(&method, &headers, pieces, file.content_type(), cache(&file)))
+            Ok(media::bytes(&asker.method, &asker.headers, pieces, file.content_type(), cache(&file)))
         }
     }
 }
@@ -203,17 +205,17 @@ async fn watch_or_end(
     stream: &str,
     profile: &str,
     accept: &Accept,
-    file: &File,
+    player: Option<Player>,
 ) -> Result<Watch, Error> {
-    let refused = match api.live.watch(stream, profile, accept).await {
+    let refused = match api.live.watch(stream, profile, accept, player).await {
         Ok(watch) => return Ok(watch),
         Err(refused) => refused,
     };
     let is_over =
         matches!(refused, NotWatched::NoCapacity(_) | NotWatched::NoSource(_) | NotWatched::Failed(_));
     if is_over
-        && *file != File::Stream
-        && let Ok(watch) = api.live.rejoin(stream, profile, accept).await
+        && player.is_some()
+        && let Ok(watch) = api.live.rejoin(stream, profile, accept, player).await
     {
         return Ok(watch);
     }
@@ -421,7 +423,7 @@ async fn master_playlist(
 /// Of a variant that runs.
 async fn parameters(api: &Api, stream: &str, profile: &str) -> Vec<Parameters> {
     let found = timeout(RUNNING, async {
-        let watch = api.live.watch(stream, profile, &Accept::default()).await.ok()?;
+        let watch = api.live.watch(stream, profile, &Accept::default(), None).await.ok()?;
         watch.output.parameters().await.ok()
     });
     found.await.ok().flatten().unwrap_or_default()

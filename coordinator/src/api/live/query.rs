@@ -7,6 +7,8 @@ use crate::live::service::Accept;
 
 /// Codecs that a viewer may name: more there are not.
 const MAX_ACCEPT: usize = 16;
+/// Characters of a viewer's name that playlists carry on.
+const MAX_VIEWER: usize = 64;
 
 /// The query of everything below `/live/`. Other parameters are for others: players and caches add some.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -14,6 +16,8 @@ pub(super) struct Query {
     /// `hevc,h264,aac`
     pub(super) accept: Option<String>,
     pub(super) token: Option<String>,
+    /// A name that a player has chosen for itself, to be told from others at the same address.
+    pub(super) viewer: Option<String>,
     #[serde(rename = "_HLS_msn")]
     pub(super) msn: Option<String>,
     #[serde(rename = "_HLS_part")]
@@ -41,11 +45,11 @@ impl Query {
     /// [`Query::accept`] first.
     pub(super) fn carried(&self) -> String {
         // No other characters are in any token, so nothing has to be encoded.
-        let token = self
-            .token
-            .as_deref()
-            .filter(|token| token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)));
-        let pairs: Vec<_> = [("accept", self.accept.as_deref()), ("token", token)]
+        let is_plain =
+            |value: &&str| value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let token = self.token.as_deref().filter(is_plain);
+        let viewer = self.viewer.as_deref().filter(|viewer| viewer.len() <= MAX_VIEWER).filter(is_plain);
+        let pairs: Vec<_> = [("accept", self.accept.as_deref()), ("token", token), ("viewer", viewer)]
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}={}", value.filter(|value| !value.is_empty())?)))
             .collect();
@@ -84,8 +88,13 @@ mod tests {
         assert_eq!(query.accept().unwrap(), Accept(vec!["hevc".into(), "aac".into()]));
         assert_eq!(query.carried(), "?accept=hevc,AAC&token=a.b-c_d");
         assert_eq!(Query::default().carried(), "");
-        let hostile = Query { token: Some("\"\n#EXT".into()), ..Query::default() };
-        assert_eq!(hostile.carried(), "");
+        let named = Query { viewer: Some("tab-1".into()), ..Query::default() };
+        assert_eq!(named.carried(), "?viewer=tab-1");
+        for hostile in ["\"\n#EXT".to_owned(), "a".repeat(100_000) + "\n"] {
+            let hostile = Query { token: Some(hostile.clone()), viewer: Some(hostile), ..Query::default() };
+            assert_eq!(hostile.carried(), "");
+        }
+        assert_eq!(Query { viewer: Some("a".repeat(65)), ..Query::default() }.carried(), "");
         for wrong in ["h 264", "\"", "a&b=c", &"a,".repeat(17), &"a".repeat(17)] {
             assert!(
                 Query { accept: Some(wrong.to_owned()), ..Query::default() }.accept().is_err(),

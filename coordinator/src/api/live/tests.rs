@@ -149,7 +149,7 @@ impl Bench {
         let mut push = bench.live.push("news").await.unwrap();
         let clip = clip(codec, "400k");
         let accept = crate::live::service::Accept::default();
-        let watching = bench.live.watch("news", "copy", &accept);
+        let watching = bench.live.watch("news", "copy", &accept, None);
         let pushing = async {
             for piece in clip.chunks(1316) {
                 push.write(piece).unwrap();

@@ -1,6 +1,9 @@
 //! What is asked of the streams.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use common::{
     id::{StreamId, TaskId},
@@ -11,12 +14,13 @@ use mux::Ticks;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use super::{CURIOSITY, Command, Joined, Running, Runtime, Status, Stream, Viewer};
+use super::{CURIOSITY, Command, Joined, Running, Runtime, Status, Stream};
 use crate::live::{
     control::variant::{Terms, Variant},
     copy,
     output::{self, Output},
     pipeline::{Delivery, Pipeline},
+    presence::{Player, Presence, Viewer},
     service::Error,
     source::{Generation, Source},
     view, work,
@@ -40,11 +44,11 @@ impl Runtime {
             Command::Remove(name, answer) => {
                 let _ = answer.send(self.remove(&name).await);
             }
-            Command::Watch { stream, profile, answer } => {
-                let _ = answer.send(self.watch(&stream, &profile));
+            Command::Watch { stream, profile, player, answer } => {
+                let _ = answer.send(self.watch(&stream, &profile, player));
             }
-            Command::Rejoin { stream, profile, answer } => {
-                let _ = answer.send(self.rejoin(&stream, &profile));
+            Command::Rejoin { stream, profile, player, answer } => {
+                let _ = answer.send(self.rejoin(&stream, &profile, player));
             }
             Command::Renditions { stream, profile, answer } => {
                 let _ = answer.send(self.find(&stream).and_then(|id| self.renditions(id, &profile)));
@@ -138,7 +142,7 @@ impl Runtime {
         Ok(if fitting.is_empty() { lowest() } else { fitting })
     }
 
-    fn watch(&mut self, name: &str, profile: &str) -> Result<Joined, Error> {
+    fn watch(&mut self, name: &str, profile: &str, player: Option<Player>) -> Result<Joined, Error> {
         let (id, now) = (self.find(name)?, self.now());
         let renditions = self.renditions(id, profile)?;
         if renditions != [profile] {
@@ -153,7 +157,7 @@ impl Runtime {
             .variants
             .get_mut(profile)
             .ok_or_else(|| Error::NoSource(format!("{profile:?} of stream {name:?} is over")))?;
-        let viewer = Viewer::new(&running.viewers);
+        let viewer = running.presence.come(player, Instant::now());
         let joined =
             Joined { output: Arc::clone(&running.output), status: running.status.subscribe(), viewer };
         let mut effects = running.control.watched_by(running.viewers(), now);
@@ -166,14 +170,20 @@ impl Runtime {
         Ok(joined)
     }
 
-    fn rejoin(&mut self, name: &str, profile: &str) -> Result<(Arc<Output>, Viewer), Error> {
+    fn rejoin(
+        &mut self,
+        name: &str,
+        profile: &str,
+        player: Option<Player>,
+    ) -> Result<(Arc<Output>, Option<Viewer>), Error> {
         let stream =
             self.streams.get(&self.find(name)?).ok_or_else(|| Error::NoSuchStream(name.to_owned()))?;
         if let Some(running) = stream.variants.get(profile) {
-            return Ok((Arc::clone(&running.output), Viewer::new(&running.viewers)));
+            let viewer = running.presence.come(player, Instant::now());
+            return Ok((Arc::clone(&running.output), Some(viewer)));
         }
         let past = stream.past.get(profile).and_then(|past| past.output.as_ref());
-        let output = past.map(|(output, _)| (Arc::clone(output), Viewer::new(&Arc::default())));
+        let output = past.map(|(output, _)| (Arc::clone(output), None));
         output.ok_or_else(|| Error::NoSource(format!("nobody watches {profile:?} of stream {name:?}")))
     }
 
@@ -219,7 +229,7 @@ impl Runtime {
             control: Variant::new(terms, TaskId::new(), now),
             pipeline,
             output,
-            viewers: Arc::default(),
+            presence: Presence::new(&packaging),
             status: watch::Sender::new(Status::Going),
             rendition,
             packaging,

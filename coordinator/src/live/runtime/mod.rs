@@ -7,10 +7,7 @@ mod events;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -33,6 +30,7 @@ use super::{
     },
     output::{Numbers, Output},
     pipeline::Pipeline,
+    presence::{Player, Presence, Viewer},
     pull,
     service::Error,
     source::{Generation, Limits, Source},
@@ -78,23 +76,6 @@ pub(super) struct Joined {
     pub(super) viewer: Viewer,
 }
 
-/// Counted as a viewer while it is held.
-#[derive(Debug)]
-pub(super) struct Viewer(Arc<AtomicU32>);
-
-impl Viewer {
-    fn new(count: &Arc<AtomicU32>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Viewer {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 pub(super) enum Command {
@@ -105,13 +86,15 @@ pub(super) enum Command {
     Watch {
         stream: String,
         profile: String,
+        player: Option<Player>,
         answer: Answer<Joined>,
     },
     /// What runs, or is left of what ended lately.
     Rejoin {
         stream: String,
         profile: String,
-        answer: Answer<(Arc<Output>, Viewer)>,
+        player: Option<Player>,
+        answer: Answer<(Arc<Output>, Option<Viewer>)>,
     },
     Renditions {
         stream: String,
@@ -170,7 +153,7 @@ pub(super) struct Running {
     pub(super) control: Variant,
     pub(super) pipeline: Pipeline,
     pub(super) output: Arc<Output>,
-    viewers: Arc<AtomicU32>,
+    presence: Presence,
     status: watch::Sender<Status>,
     /// `None`: the source as it is.
     rendition: Option<Rendition>,
@@ -185,7 +168,7 @@ impl Running {
     }
 
     pub(super) fn viewers(&self) -> u32 {
-        self.viewers.load(Ordering::Relaxed)
+        self.presence.viewers(Instant::now())
     }
 }
 
