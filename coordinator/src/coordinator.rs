@@ -32,7 +32,7 @@ use crate::{
     serve::{Stop, serve},
     session::{self, Sessions, Uploads},
     storage::{Storage, address::Address, buckets::Buckets, shared::SharedRoots, sign::Signer},
-    store::{self, JobStore, Stores, UploadOwners},
+    store::{self, JobStore, Stores},
     sweep::{self, Found, Sweeper},
     watch::Watcher,
     webhooks::Webhooks,
@@ -97,23 +97,6 @@ pub struct Coordinator {
     superseded: CancellationToken,
     ready_file: Option<PathBuf>,
     _lock: DataLock,
-}
-
-/// What the API offers besides jobs.
-struct Offer {
-    metrics: Metrics,
-    buckets: Buckets,
-    presets: Arc<Presets>,
-    profiles: Arc<Profiles>,
-    live: Live,
-    viewers: Viewers,
-    incoming: Incoming,
-    links: Links,
-    access: Access,
-    cookies: Cookies,
-    upload_owners: Arc<dyn UploadOwners>,
-    holdings: Holdings,
-    webhooks: Webhooks,
 }
 
 /// What workers reach by signed URLs.
@@ -259,22 +242,40 @@ impl Coordinator {
         };
         let asked = Asked { queue: queue.clone(), live: live.clone(), store: Arc::clone(&this.store) };
         let metrics = Metrics::new(&counted, asked);
-        let offer = Offer {
-            metrics,
-            buckets: nameable,
+        let events = EventHub::new();
+        this.tracker.spawn(events.clone().run(queue.events(), this.stop.graceful.clone()));
+        let batches = Batches::new(events.clone(), queue.clone(), live.clone());
+        this.tracker.spawn(batches.run(this.stop.graceful.clone()));
+        let api = Api {
+            queue: queue.clone(),
+            store: Arc::clone(&this.store),
+            storage: storage.clone(),
             presets: Arc::clone(&presets),
-            profiles,
-            live: live.clone(),
-            viewers,
+            shared,
+            buckets: nameable,
+            max_upload: config.max_upload_bytes,
             incoming: incoming.clone(),
-            links,
-            access,
-            cookies,
+            uploads: Arc::new(RwLock::new(())),
+            removals: Arc::new(RwLock::new(())),
             upload_owners: stores.upload_owners,
             holdings,
+            access,
+            cookies,
+            events,
+            live: live.clone(),
+            profiles,
+            viewers,
+            links,
+            estimates: Estimates::default(),
             webhooks,
+            metrics,
+            worker_port: this
+                .workers
+                .zip(config.grpc.as_ref())
+                .map(|(address, grpc)| WorkerPort { port: address.port(), token: grpc.token.is_some() }),
+            stop: this.stop.graceful.clone(),
         };
-        let api = this.serve_api(&config, http.0, queue.clone(), &storage, offer, &shared);
+        this.serve_api(&config, http.0, api.clone());
         let patience = api::sweep::Patience { unused: config.upload_ttl, unfinished: config.upload_expiry };
         this.tracker.spawn(api::sweep::run(api, patience, this.stop.graceful.clone()));
         if let Some((listener, _)) = scaler {
@@ -295,84 +296,27 @@ impl Coordinator {
         Ok(this)
     }
 
-    fn serve_api(
-        &self,
-        config: &Config,
-        listener: TcpListener,
-        queue: Handle,
-        storage: &Storage,
-        offer: Offer,
-        shared: &SharedRoots,
-    ) -> Api {
-        let Offer {
-            metrics,
-            buckets,
-            presets,
-            profiles,
-            live,
-            viewers,
-            incoming,
-            links,
-            access,
-            cookies,
-            upload_owners,
-            holdings,
-            webhooks,
-        } = offer;
+    fn serve_api(&self, config: &Config, listener: TcpListener, api: Api) {
         let loopback = self.http.ip().is_loopback();
-        if !loopback && !access.is_closed() && config.insecure_open {
+        if !loopback && !api.access.is_closed() && config.insecure_open {
             tracing::warn!(
                 address = %self.http,
                 "TVARR_INSECURE_OPEN: until the first API key is made, everybody who can reach this address may do everything"
             );
-        } else if !loopback && !access.is_closed() {
+        } else if !loopback && !api.access.is_closed() {
             tracing::warn!(
                 address = %self.http,
                 "there is no API key: the HTTP API answers this machine only; set TVARR_ADMIN_KEY, or make a key here with \
                  ffmpegctl keys create --scope admin"
             );
         }
-        let events = EventHub::new();
-        self.tracker.spawn(events.clone().run(queue.events(), self.stop.graceful.clone()));
-        let batches = Batches::new(events.clone(), queue.clone(), live.clone());
-        self.tracker.spawn(batches.run(self.stop.graceful.clone()));
-        let api = Api {
-            queue,
-            store: Arc::clone(&self.store),
-            storage: storage.clone(),
-            presets,
-            shared: shared.clone(),
-            buckets,
-            max_upload: config.max_upload_bytes,
-            incoming,
-            uploads: Arc::new(RwLock::new(())),
-            removals: Arc::new(RwLock::new(())),
-            upload_owners,
-            holdings,
-            access,
-            cookies,
-            events,
-            live,
-            profiles,
-            viewers,
-            links,
-            estimates: Estimates::default(),
-            webhooks,
-            metrics,
-            worker_port: self
-                .workers
-                .zip(config.grpc.as_ref())
-                .map(|(address, grpc)| WorkerPort { port: address.port(), token: grpc.token.is_some() }),
-            stop: self.stop.graceful.clone(),
-        };
         let reached = Reached {
             loopback,
             insecure_open: config.insecure_open,
             scraper: config.metrics_token.as_ref().map(Token::new),
         };
-        let router = api::router(api.clone(), reached);
+        let router = api::router(api, reached);
         self.tracker.spawn(serve(listener, router, self.stop.clone(), self.tracker.clone()));
-        api
     }
 
     fn serve_workers(
