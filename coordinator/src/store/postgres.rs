@@ -20,7 +20,7 @@ use common::id::JobId;
 use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::Value;
 use sqlx::{
-    PgConnection, PgPool, Postgres, Row as _, Transaction,
+    PgConnection, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgArguments, PgPoolOptions, PgRow},
 };
@@ -41,7 +41,6 @@ use super::{
     Error, Fault,
     engine::{Bound, Dialect, Engine, Query, Reads, Writes},
     migrations::{APPLIED, Applied, compare, created, migrated},
-    rows::Columns,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations-postgres");
@@ -360,20 +359,6 @@ impl Engine for PostgresStore {
 
     fn doubtful(&self) -> &Mutex<BTreeSet<JobId>> {
         &self.doubtful
-    }
-}
-
-impl Columns for PgRow {
-    fn text(&self, column: &str) -> sqlx::Result<Option<String>> {
-        self.try_get(column)
-    }
-
-    fn number(&self, column: &str) -> sqlx::Result<Option<i64>> {
-        self.try_get(column)
-    }
-
-    fn flag(&self, column: &str) -> sqlx::Result<bool> {
-        self.try_get(column)
     }
 }
 

@@ -8,6 +8,7 @@ use common::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::{
     AttemptRecord, DueWebhook, Error, Held, IdempotencyRecord, JobDetails, JobRecord, LogRecord, StoredKey,
@@ -105,6 +106,27 @@ pub(super) trait Columns: Send + Sync {
     fn text(&self, column: &str) -> sqlx::Result<Option<String>>;
     fn number(&self, column: &str) -> sqlx::Result<Option<i64>>;
     fn flag(&self, column: &str) -> sqlx::Result<bool>;
+}
+
+impl<R> Columns for R
+where
+    R: Row + Send + Sync,
+    for<'c> &'c str: ColumnIndex<R>,
+    for<'r> Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> bool: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn text(&self, column: &str) -> sqlx::Result<Option<String>> {
+        self.try_get(column)
+    }
+
+    fn number(&self, column: &str) -> sqlx::Result<Option<i64>> {
+        self.try_get(column)
+    }
+
+    fn flag(&self, column: &str) -> sqlx::Result<bool> {
+        self.try_get(column)
+    }
 }
 
 /// Reads the columns of one row and names the row when one of them is unreadable.

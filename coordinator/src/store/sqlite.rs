@@ -12,7 +12,7 @@ use common::id::JobId;
 use futures::{FutureExt as _, future::BoxFuture};
 use serde_json::Value;
 use sqlx::{
-    Connection, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::Migrator,
     sqlite::{
         SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
@@ -27,7 +27,6 @@ use super::{
     Error, Fault,
     engine::{Bound, Dialect, Engine, Query, Reads, Writes, failed},
     migrations::{created, migrated},
-    rows::Columns,
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -206,20 +205,6 @@ impl Engine for SqliteStore {
 
     fn doubtful(&self) -> &Mutex<BTreeSet<JobId>> {
         &self.doubtful
-    }
-}
-
-impl Columns for SqliteRow {
-    fn text(&self, column: &str) -> sqlx::Result<Option<String>> {
-        self.try_get(column)
-    }
-
-    fn number(&self, column: &str) -> sqlx::Result<Option<i64>> {
-        self.try_get(column)
-    }
-
-    fn flag(&self, column: &str) -> sqlx::Result<bool> {
-        self.try_get(column)
     }
 }
 

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use common::api::JobState;
 use futures::future::LocalBoxFuture;
 use sqlx::{
-    SqlSafeStr as _,
+    Row as _, SqlSafeStr as _,
     migrate::{Migration, MigrationType},
 };
 
