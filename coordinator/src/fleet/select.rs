@@ -21,6 +21,16 @@ pub enum Class {
     Live,
 }
 
+impl Class {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Live => "live",
+        }
+    }
+}
+
 /// What a task needs of a worker. Tasks with equal requirements are placed alike, so the queue groups by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirement {

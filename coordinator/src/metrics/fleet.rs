@@ -127,7 +127,7 @@ pub(super) fn encode_workers(workers: &[WorkerFigures], encoder: &mut Descriptor
     gauges(encoder, ("fleet_slots_used", "Attempts that a worker has", None), used)?;
     let classes = workers.iter().flat_map(|worker| {
         let classes = [(Class::Batch, worker.used.batch_jobs), (Class::Live, worker.used.live_jobs)];
-        classes.map(|(class, count)| ([("worker", worker.name.as_str()), ("class", word(class))], count))
+        classes.map(|(class, count)| ([("worker", worker.name.as_str()), ("class", class.as_str())], count))
     });
     gauges(encoder, ("fleet_attempts", "Attempts that a worker has, by class of work", None), classes)?;
     let quarantined = workers.iter().flat_map(|worker| {
@@ -221,17 +221,10 @@ fn encode_encoding(workers: &[WorkerFigures], encoder: &mut DescriptorEncoder<'_
 fn encoded<'a>(worker: &'a WorkerFigures, what: &'a Encoded) -> [(&'static str, &'a str); 4] {
     [
         ("worker", worker.name.as_str()),
-        ("class", word(what.class)),
+        ("class", what.class.as_str()),
         ("preset", what.preset.as_str()),
         ("encoder", what.encoder.as_deref().unwrap_or(NONE)),
     ]
-}
-
-const fn word(class: Class) -> &'static str {
-    match class {
-        Class::Batch => "batch",
-        Class::Live => "live",
-    }
 }
 
 fn device(slot: Slot) -> String {

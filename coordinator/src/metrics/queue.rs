@@ -8,6 +8,7 @@ use prometheus_client::{
 };
 
 use super::{LONG, NONE};
+use crate::fleet::Class;
 
 /// Of one queue; clones count together. The queue only ever adds to it.
 #[derive(Debug, Clone)]
@@ -135,7 +136,7 @@ impl QueueMetrics {
     /// An attempt of a job with that preset, after so many seconds.
     pub(crate) fn attempt_ended(&self, preset: Option<&str>, outcome: Outcome, seconds: f64) {
         let (word, kind) = outcome.words();
-        self.attempts.get_or_create(&AttemptEnd { class: "batch", outcome: word, kind }).inc();
+        self.attempts.get_or_create(&AttemptEnd { class: Class::Batch.as_str(), outcome: word, kind }).inc();
         if let Some(preset) = preset {
             let ran = Ran { preset: preset.to_owned(), outcome: word };
             self.ran.get_or_create(&ran).observe(seconds);
@@ -144,7 +145,7 @@ impl QueueMetrics {
 
     pub(crate) fn live_attempt_ended(&self, outcome: Outcome) {
         let (outcome, kind) = outcome.words();
-        self.attempts.get_or_create(&AttemptEnd { class: "live", outcome, kind }).inc();
+        self.attempts.get_or_create(&AttemptEnd { class: Class::Live.as_str(), outcome, kind }).inc();
     }
 
     pub(crate) fn published(&self, seconds: f64) {

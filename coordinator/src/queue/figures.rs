@@ -54,7 +54,7 @@ pub(crate) struct Depth {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WorkerFigures {
-    /// Its name; with the beginning of its id where another has the same one.
+    /// Its name, with the end of its id where that tells it from others. No two workers have the same.
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) state: WorkerState,
@@ -137,15 +137,9 @@ impl State {
 
     fn worker_figures(&self, worker: &Worker, is_alone: bool, now: Now) -> WorkerFigures {
         let identity = &worker.identity;
-        let name = if is_alone {
-            identity.name.clone()
-        } else {
-            let id = identity.id.to_string();
-            format!("{} {}", identity.name, id.rsplit('-').next().unwrap_or(&id))
-        };
         let machine = &identity.capabilities.machine;
         WorkerFigures {
-            name,
+            name: unlike_others(&identity.name, &identity.id.to_string(), is_alone),
             version: identity.version.clone(),
             state: worker.state(now.mono, self.fleet.policy.stale_after).0,
             silent: now.mono.saturating_sub(worker.last_heard),
@@ -204,6 +198,15 @@ impl State {
     }
 }
 
+/// What a worker is called. Names that look as if they were made so get the id too, or one could be another's.
+fn unlike_others(name: &str, id: &str, is_alone: bool) -> String {
+    let end = id.rsplit('-').next().unwrap_or(id);
+    let looks_made = name.rsplit_once(' ').is_some_and(|(_, last)| {
+        last.len() == end.len() && last.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
+    if is_alone && !looks_made { name.to_owned() } else { format!("{name} {end}") }
+}
+
 /// A requirement as people read it: `h264 prefer`, `hevc_nvenc require site=berlin`, `any never`.
 fn words(requirement: &Requirement) -> String {
     let video = requirement.need.video.as_ref();
@@ -216,4 +219,19 @@ fn words(requirement: &Requirement) -> String {
         let _ = write!(words, " {key}={value}");
     }
     prefix(&words, MAX_WORDS).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_worker_can_be_made_into_anothers() {
+        let (one, other) = ("6f3c1f0e-6d55-4e0a-9a57-0123456789ab", "0d3c1f0e-6d55-4e0a-9a57-ba9876543210");
+        assert_eq!(unlike_others("box", one, true), "box");
+        assert_eq!(unlike_others("box 2", one, true), "box 2");
+        assert_eq!(unlike_others("box", one, false), "box 0123456789ab");
+        assert_eq!(unlike_others("box", other, false), "box ba9876543210");
+        assert_eq!(unlike_others("box 0123456789ab", other, true), "box 0123456789ab ba9876543210");
+    }
 }
