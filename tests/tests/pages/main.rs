@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod browser;
+mod connection;
 mod farm;
 mod keys;
 mod streams;

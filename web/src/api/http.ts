@@ -46,7 +46,10 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
       title: 'No connection',
       status: 0,
       detail: 'The coordinator does not answer.',
-      remedy: 'It is tried again as soon as it is back; everything that runs goes on meanwhile.',
+      remedy:
+        method === 'GET'
+          ? 'It is asked again as soon as it is back; everything that runs goes on meanwhile.'
+          : 'When it is back, look whether this was done, and do it again if not.',
     });
   }
   if (response.ok) return response;
