@@ -31,7 +31,7 @@ test: ## Run every test: in-file, property and end-to-end
 	TVARR_TEST_FFMPEG_NEXT="$(FFMPEG_NEXT)" cargo nextest run --locked --workspace --profile $(NEXTEST_PROFILE)
 
 test-containers: ## Build the images around target/debug and put a farm of five containers through faults (root): SOURCE=1 compiles inside
-	$(if $(SOURCE),,cargo build --locked --bins)
+	cargo build --locked --bins
 	@scripts/containers.sh $(if $(SOURCE),--source)
 
 soak: ## Break a farm at random under load, then look for what is lost, wrong or left over: MINUTES=10 SEED= WORKERS=4

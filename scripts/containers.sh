@@ -28,12 +28,14 @@ need python3 python3
 need strip binutils
 need rsync rsync
 install_packages
+# The client of Debian's package before others that may be here: the one of Debian 12 has BuildKit in it.
+PATH=/usr/bin:$PATH
 
 mkdir -p .tools/containers
 # Without links in it, which containers cannot start below.
 keep=$(realpath .tools/containers)
 work=$(mktemp -d)
-export DOCKER_HOST=unix://$work/sock DOCKER_BUILDKIT=0
+export DOCKER_HOST=unix://$work/sock
 export COMPOSE_PROJECT_NAME=tvarrtest
 engine=
 step() { printf '==> +%ds  %s\n' "$SECONDS" "$*"; }
@@ -106,25 +108,60 @@ fi
 # In place of Prometheus' own image: the same program, user and folder.
 image tvarrtest-prometheus prometheus $'RUN install -d -o nobody -g nogroup /prometheus\nUSER nobody\nENTRYPOINT ["prometheus"]'
 
-step "copying what the images are built from"
-mkdir -p "$work/context/prebuilt"
-git ls-files --cached --others --exclude-standard | rsync -a --ignore-missing-args --files-from=- ./ "$work/context/"
-if [ "$binaries" = prebuilt ]; then
+root=$PWD
+# The programs as they lie in target/debug, for BINARIES=prebuilt.
+bring_programs() {
+    local program
+    mkdir -p "$work/context/prebuilt"
     for program in coordinator ffmpegd ffmpegctl; do
-        strip -o "$work/context/prebuilt/$program" "target/debug/$program"
+        strip -o "$work/context/prebuilt/$program" "$root/target/debug/$program"
     done
-fi
+}
+step "copying what the images are built from"
+mkdir -p "$work/context"
+git ls-files --cached --others --exclude-standard | rsync -a --ignore-missing-args --files-from=- ./ "$work/context/"
+if [ "$binaries" = prebuilt ]; then bring_programs; fi
 cd "$work/context"
 
+# build PROGRAM TAG BINARIES
 build() {
-    docker build --network host --file "Dockerfile.$1" --tag "tvarr-$1" --build-arg BINARIES="$binaries" \
+    docker build --network host --file "Dockerfile.$1" --tag "$2" --build-arg BINARIES="$3" \
         --build-arg RUST_IMAGE="$rust" --build-arg NODE_IMAGE="$node" --build-arg BASE_IMAGE="$base" . >"$work/build-$1.log" 2>&1
 }
+export DOCKER_BUILDKIT=0
 for image in coordinator ffmpegd; do
     step "building tvarr-$image ($binaries)"
-    build "$image"
+    build "$image" "tvarr-$image" "$binaries"
 done
-docker images --format '{{.Repository}} {{.Size}}' | sort -u
+docker images --filter 'reference=tvarr-*' --format '{{.Repository}} {{.Size}}'
+for image in coordinator ffmpegd; do
+    step "building tvarr-$image again, with nothing changed"
+    build "$image" tvarrtest-again "$binaries"
+    [ "$(docker image inspect --format '{{.Id}}' tvarrtest-again)" = "$(docker image inspect --format '{{.Id}}' "tvarr-$image")" ] ||
+        { echo "containers: tvarr-$image was built anew, though nothing had changed" >&2 && exit 1; }
+done
+if [ "$binaries" = source ]; then
+    step "building tvarr-ffmpegd after a change of its source"
+    cp ffmpegd/src/main.rs "$work/main.rs"
+    echo '// Another version.' >>ffmpegd/src/main.rs
+    build ffmpegd tvarrtest-again source
+    if grep -q 'Compiling tokio ' "$work/build-ffmpegd.log"; then
+        echo "containers: dependencies were compiled anew, though only a source of ours had changed" >&2 && exit 1
+    fi
+    mv "$work/main.rs" ffmpegd/src/main.rs
+    bring_programs
+fi
+if DOCKER_BUILDKIT=1 docker build --help >/dev/null 2>&1; then
+    for image in coordinator ffmpegd; do
+        step "building tvarr-$image with BuildKit"
+        DOCKER_BUILDKIT=1 build "$image" tvarrtest-buildkit prebuilt
+        docker run --rm --network none --entrypoint "$image" tvarrtest-buildkit --version
+    done
+    docker image rm tvarrtest-buildkit >/dev/null
+else
+    step "not built with BuildKit: the client has no plugin buildx"
+fi
+docker image rm tvarrtest-again >/dev/null
 
 # Docker Compose v2 itself, as PyPI has it.
 v2=$keep/compose-2.40.3

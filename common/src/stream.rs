@@ -277,6 +277,7 @@ pub struct VariantView {
     pub state: VariantState,
     /// Why it waits, in words.
     pub problem: Option<String>,
+    /// Connections that read its MPEG-TS, and players that asked for a piece of it a moment ago.
     pub viewers: u32,
     /// Viewers that were dropped because they did not keep up.
     pub dropped_viewers: u64,
