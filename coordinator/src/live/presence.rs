@@ -84,12 +84,16 @@ impl Presence {
         Viewer { presence: self.clone(), player }
     }
 
-    /// How many there are. Forgets those who are gone.
-    pub(super) fn viewers(&self, now: Instant) -> u32 {
-        let mut here = self.lock();
+    /// Forgets players that are gone. Looks at all of them.
+    pub(super) fn forget_gone(&self, now: Instant) {
         let is_here =
             |asking: &Asking| asking.open > 0 || now.saturating_duration_since(asking.last) < self.gone_after;
-        here.players.retain(|_, asking| is_here(asking));
+        self.lock().players.retain(|_, asking| is_here(asking));
+    }
+
+    /// How many there are, with those who went since [`Presence::forget_gone`].
+    pub(super) fn viewers(&self) -> u32 {
+        let here = self.lock();
         // Bounded above.
         here.connections + here.players.len() as u32
     }
@@ -122,6 +126,11 @@ mod tests {
         Presence::new(&Packaging { segment_ms, ..Packaging::default() })
     }
 
+    fn viewers(presence: &Presence, now: Instant) -> u32 {
+        presence.forget_gone(now);
+        presence.viewers()
+    }
+
     fn player(name: &str) -> Option<Player> {
         Some(Player::known_by(name))
     }
@@ -130,11 +139,11 @@ mod tests {
     fn a_connection_is_a_viewer_as_long_as_it_lives() {
         let (presence, now) = (presence(2_000), Instant::now());
         let (one, two) = (presence.come(None, now), presence.come(None, now));
-        assert_eq!(presence.viewers(now + Duration::from_secs(3600)), 2);
+        assert_eq!(viewers(&presence, now + Duration::from_secs(3600)), 2);
         drop(one);
-        assert_eq!(presence.viewers(now), 1);
+        assert_eq!(viewers(&presence, now), 1);
         drop(two);
-        assert_eq!(presence.viewers(now), 0);
+        assert_eq!(viewers(&presence, now), 0);
     }
 
     #[test]
@@ -142,16 +151,16 @@ mod tests {
         let (presence, now) = (presence(2_000), Instant::now());
         let (playlist, segment) = (presence.come(player("a"), now), presence.come(player("a"), now));
         let other = presence.come(player("b"), now);
-        assert_eq!(presence.viewers(now), 2);
+        assert_eq!(viewers(&presence, now), 2);
         // A request that is open for long, as one that waits for the first picture.
-        assert_eq!(presence.viewers(now + 3 * GONE), 2);
+        assert_eq!(viewers(&presence, now + 3 * GONE), 2);
         drop((playlist, other));
-        assert_eq!(presence.viewers(now + 3 * GONE), 1);
+        assert_eq!(viewers(&presence, now + 3 * GONE), 1);
         drop(segment);
         let answered = Instant::now();
-        assert_eq!(presence.viewers(answered + GONE / 2), 1);
+        assert_eq!(viewers(&presence, answered + GONE / 2), 1);
         drop(presence.come(player("a"), answered));
-        assert_eq!(presence.viewers(Instant::now() + GONE), 0);
+        assert_eq!(viewers(&presence, Instant::now() + GONE), 0);
         assert!(presence.lock().players.is_empty(), "it is forgotten");
     }
 
@@ -159,8 +168,8 @@ mod tests {
     fn who_plays_long_segments_asks_seldom() {
         let (presence, now) = (presence(10_000), Instant::now());
         drop(presence.come(player("a"), now));
-        assert_eq!(presence.viewers(now + Duration::from_secs(29)), 1);
-        assert_eq!(presence.viewers(Instant::now() + Duration::from_secs(30)), 0);
+        assert_eq!(viewers(&presence, now + Duration::from_secs(29)), 1);
+        assert_eq!(viewers(&presence, Instant::now() + Duration::from_secs(30)), 0);
     }
 
     #[test]
@@ -169,11 +178,11 @@ mod tests {
         for number in 0..=MAX_PLAYERS {
             drop(presence.come(Some(Player::known_by(number)), now));
         }
-        assert_eq!(presence.viewers(now) as usize, MAX_PLAYERS);
+        assert_eq!(viewers(&presence, now) as usize, MAX_PLAYERS);
         let beyond = presence.come(player("beyond"), now);
         let known = presence.come(Some(Player::known_by(0_usize)), now);
-        assert_eq!(presence.viewers(now) as usize, MAX_PLAYERS + 1);
+        assert_eq!(viewers(&presence, now) as usize, MAX_PLAYERS + 1);
         drop((beyond, known));
-        assert_eq!(presence.viewers(now) as usize, MAX_PLAYERS);
+        assert_eq!(viewers(&presence, now) as usize, MAX_PLAYERS);
     }
 }

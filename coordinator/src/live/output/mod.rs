@@ -27,7 +27,7 @@ mod views;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -140,7 +140,6 @@ pub struct Body {
 pub struct Figures {
     pub bytes_held: u64,
     pub length: Duration,
-    pub viewers: u32,
     /// Viewers that were dropped because they did not keep up.
     pub dropped: u64,
     pub bytes_sent: u64,
@@ -161,7 +160,6 @@ pub struct Output {
     pieces: watch::Sender<()>,
     /// Each time something changes in the playlists.
     segments: watch::Sender<()>,
-    viewers: AtomicU32,
     dropped: AtomicU64,
     bytes_sent: AtomicU64,
     /// Of all variants together.
@@ -180,7 +178,6 @@ impl Output {
             buffer: Mutex::new(Buffer::new(settings)),
             pieces: watch::Sender::new(()),
             segments: watch::Sender::new(()),
-            viewers: AtomicU32::new(0),
             dropped: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
             metrics,
@@ -316,7 +313,6 @@ impl Output {
     #[must_use]
     pub fn figures(&self) -> Figures {
         Figures {
-            viewers: self.viewers.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
             ..self.lock().figures()

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{Output, ReadEnd, shelf::Pieces};
 
-/// A place in the stream. Counted as a viewer until it is dropped.
+/// A place in the stream.
 #[derive(Debug)]
 pub struct TsReader {
     at: Arc<At>,
@@ -52,15 +52,8 @@ impl At {
     }
 }
 
-impl Drop for At {
-    fn drop(&mut self) {
-        self.output.viewers.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl TsReader {
     pub(super) fn new(output: Arc<Output>, next: u64, wake: watch::Receiver<()>) -> Self {
-        output.viewers.fetch_add(1, Ordering::Relaxed);
         let at = At { output, next: AtomicU64::new(next), dropped: AtomicBool::new(false) };
         Self { at: Arc::new(at), wake }
     }

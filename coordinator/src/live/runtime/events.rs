@@ -1,6 +1,9 @@
 //! What happens to attempts and sources.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use common::id::{AttemptId, StreamId};
 use mux::Ticks;
@@ -244,6 +247,7 @@ impl Runtime {
                 if let Some(newest) = figures.newest {
                     running.pipeline.source_at(newest);
                 }
+                running.presence.forget_gone(Instant::now());
                 let mut effects = running.control.watched_by(running.viewers(), now);
                 if let Some(active) = running.pipeline.active() {
                     effects.extend(running.control.delivers(active, now));

@@ -168,7 +168,7 @@ impl Running {
     }
 
     pub(super) fn viewers(&self) -> u32 {
-        self.presence.viewers(Instant::now())
+        self.presence.viewers()
     }
 }
 
