@@ -45,7 +45,6 @@ await lead(async (browser) => {
   await other.goto(page.url());
   await viewers('2');
   await other.close();
-  await viewers('1');
   await page.getByLabel('Totals').getByText('Failovers').locator('..').filter({ hasText: /1$/ }).waitFor();
 
   console.log('nobody watches it any more');
