@@ -72,7 +72,7 @@ impl State {
             }
             verdicts.push((attempt, keep));
         }
-        // What it should have and does not: it was restarted.
+        // What it should have and does not.
         let forgotten: Vec<AttemptId> = self
             .assigned
             .get(&id)
@@ -84,7 +84,10 @@ impl State {
         for attempt in forgotten {
             let failure = Failure::new(
                 FailureKind::WorkerLost,
-                format!("worker {} was restarted and came back without this attempt", self.worker_name(id)),
+                format!(
+                    "worker {} came back without this attempt: it was restarted, or the order never reached it",
+                    self.worker_name(id)
+                ),
             );
             self.fail_attempt(attempt, AttemptState::Failed, &failure, Need::default(), now);
         }
