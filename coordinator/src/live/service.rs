@@ -18,7 +18,7 @@ use super::{
     attempts::Attempts,
     output::{Output, ReadEnd},
     presence::{Player, Viewer},
-    runtime::{COMMANDS, Command, Joined, Runtime, Settings, Status},
+    runtime::{COMMANDS, Command, Joined, Runtime, Settings, Status, Wanted},
     source::{Feed, Source},
     streams::Streams,
     work,
@@ -163,14 +163,9 @@ impl Live {
         accept: &Accept,
         player: Option<Player>,
     ) -> Result<Watch, Error> {
-        let profile = if !accept.0.is_empty() && self.plays(stream, accept).await? { COPY } else { profile };
-        let joined = |answer| Command::Watch {
-            stream: stream.to_owned(),
-            profile: profile.to_owned(),
-            player,
-            answer,
-        };
-        let Joined { output, mut status, viewer } = self.ask(joined).await?;
+        let wanted = self.wanted(stream, profile, accept, player).await?;
+        let profile = wanted.profile.clone();
+        let Joined { output, mut status, viewer } = self.ask(|answer| Command::Watch(wanted, answer)).await?;
         let refused = async {
             loop {
                 if let Status::Refused(error) = &*status.borrow_and_update() {
@@ -191,7 +186,7 @@ impl Live {
                 Err(ReadEnd::TooSlow) => return Err(Error::NoSource("the stream ended".to_owned())),
             },
         }
-        Ok(Watch { output, profile: profile.to_owned(), _viewer: Some(viewer) })
+        Ok(Watch { output, profile, _viewer: Some(viewer) })
     }
 
     /// Reads on in a variant that runs or ended lately. Starts nothing.
@@ -205,15 +200,22 @@ impl Live {
         accept: &Accept,
         player: Option<Player>,
     ) -> Result<Watch, Error> {
+        let wanted = self.wanted(stream, profile, accept, player).await?;
+        let profile = wanted.profile.clone();
+        let (output, viewer) = self.ask(|answer| Command::Rejoin(wanted, answer)).await?;
+        Ok(Watch { output, profile, _viewer: viewer })
+    }
+
+    /// What is really given to who asks for this.
+    async fn wanted(
+        &self,
+        stream: &str,
+        profile: &str,
+        accept: &Accept,
+        player: Option<Player>,
+    ) -> Result<Wanted, Error> {
         let profile = if !accept.0.is_empty() && self.plays(stream, accept).await? { COPY } else { profile };
-        let rejoined = |answer| Command::Rejoin {
-            stream: stream.to_owned(),
-            profile: profile.to_owned(),
-            player,
-            answer,
-        };
-        let (output, viewer) = self.ask(rejoined).await?;
-        Ok(Watch { output, profile: profile.to_owned(), _viewer: viewer })
+        Ok(Wanted { stream: stream.to_owned(), profile: profile.to_owned(), player })
     }
 
     /// Whether the source already is what a viewer can play.

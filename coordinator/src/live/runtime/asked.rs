@@ -14,13 +14,13 @@ use mux::Ticks;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use super::{CURIOSITY, Command, Joined, Running, Runtime, Status, Stream};
+use super::{CURIOSITY, Command, Joined, Running, Runtime, Status, Stream, Wanted};
 use crate::live::{
     control::variant::{Terms, Variant},
     copy,
     output::{self, Output},
     pipeline::{Delivery, Pipeline},
-    presence::{Player, Presence, Viewer},
+    presence::{Presence, Viewer},
     service::Error,
     source::{Generation, Source},
     view, work,
@@ -44,11 +44,11 @@ impl Runtime {
             Command::Remove(name, answer) => {
                 let _ = answer.send(self.remove(&name).await);
             }
-            Command::Watch { stream, profile, player, answer } => {
-                let _ = answer.send(self.watch(&stream, &profile, player));
+            Command::Watch(wanted, answer) => {
+                let _ = answer.send(self.watch(&wanted));
             }
-            Command::Rejoin { stream, profile, player, answer } => {
-                let _ = answer.send(self.rejoin(&stream, &profile, player));
+            Command::Rejoin(wanted, answer) => {
+                let _ = answer.send(self.rejoin(&wanted));
             }
             Command::Renditions { stream, profile, answer } => {
                 let _ = answer.send(self.find(&stream).and_then(|id| self.renditions(id, &profile)));
@@ -142,10 +142,10 @@ impl Runtime {
         Ok(if fitting.is_empty() { lowest() } else { fitting })
     }
 
-    fn watch(&mut self, name: &str, profile: &str, player: Option<Player>) -> Result<Joined, Error> {
+    fn watch(&mut self, Wanted { stream: name, profile, player }: &Wanted) -> Result<Joined, Error> {
         let (id, now) = (self.find(name)?, self.now());
         let renditions = self.renditions(id, profile)?;
-        if renditions != [profile] {
+        if renditions != [profile.as_str()] {
             return Err(Error::Ladder { stream: name.to_owned(), profile: profile.to_owned(), renditions });
         }
         if !self.streams.get(&id).is_some_and(|stream| stream.variants.contains_key(profile)) {
@@ -157,7 +157,7 @@ impl Runtime {
             .variants
             .get_mut(profile)
             .ok_or_else(|| Error::NoSource(format!("{profile:?} of stream {name:?} is over")))?;
-        let viewer = running.presence.come(player, Instant::now());
+        let viewer = running.presence.come(*player, Instant::now());
         let joined =
             Joined { output: Arc::clone(&running.output), status: running.status.subscribe(), viewer };
         let mut effects = running.control.watched_by(running.viewers(), now);
@@ -172,14 +172,12 @@ impl Runtime {
 
     fn rejoin(
         &mut self,
-        name: &str,
-        profile: &str,
-        player: Option<Player>,
+        Wanted { stream: name, profile, player }: &Wanted,
     ) -> Result<(Arc<Output>, Option<Viewer>), Error> {
         let stream =
             self.streams.get(&self.find(name)?).ok_or_else(|| Error::NoSuchStream(name.to_owned()))?;
         if let Some(running) = stream.variants.get(profile) {
-            let viewer = running.presence.come(player, Instant::now());
+            let viewer = running.presence.come(*player, Instant::now());
             return Ok((Arc::clone(&running.output), Some(viewer)));
         }
         let past = stream.past.get(profile).and_then(|past| past.output.as_ref());

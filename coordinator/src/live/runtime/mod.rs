@@ -78,24 +78,22 @@ pub(super) struct Joined {
 
 type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
+/// A variant, and who asks for it.
+pub(super) struct Wanted {
+    pub(super) stream: String,
+    pub(super) profile: String,
+    /// `None`: whoever asks is a viewer by itself.
+    pub(super) player: Option<Player>,
+}
+
 pub(super) enum Command {
     Add(StreamSpec, Answer<StreamView>),
     List(Answer<Vec<StreamView>>),
     Show(String, Answer<StreamView>),
     Remove(String, Answer<()>),
-    Watch {
-        stream: String,
-        profile: String,
-        player: Option<Player>,
-        answer: Answer<Joined>,
-    },
+    Watch(Wanted, Answer<Joined>),
     /// What runs, or is left of what ended lately.
-    Rejoin {
-        stream: String,
-        profile: String,
-        player: Option<Player>,
-        answer: Answer<(Arc<Output>, Option<Viewer>)>,
-    },
+    Rejoin(Wanted, Answer<(Arc<Output>, Option<Viewer>)>),
     Renditions {
         stream: String,
         profile: String,
