@@ -3,6 +3,7 @@
 // What a test's own steps stumble over fails the test.
 #![allow(clippy::unwrap_used)]
 
+mod actions;
 mod browser;
 mod connection;
 mod farm;
