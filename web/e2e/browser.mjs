@@ -38,7 +38,7 @@ export async function asksNothing(page, happens) {
   page.on('request', note);
   await happens();
   page.off('request', note);
-  assert.deepEqual(asked, []);
+  assert(asked.length === 0, `${page.url()} asked for ${asked.join(', ')}`);
 }
 
 /** Waits until what is found says something else, `times` over. */

@@ -40,13 +40,13 @@ await lead(async (browser) => {
   await page.locator('.now .progress').waitFor();
   await page.locator('article.job .state.is-running').waitFor();
   const worker = await page.locator('.facts').getByRole('link').first().textContent();
-  // What it begins with is read with its attempts.
+  // It is read without its events if they come late, and once more when they do; only they tell of a second change.
   await changes(page.locator('.now .figures'), 2);
   await asksNothing(page, () => changes(page.locator('.now .figures'), 3));
 
   console.log('its worker drains while it runs');
   await page.locator('.facts').getByRole('link', { name: worker }).click();
-  await page.locator('.panel .attempt').first().waitFor();
+  await changes(page.locator('.panel .attempt .numbers'), 2);
   await asksNothing(page, async () => {
     await changes(page.locator('.panel .attempt .numbers'), 3);
     await changes(row(worker).locator('.c-work'), 1);
