@@ -8,7 +8,7 @@ import { ProgressBar } from '../parts/basic';
 import { say } from '../parts/toast';
 import { bytes, duration, percent } from '../format';
 import { url } from '../router';
-import { send, sendings, type Sending } from '../state/upload';
+import { isSending, send, sendings, type Sending } from '../state/upload';
 
 const REMEMBERED = 'tvarr-preset';
 export const presets = signal<PresetView[]>([]);
@@ -29,9 +29,10 @@ export function Uploads() {
     localStorage.setItem(REMEMBERED, name);
   };
   const take = (files: FileList | null | undefined) => {
+    const alone = files?.length === 1 && !isSending();
     for (const file of files ?? []) {
       if (file.size === 0) say(`${file.name} is empty`, true);
-      else void send(file, preset);
+      else void send(file, preset, alone);
     }
   };
 

@@ -35,7 +35,8 @@ export function isSending(): boolean {
   return sendings.value.some((each) => each.state === 'sending' || each.state === 'paused');
 }
 
-export async function send(file: File, preset: string): Promise<void> {
+/** `show`: its job is opened as soon as there is one, unless the person went elsewhere. */
+export async function send(file: File, preset: string, show: boolean): Promise<void> {
   const { Upload } = await import('tus-js-client');
   const id = ++last;
   let named = false;
@@ -46,7 +47,7 @@ export async function send(file: File, preset: string): Promise<void> {
     try {
       const job = await change<JobView>('POST', '/v1/jobs', { input: { upload }, preset });
       put(id, { job: job.id });
-      if (sendings.value.length === 1 && location.pathname === url('/jobs')) go(url(`/jobs/${job.id}`));
+      if (show && location.pathname === url('/jobs')) go(url(`/jobs/${job.id}`));
     } catch (error) {
       put(id, { state: 'failed', problem: asProblem(error).detail });
       void sender.abort(true);
