@@ -344,6 +344,9 @@ pub struct RedriveRequest {
     /// Name of the worker that had it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
+    /// In the id, or in the name of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// `next_cursor` of the call before, to go on where it stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,

@@ -271,6 +271,9 @@ pub struct JobsLs {
     /// Only jobs that this worker has, or had last; its name.
     #[arg(long, value_name = "WORKER")]
     pub worker: Option<String>,
+    /// Only jobs with this in the id or in the name of the input.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
     /// At most so many.
     #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
@@ -287,7 +290,7 @@ pub struct JobsLs {
 #[derive(Debug, Args)]
 pub struct JobsRedrive {
     /// The ids of dead letters, or enough of their beginnings or ends.
-    #[arg(value_name = "JOB", conflicts_with_all = ["kind", "preset", "worker", "owner", "all"])]
+    #[arg(value_name = "JOB", conflicts_with_all = ["kind", "preset", "worker", "owner", "text", "all"])]
     pub jobs: Vec<String>,
     /// Every dead letter that failed in this way.
     #[arg(long, value_name = "KIND", value_parser = failure_kind())]
@@ -301,8 +304,11 @@ pub struct JobsRedrive {
     /// Every dead letter of this owner.
     #[arg(long, value_name = "NAME")]
     pub owner: Option<String>,
+    /// Every dead letter with this in its id or in the name of its input.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
     /// Every dead letter.
-    #[arg(long, conflicts_with_all = ["kind", "preset", "worker", "owner"])]
+    #[arg(long, conflicts_with_all = ["kind", "preset", "worker", "owner", "text"])]
     pub all: bool,
     #[arg(long, help = JSON)]
     pub json: bool,
@@ -520,7 +526,9 @@ mod tests {
         };
         assert_eq!((args.kind, args.worker.as_deref()), (Some(FailureKind::OutOfMemory), Some("gpu-1")));
         assert!(parse(&["3f2a9c4d5e6f", "--all"]).unwrap_err().contains("cannot be used with"));
-        assert!(parse(&["--all", "--owner", "ann"]).unwrap_err().contains("cannot be used with"));
+        for condition in ["--owner", "--text"] {
+            assert!(parse(&["--all", condition, "ann"]).unwrap_err().contains("cannot be used with"));
+        }
         assert!(parse(&["--kind", "crash"]).unwrap_err().contains("crashed"));
     }
 

@@ -1,4 +1,4 @@
-// What a person does to jobs and workers on the pages, against a farm of one slot and a worker that dies.
+// What a person does to jobs and workers on the pages, against a worker with one slot, and another one that comes and dies.
 //
 //   node web/e2e/actions.mjs BASE SHORT_CLIP LONG_CLIP
 import { strict as assert } from 'node:assert';
@@ -62,21 +62,30 @@ await lead(async (browser) => {
   await press('Probe again');
   await said('looks at its machine again');
 
-  console.log('a lost worker is forgotten');
-  await ask('start dies');
-  await row('dies').locator('.state.is-online').waitFor();
-  await ask('kill dies');
-  await row('dies').locator('.state.is-lost').waitFor();
-  await page.getByRole('link', { name: 'dies', exact: true }).click();
-  await press('Forget');
-  await press('Forget it');
-  await row('dies').waitFor({ state: 'detached' });
-  await row('works').locator('.state.is-online').waitFor();
-
-  console.log('nothing runs any more');
-  await page.goto(`${base}/ui/jobs?state=running`);
-  await page.locator('table.jobs').getByRole('link').first().click();
+  console.log('a worker is emptied at once');
+  await ask('start other');
+  await row('other').locator('.state.is-online').waitFor();
+  await press('Drain at once');
+  await page.getByRole('dialog').getByText('The job that runs there goes to other workers').waitFor();
+  await page.getByRole('dialog').getByRole('button', { name: 'Drain at once' }).click();
+  await page.locator('.panel').getByText('Nothing at the moment').waitFor();
+  await row('works').locator('.state.is-draining').waitFor();
+  await page.goto(`${base}/ui/jobs?preset=h264&worker=other`);
+  await page.locator('table.jobs').getByRole('link', { name: basename(long) }).click();
+  await job('running');
   await press('Cancel');
   await press('Cancel the job');
   await job('cancelled');
+  await page.goto(`${base}/ui/`);
+  await page.getByRole('link', { name: 'works', exact: true }).click();
+  await press('Resume');
+  await row('works').locator('.state.is-online').waitFor();
+
+  console.log('a lost worker is forgotten');
+  await ask('kill other');
+  await row('other').locator('.state.is-lost').waitFor();
+  await page.getByRole('link', { name: 'other', exact: true }).click();
+  await press('Forget');
+  await press('Forget it');
+  await row('other').waitFor({ state: 'detached' });
 });

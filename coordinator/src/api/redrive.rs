@@ -37,7 +37,7 @@ pub(super) async fn redrive(
         kind: request.kind,
         preset: given(request.preset),
         worker: given(request.worker),
-        text: None,
+        text: given(request.text),
         before: cursor(request.cursor)?,
         limit: PAGE,
     };

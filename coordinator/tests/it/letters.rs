@@ -88,7 +88,8 @@ async fn dead_letters_are_listed_and_redriven_by_what_they_have_in_common() {
         assert_eq!(response.status(), 200);
         response.json().await.unwrap()
     };
-    let redriven = redrive(json!({"kind": "crashed", "owner": "ann"})).await;
+    assert!(redrive(json!({"text": "holiday"})).await.jobs.is_empty(), "no input is called so");
+    let redriven = redrive(json!({"kind": "crashed", "owner": "ann", "text": "A.MP4"})).await;
     assert_eq!(redriven.jobs, [ids[0]]);
     assert!(redriven.refused.is_empty() && redriven.next_cursor.is_none());
     assert_eq!(list("state=dead").await, [2, 1]);

@@ -87,6 +87,7 @@ pub(crate) struct JobQuery {
     pub kind: Option<FailureKind>,
     pub preset: Option<String>,
     pub worker: Option<String>,
+    pub text: Option<String>,
 }
 
 impl Client {
@@ -207,6 +208,7 @@ impl Client {
         parameters.extend(query.kind.map(|kind| ("kind", kind.to_string())));
         parameters.extend(query.preset.iter().map(|preset| ("preset", preset.clone())));
         parameters.extend(query.worker.iter().map(|worker| ("worker", worker.clone())));
+        parameters.extend(query.text.iter().map(|text| ("text", text.clone())));
         parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
         self.json(self.get(&["v1", "jobs"]).query(&parameters)).await
     }

@@ -61,6 +61,7 @@ async fn list(client: &Client, args: JobsLs) -> Result<Exit, Error> {
         kind: args.kind,
         preset: args.preset,
         worker: args.worker,
+        text: args.text,
     };
     let limit = if args.all { usize::MAX } else { args.limit as usize };
     let jobs = client.jobs(&query, limit).await?;

@@ -39,16 +39,17 @@ fn condition(args: &JobsRedrive) -> Result<RedriveRequest, Error> {
         preset: args.preset.clone(),
         owner: args.owner.clone(),
         worker: args.worker.clone(),
+        text: args.text.clone(),
         cursor: None,
     };
     let any = request.kind.is_some()
-        || [&request.preset, &request.owner, &request.worker].into_iter().any(Option::is_some);
+        || [&request.preset, &request.owner, &request.worker, &request.text].into_iter().any(Option::is_some);
     if any || args.all {
         return Ok(request);
     }
     Err(Error::invalid(
         "nothing says which dead letters to queue again: name some, give conditions (--kind, --preset, --worker, \
-         --owner), or take --all; `ffmpegctl jobs ls --state dead` lists them",
+         --owner, --text), or take --all; `ffmpegctl jobs ls --state dead` lists them",
     ))
 }
 
@@ -104,6 +105,7 @@ mod tests {
             preset: None,
             worker: None,
             owner: None,
+            text: None,
             all: false,
             json: false,
         }

@@ -62,7 +62,9 @@ async fn a_task_that_crashes_on_two_workers_is_a_dead_letter_and_can_be_redriven
         farm.api.drain(worker).await;
     }
     farm.start_worker(WorkerSpec::new("sound")).await;
-    let redriven = desk.run(&["jobs", "redrive", "--kind", "crashed"]).await;
+    let none = desk.run(&["jobs", "ls", "--text", "holiday"]).await;
+    assert_eq!((none.code, none.stdout.as_str()), (0, ""), "{}", none.stderr);
+    let redriven = desk.run(&["jobs", "redrive", "--kind", "crashed", "--text", "BIKES"]).await;
     assert_eq!(redriven.code, 0, "{}", redriven.stderr);
     farm.succeeded(job).await;
     farm.books_in_order().await;

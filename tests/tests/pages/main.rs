@@ -6,6 +6,9 @@
 mod actions;
 mod browser;
 mod connection;
+#[path = "../../fakes/mod.rs"]
+mod fakes;
 mod farm;
 mod keys;
+mod letters;
 mod streams;

@@ -347,6 +347,13 @@ export type FarmEvent =
   | ({ event: 'summary' } & FleetSummary)
   | { event: 'lagged'; missed: number };
 
+/** The answer to `POST /v1/jobs/redrive`. */
+export interface Redriven {
+  jobs: string[];
+  refused: { job: string; reason: string }[];
+  next_cursor?: string | null;
+}
+
 /** `GET /v1/summary`. */
 export interface Summary extends FleetSummary {
   /** Where workers connect to, and whether those of other machines are taken. */

@@ -1,16 +1,16 @@
 // All jobs, newest first, by filter.
 
 import { useCallback, useEffect, useMemo, useState } from 'preact/hooks';
-import { change } from '../api/http';
 import { may } from '../api/session';
 import type { JobState, JobSummary } from '../api/types';
 import { ask } from '../parts/ask';
 import { Action, Empty, ProgressBar, State, Trouble } from '../parts/basic';
 import { Rows } from '../parts/rows';
-import { between, brief, clock, duration, inputName, speed } from '../format';
+import { say } from '../parts/toast';
+import { between, brief, clock, count, duration, inputName, speed } from '../format';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
-import { FINAL, JobList, type JobFilter } from '../state/jobs';
+import { FINAL, JobList, redrive, type JobFilter } from '../state/jobs';
 import { presets, readPresets, Uploads } from './upload';
 
 const STATES: [string, string][] = [
@@ -115,13 +115,16 @@ export function Jobs() {
   );
 }
 
+const letters = (number: number) => (number === 1 ? '1 dead letter' : `${count(number)} dead letters`);
+
 function Redrive({ filter }: { filter: JobFilter }) {
   const run = async () => {
-    const { preset, owner, worker } = filter;
-    if (!(await ask('Queue these dead letters again?', 'Each gets a fresh budget of attempts.', 'Redrive'))) return false;
-    return change('POST', '/v1/jobs/redrive', { preset: preset || undefined, owner: owner || undefined, worker: worker || undefined });
+    if (!(await ask('Queue these dead letters again?', 'Each gets a fresh budget of attempts.', 'Redrive'))) return;
+    const { jobs, refused } = await redrive(filter);
+    if (jobs.length > 0 || refused.length === 0) say(`${letters(jobs.length)} queued again`);
+    if (refused[0]) say(`${letters(refused.length)} not queued again: ${refused[0].reason}`, true);
   };
-  return <Action label="Redrive all" kind="primary" done="They are queued again" run={run} />;
+  return <Action label="Redrive all" kind="primary" run={run} />;
 }
 
 interface TypedProps {

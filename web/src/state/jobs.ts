@@ -2,8 +2,8 @@
 
 import { signal } from '@preact/signals';
 import { follow } from '../api/events';
-import { asProblem, get, withQuery } from '../api/http';
-import type { JobState, JobSummary, Page, Problem } from '../api/types';
+import { asProblem, change, get, withQuery } from '../api/http';
+import type { JobState, JobSummary, Page, Problem, Redriven } from '../api/types';
 
 const PAGE = 100;
 
@@ -112,6 +112,20 @@ export class JobList {
       this.busy = false;
     }
   }
+}
+
+/** Queues every dead letter that fits again; not only those that the page has read. */
+export async function redrive({ preset, owner, worker, text }: JobFilter): Promise<Redriven> {
+  const all: Redriven = { jobs: [], refused: [] };
+  let cursor: string | null | undefined;
+  do {
+    const conditions = Object.entries({ preset, owner, worker, text, cursor }).filter(([, value]) => value);
+    const page: Redriven = await change('POST', '/v1/jobs/redrive', Object.fromEntries(conditions));
+    all.jobs.push(...page.jobs);
+    all.refused.push(...page.refused);
+    cursor = page.next_cursor;
+  } while (cursor);
+  return all;
 }
 
 export const FINAL: ReadonlySet<JobState> = new Set(['succeeded', 'failed', 'cancelled', 'dead']);
