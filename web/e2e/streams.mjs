@@ -7,7 +7,7 @@ import { ask, asksNothing, changes, lead, watch } from './browser.mjs';
 const [base, stream, profile] = process.argv.slice(2);
 
 await lead(async (browser) => {
-  const page = watch(await browser.newPage({ viewport: { width: 1440, height: 900 } }));
+  const page = watch(await browser.newPage({ viewport: { width: 1440, height: 900 } }), /net::ERR_FAILED/);
   const section = page.getByRole('region', { name: stream });
   const variant = section.locator('table.variants tbody tr', { has: page.getByRole('rowheader', { name: profile, exact: true }) });
 
@@ -46,6 +46,17 @@ await lead(async (browser) => {
   await viewers('2');
   await other.close();
   await page.getByLabel('Totals').getByText('Failovers').locator('..').filter({ hasText: /1$/ }).waitFor();
+
+  console.log('it cannot be had for a while');
+  await page.route('**/live/**', (route) => route.abort());
+  await section.getByText('It is tried again').waitFor();
+  const stopped = await page.evaluate(() => document.querySelector('video').currentTime);
+  await page.unroute('**/live/**');
+  await section.getByText('It is tried again').waitFor({ state: 'detached' });
+  await page.waitForFunction((stopped) => {
+    const video = document.querySelector('video');
+    return !video.paused && video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA && video.currentTime !== stopped;
+  }, stopped);
 
   console.log('nobody watches it any more');
   await section.getByRole('link', { name: 'Stop watching' }).click();
