@@ -11,4 +11,5 @@ mod fakes;
 mod farm;
 mod keys;
 mod letters;
+mod list;
 mod streams;

@@ -82,6 +82,11 @@ function addressOf({ topics, job, worker }: Wish): string {
   return `/v1/events?${query}`;
 }
 
+/** What is known of it is read once more. */
+export function readAgain(subject: Subject): void {
+  missed([subject]);
+}
+
 /** `onRefused` finds out why the coordinator does not want to tell anything. */
 export function listen(next: Wish, onRefused: () => Promise<void>): void {
   if (wish && stream && JSON.stringify(wish) === JSON.stringify(next)) return;

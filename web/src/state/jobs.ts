@@ -1,11 +1,13 @@
 // Jobs that fit a filter, kept up to date by events.
 
 import { signal } from '@preact/signals';
-import { follow } from '../api/events';
+import { follow, readAgain } from '../api/events';
 import { asProblem, change, get, withQuery } from '../api/http';
 import type { JobState, JobSummary, Page, Problem, Redriven } from '../api/types';
 
 const PAGE = 100;
+/** Jobs that may come on top of those that were read, before the list begins anew: a page may stay open for weeks. */
+const MOST_NEW = 1000;
 
 export interface JobFilter {
   state?: string | undefined;
@@ -46,6 +48,8 @@ export class JobList {
   readonly more = signal(false);
   private cursor: string | null = null;
   private busy = false;
+  /** How many were read and not told of. */
+  private fromPages = 0;
   private stopped = false;
   private readonly stop: () => void;
 
@@ -55,6 +59,7 @@ export class JobList {
       read: () => this.ask(null),
       put: (page) => {
         this.jobs.value = page.items;
+        this.fromPages = page.items.length;
         this.cursor = page.next_cursor ?? null;
         this.more.value = this.cursor !== null;
         this.problem.value = null;
@@ -84,6 +89,11 @@ export class JobList {
     if (!oldest) this.jobs.value = [job];
     else if (job.id < oldest.id && !this.more.peek()) this.jobs.value = [...jobs, job];
     else this.jobs.value = merge(jobs, job);
+    // Once, until they are there.
+    if (this.jobs.peek().length > this.fromPages + MOST_NEW) {
+      this.fromPages = Infinity;
+      readAgain('jobs');
+    }
   }
 
   private progress(id: string, progress: JobSummary['progress']): void {
@@ -101,9 +111,12 @@ export class JobList {
     if (this.busy || !this.cursor) return;
     this.busy = true;
     try {
-      const page = await this.ask(this.cursor);
-      if (this.stopped) return;
+      const { cursor } = this;
+      const page = await this.ask(cursor);
+      // The list may have begun anew meanwhile.
+      if (this.stopped || cursor !== this.cursor) return;
       this.jobs.value = [...this.jobs.peek(), ...page.items];
+      this.fromPages += page.items.length;
       this.cursor = page.next_cursor ?? null;
       this.more.value = this.cursor !== null;
     } catch (error) {
