@@ -102,7 +102,7 @@ await lead(async (browser) => {
   assert.equal(await page.locator('.timeline li.is-succeeded').count(), 1);
 
   console.log('by keyboard');
-  await page.goto(`${base}/ui/`);
+  await page.goto(`${base}/ui/?state=online`);
   await page.locator('table.workers tbody tr').first().waitFor();
   await page.getByRole('link', { name: worker, exact: true }).focus();
   await page.keyboard.press('Enter');
@@ -116,6 +116,7 @@ await lead(async (browser) => {
   await page.locator('.panel').waitFor({ state: 'detached' });
   await page.waitForFunction(() => document.activeElement !== document.body);
   assert.equal(await focused(), worker, 'closing it leads back');
+  assert.match(page.url(), /\/ui\/\?state=online$/, 'to the list as it was');
 
   console.log('on a phone');
   const context = await browser.newContext({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, colorScheme: 'light' });

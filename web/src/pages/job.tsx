@@ -68,7 +68,7 @@ export function JobPage({ id }: { id: string }) {
           {job.state === 'succeeded' && <Results job={job} />}
           <div class="columns">
             <Timeline job={job} />
-            <Logs id={id} state={job.state} />
+            <Logs id={id} state={job.state} ended={ended(job)} />
           </div>
         </>
       )}
@@ -267,7 +267,11 @@ function Timeline({ job }: { job: JobView }) {
   );
 }
 
-function Logs({ id, state }: { id: string; state: string }) {
+function ended({ tasks }: JobView): number {
+  return tasks.flatMap((task) => task.attempts).filter((attempt) => attempt.finished_at).length;
+}
+
+function Logs({ id, state, ended }: { id: string; state: string; ended: number }) {
   const [logs, setLogs] = useState<AttemptLog[] | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
   useEffect(() => {
@@ -276,7 +280,7 @@ function Logs({ id, state }: { id: string; state: string }) {
       .then((logs) => !over && setLogs(logs))
       .catch((error: unknown) => !over && setProblem(asProblem(error)));
     return () => (over = true) && undefined;
-  }, [id, state]);
+  }, [id, state, ended]);
   const some = logs?.filter((log) => log.lines.length > 0) ?? [];
   return (
     <section aria-label="Logs">

@@ -90,7 +90,7 @@ export function Transcoders() {
                 <th scope="col" class="c-up num">Up</th>
               </>
             }
-            row={(row) => <Row key={row.id} row={row} chosen={row.id === chosen} />}
+            row={(row) => <Row key={row.id} row={row} href={url(`/workers/${row.id}`, { state: state ?? undefined })} chosen={row.id === chosen} />}
           />
         )}
       </section>
@@ -130,7 +130,7 @@ function Totals() {
   );
 }
 
-function Row({ row, chosen }: { row: WorkerRow; chosen: boolean }) {
+function Row({ row, href, chosen }: { row: WorkerRow; href: string; chosen: boolean }) {
   const { work, gpus, memory_total_bytes: memory } = row;
   const batch = row.jobs - row.live_jobs;
   const gone = row.state === 'lost';
@@ -140,7 +140,7 @@ function Row({ row, chosen }: { row: WorkerRow; chosen: boolean }) {
         <State of={row.state} title={row.reason} />
       </td>
       <td class="c-name">
-        <a class="stretch" href={url(`/workers/${row.id}`)} aria-current={chosen ? 'true' : undefined}>
+        <a class="stretch" href={href} aria-current={chosen ? 'true' : undefined}>
           {row.name}
         </a>
         <small>{row.reason ?? row.address}</small>
