@@ -494,6 +494,9 @@ pub struct RunningTask {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunningLive {
     pub stream: StreamId,
+    /// The stream's.
+    #[serde(default)]
+    pub name: String,
     pub task: TaskId,
     pub epoch: Epoch,
     /// Of the profile; `ingest` and `slate` are no profiles.

@@ -44,6 +44,11 @@ await lead(async (browser) => {
   const other = watch(await browser.newPage());
   await other.goto(page.url());
   await viewers('2');
+  await other.locator('table.variants').getByRole('link').first().click();
+  const attempt = other.locator('.panel .attempt', { hasText: `live ${stream}` });
+  await attempt.getByText(profile).waitFor();
+  await attempt.getByRole('button', { name: 'ffmpeg command' }).click();
+  assert.match((await attempt.locator('.command pre').textContent()) ?? '', /libx264/);
   await other.close();
   await page.getByLabel('Totals').getByText('Failovers').locator('..').filter({ hasText: /1$/ }).waitFor();
 

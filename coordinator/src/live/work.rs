@@ -111,6 +111,7 @@ pub(super) fn encode(
 /// Who may do it.
 pub(super) struct Terms<'a> {
     pub(super) stream: StreamId,
+    pub(super) name: &'a str,
     pub(super) options: &'a StreamOptions,
     pub(super) profile: &'a str,
     pub(super) avoid: Vec<WorkerId>,
@@ -122,6 +123,7 @@ pub(super) fn encode_order(attempt: AttemptId, encode: Encode, terms: &Terms<'_>
     let requirement = requirement(encode.rendition.need(), encode.rendition.hardware, terms);
     LiveOrder {
         stream: terms.stream,
+        name: terms.name.to_owned(),
         attempt,
         requirement,
         work: Work::Encode(Box::new(encode)),
@@ -149,6 +151,7 @@ pub(super) fn ingest_order(attempt: AttemptId, source: &SourceSpec, terms: &Term
     let requirement = requirement(need, HardwarePolicy::Never, terms);
     Some(LiveOrder {
         stream: terms.stream,
+        name: terms.name.to_owned(),
         attempt,
         requirement,
         work: Work::Ingest(ingest),
@@ -185,6 +188,7 @@ pub(super) fn slate_order(
     let requirement = requirement(need, HardwarePolicy::Never, terms);
     LiveOrder {
         stream: terms.stream,
+        name: terms.name.to_owned(),
         attempt,
         requirement,
         work: Work::Slate(Slate { width, height, frame_rate, text: text.to_owned() }),

@@ -14,6 +14,8 @@ use crate::fleet::Requirement;
 #[derive(Debug, Clone)]
 pub struct LiveOrder {
     pub stream: StreamId,
+    /// The stream's, for people.
+    pub name: String,
     /// New for each attempt: nothing of an older one can be taken for it.
     pub attempt: AttemptId,
     /// Of [`crate::fleet::Class::Live`]; the preset is the profile's name.

@@ -36,6 +36,7 @@ pub(super) struct OnAir {
     /// The one that it was assigned on; it ends with it.
     pub(super) session: SessionId,
     pub(super) stream: StreamId,
+    pub(super) name: String,
     pub(super) profile: String,
     pub(super) encoder: Option<String>,
     pub(super) device: Option<EncoderDevice>,
@@ -62,7 +63,8 @@ pub(super) struct Waiters {
 impl State {
     /// Gives live work to a worker at once: to a free slot, or to that of a batch attempt, which goes back to its queue.
     pub(crate) fn place_live(&mut self, order: LiveOrder, now: Now) -> Result<LivePlacement, Error> {
-        let LiveOrder { stream, attempt, mut requirement, work, reads, only_elsewhere, preempts } = order;
+        let LiveOrder { stream, name, attempt, mut requirement, work, reads, only_elsewhere, preempts } =
+            order;
         requirement.class = Class::Live;
         if self.live.contains_key(&attempt) || self.tasks.contains_key(&attempt.task) {
             return Err(Error::WrongState(format!("attempt {attempt} was placed already")));
@@ -97,6 +99,7 @@ impl State {
                 worker,
                 session,
                 stream,
+                name,
                 profile: requirement.preset.clone(),
                 encoder: placed.encoder.clone(),
                 device: placed.device.clone(),

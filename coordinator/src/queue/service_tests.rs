@@ -143,6 +143,7 @@ fn settings() -> Settings {
 fn order() -> LiveOrder {
     LiveOrder {
         stream: StreamId::new(),
+        name: "camera".to_owned(),
         attempt: AttemptId { task: TaskId::new(), epoch: Epoch(1) },
         requirement: Requirement { class: Class::Live, ..testing::h264(HardwarePolicy::Prefer) },
         work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),

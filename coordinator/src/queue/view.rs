@@ -208,6 +208,7 @@ impl State {
         let running = self.live.get(&attempt)?;
         Some(RunningLive {
             stream: running.stream,
+            name: running.name.clone(),
             task: attempt.task,
             epoch: attempt.epoch,
             profile: running.profile.clone(),

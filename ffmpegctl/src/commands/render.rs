@@ -309,7 +309,7 @@ pub(super) fn worker(worker: &WorkerView) -> String {
         }
         sections.push(table.trim_fmt());
     }
-    if !worker.running.is_empty() {
+    if !worker.running.is_empty() || !worker.live.is_empty() {
         let mut table = table(&["RUNNING", "ENCODER", "PROGRESS", "SPEED"]);
         for task in &worker.running {
             let percent = task.progress.as_ref().and_then(|it| it.percent);
@@ -318,6 +318,14 @@ pub(super) fn worker(worker: &WorkerView) -> String {
                 task.encoder.clone().unwrap_or_else(dash),
                 percent.map_or_else(dash, |percent| format!("{percent:.0}%")),
                 task.progress.as_ref().map_or_else(dash, |it| format!("{:.2}x", it.progress.speed)),
+            ]);
+        }
+        for live in &worker.live {
+            table.add_row([
+                format!("live {} {}", text::printable(&live.name), live.profile),
+                live.encoder.clone().unwrap_or_else(dash),
+                dash(),
+                live.progress.as_ref().map_or_else(dash, |it| format!("{:.2}x", it.speed)),
             ]);
         }
         sections.push(table.trim_fmt());

@@ -105,6 +105,8 @@ async fn streams_are_added_watched_shown_and_removed() {
         said(&desk, &["streams", "show", &view.id.to_string()]).await.lines().next(),
         shown.lines().next()
     );
+    let worker = said(&desk, &["workers", "show", &view.variants[0].attempts[0].worker.name]).await;
+    assert!(worker.contains("live news h264-480p"), "{worker}");
     copying.interrupt();
     let copied = copying.ended(seconds(10)).await;
     assert_eq!(copied.code, 130, "{}", copied.stderr);

@@ -202,6 +202,7 @@ export interface RunningTask {
 
 export interface RunningLive {
   stream: string;
+  name?: string;
   task: string;
   epoch: number;
   profile: string;

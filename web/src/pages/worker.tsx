@@ -279,9 +279,9 @@ function Live({ live }: { live: RunningLive }) {
     <article class="attempt">
       <div class="title">
         <a href={url('/streams')}>
-          <span class="live">live</span> {live.profile}
+          <span class="live">live</span> {live.name}
         </a>
-        <span class="dim">{live.encoder ?? (live.profile === 'ingest' ? 'copies its source' : '')}</span>
+        <span class="dim">{[live.profile, live.encoder ?? (live.profile === 'ingest' && 'copies its source')].filter(Boolean).join(' · ')}</span>
       </div>
       <div class="numbers">
         {live.progress && (

@@ -117,6 +117,7 @@ impl Runtime {
         running.pipeline.source_frame(encode.source.frame.map(Ticks));
         let terms = work::Terms {
             stream: id,
+            name: &stream.record.spec.name,
             options: &stream.record.spec.options,
             profile,
             avoid: order.avoid.clone(),
@@ -167,6 +168,7 @@ impl Runtime {
         let only_elsewhere = false;
         let terms = work::Terms {
             stream: id,
+            name: &spec.name,
             options: &spec.options,
             profile,
             avoid,

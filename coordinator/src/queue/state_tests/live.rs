@@ -259,6 +259,7 @@ fn a_standby_is_placed_nowhere_rather_than_beside_what_it_stands_by() {
     bench.place(1, false).unwrap();
     let order = |attempt| LiveOrder {
         stream: StreamId(Uuid::from_u128(1)),
+        name: "camera".to_owned(),
         attempt: live(attempt),
         requirement: Requirement {
             class: Class::Live,

@@ -232,6 +232,7 @@ impl Bench {
     ) -> Result<LivePlacement, Error> {
         let order = LiveOrder {
             stream: StreamId(Uuid::from_u128(1)),
+            name: "camera".to_owned(),
             attempt: live(number),
             requirement: Requirement { class: Class::Live, ..requirement },
             work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),

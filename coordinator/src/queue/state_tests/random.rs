@@ -202,6 +202,7 @@ impl World {
         let placed = bench.state.place_live(
             LiveOrder {
                 stream: StreamId(Uuid::from_u128(1)),
+                name: "camera".to_owned(),
                 attempt,
                 requirement: Requirement { class: Class::Live, ..requirement },
                 work: Work::Ingest(Ingest { url: "rtsp://camera/".to_owned(), file: false }),
