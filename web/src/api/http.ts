@@ -2,6 +2,7 @@
 
 import { signal } from '@preact/signals';
 import type { Problem } from './types';
+import { heard } from '../state/clock';
 
 /** Why the API wants a key, once it has said so. */
 export const keyWanted = signal<string | null>(null);
@@ -52,6 +53,7 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
           : 'When it is back, look whether this was done, and do it again if not.',
     });
   }
+  heard(response.headers.get('date'));
   if (response.ok) return response;
   const problem = await problemOf(response, path);
   if (problem.status === 401 && path !== '/v1/session') keyWanted.value = problem.detail;

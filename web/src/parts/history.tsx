@@ -5,6 +5,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { follow } from '../api/events';
 import { get } from '../api/http';
 import type { Series, WorkerHistory, WorkerView } from '../api/types';
+import { time } from '../state/clock';
 
 /** A moment: seconds since the Unix epoch, CPU 0 to 100, frames a second, jobs. */
 type Sample = [at: number, cpu: number | null, fps: number | null, jobs: number | null];
@@ -26,7 +27,7 @@ function read({ from, step_seconds, cpu, fps, jobs }: Series): Sample[] {
 
 function sample(worker: WorkerView): Sample {
   const rates = [...worker.running, ...worker.live].map((attempt) => attempt.progress?.fps ?? 0);
-  return [Date.now() / 1000, worker.load.cpu * 100, rates.reduce((sum, rate) => sum + rate, 0), worker.jobs];
+  return [time() / 1000, worker.load.cpu * 100, rates.reduce((sum, rate) => sum + rate, 0), worker.jobs];
 }
 
 /** What is remembered of a worker begins where the coordinator's memory was read, and goes on with every event. */
