@@ -88,7 +88,7 @@ function Stream({ stream }: { stream: StreamView }) {
         </Fact>
         <Fact name="Lost packets">
           <span class={source.gaps > 0 ? 'bad' : ''}>{count(source.gaps)}</span>
-          <span class="dim"> · {count(source.generations)} runs</span>
+          <span class="dim"> · {source.generations === 1 ? '1 run' : `${count(source.generations)} runs`}</span>
         </Fact>
         <Fact name="Comes through">{source.worker ? <Worker of={source.worker} /> : <span class="dim">the coordinator</span>}</Fact>
         <Fact name="Viewers">{count(viewers)}</Fact>
