@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{
     ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint,
-    builder::{PossibleValuesParser, TypedValueParser},
+    builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser},
 };
 use common::{
     api::{JobState, OnDamagedInput},
@@ -296,16 +296,16 @@ pub struct JobsRedrive {
     #[arg(long, value_name = "KIND", value_parser = failure_kind())]
     pub kind: Option<FailureKind>,
     /// Every dead letter with this preset.
-    #[arg(long, value_name = "PRESET")]
+    #[arg(long, value_name = "PRESET", value_parser = NonEmptyStringValueParser::new())]
     pub preset: Option<String>,
     /// Every dead letter that this worker had last; its name.
-    #[arg(long, value_name = "WORKER")]
+    #[arg(long, value_name = "WORKER", value_parser = NonEmptyStringValueParser::new())]
     pub worker: Option<String>,
     /// Every dead letter of this owner.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub owner: Option<String>,
     /// Every dead letter with this in its id or in the name of its input.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub text: Option<String>,
     /// Every dead letter.
     #[arg(long, conflicts_with_all = ["kind", "preset", "worker", "owner", "text"])]
@@ -530,6 +530,12 @@ mod tests {
             assert!(parse(&["--all", condition, "ann"]).unwrap_err().contains("cannot be used with"));
         }
         assert!(parse(&["--kind", "crash"]).unwrap_err().contains("crashed"));
+        for condition in ["--preset", "--worker", "--owner", "--text"] {
+            assert!(
+                parse(&[condition, ""]).unwrap_err().contains("a value is required"),
+                "else it is all of them"
+            );
+        }
     }
 
     #[test]

@@ -11,7 +11,6 @@ use super::{
     Api,
     extract::Json,
     jobs::{cursor, queue_again},
-    lists::given,
     problem::Error,
 };
 use crate::{access::Caller, queue::JobFilter};
@@ -28,16 +27,16 @@ pub(super) async fn redrive(
     caller: Caller,
     Json(request): Json<RedriveRequest>,
 ) -> Result<JsonBody<Redriven>, Error> {
-    let Some(owner) = caller.listed(given(request.owner)) else {
+    let Some(owner) = caller.listed(condition("owner", request.owner)?) else {
         return Ok(JsonBody(Redriven::default()));
     };
     let mut filter = JobFilter {
         states: vec![JobState::Dead],
         owner,
         kind: request.kind,
-        preset: given(request.preset),
-        worker: given(request.worker),
-        text: given(request.text),
+        preset: condition("preset", request.preset)?,
+        worker: condition("worker", request.worker)?,
+        text: condition("text", request.text)?,
         before: cursor(request.cursor)?,
         limit: PAGE,
     };
@@ -58,6 +57,18 @@ pub(super) async fn redrive(
         "dead letters were redriven"
     );
     Ok(JsonBody(redriven))
+}
+
+/// One that is empty was meant to say something: without it more would be queued again.
+fn condition(field: &str, text: Option<String>) -> Result<Option<String>, Error> {
+    if text.as_deref() == Some("") {
+        return Err(Error::invalid(
+            field,
+            format!("{field} is empty"),
+            "leave it out, or say what it has to be",
+        ));
+    }
+    Ok(text)
 }
 
 /// Queues every letter, and goes on after one that is refused. Only what concerns all of them is an error.

@@ -101,6 +101,10 @@ async fn dead_letters_are_listed_and_redriven_by_what_they_have_in_common() {
     assert!(redrive(json!({})).await.jobs.is_empty(), "there is none left");
     let unknown = farm.post("/v1/jobs/redrive", &json!({"state": "failed"})).await;
     assert_eq!(problem(unknown).await.status, 422);
+    for field in ["owner", "preset", "worker", "text"] {
+        let refused = problem(farm.post("/v1/jobs/redrive", &json!({(field): ""})).await).await;
+        assert_eq!((refused.status, refused.field.as_deref()), (422, Some(field)), "else it is all of them");
+    }
     farm.stop().await;
 }
 
