@@ -57,9 +57,14 @@ export function Player({ src, hls, live = false, label }: { src: string; hls: bo
       end();
     };
   }, [src, hls]);
+  const fail = (event: { currentTarget: HTMLVideoElement }) => {
+    // What hls.js plays it tells of itself.
+    if (event.currentTarget.src.startsWith('blob:')) return;
+    setWrong(`This browser cannot play it; ${live ? 'another one can' : 'download it instead'}.`);
+  };
   return (
     <div class="player">
-      <video ref={video} controls playsInline muted={live} aria-label={label} onError={() => !hls && setWrong('This browser cannot play it; download it instead.')} />
+      <video ref={video} controls playsInline muted={live} aria-label={label} onError={fail} />
       {wrong && <p class="bad">{wrong}</p>}
     </div>
   );
