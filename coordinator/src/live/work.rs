@@ -120,17 +120,8 @@ pub(super) struct Terms<'a> {
 }
 
 pub(super) fn encode_order(attempt: AttemptId, encode: Encode, terms: &Terms<'_>) -> LiveOrder {
-    let requirement = requirement(encode.rendition.need(), encode.rendition.hardware, terms);
-    LiveOrder {
-        stream: terms.stream,
-        name: terms.name.to_owned(),
-        attempt,
-        requirement,
-        work: Work::Encode(Box::new(encode)),
-        reads: true,
-        only_elsewhere: terms.only_elsewhere,
-        preempts: terms.preempts,
-    }
+    let (need, policy) = (encode.rendition.need(), encode.rendition.hardware);
+    order(attempt, Work::Encode(Box::new(encode)), need, policy, terms)
 }
 
 /// The source itself through a worker; `None`: it needs none.
@@ -148,17 +139,7 @@ pub(super) fn ingest_order(attempt: AttemptId, source: &SourceSpec, terms: &Term
             (Ingest { url: path.clone(), file: true }, need)
         }
     };
-    let requirement = requirement(need, HardwarePolicy::Never, terms);
-    Some(LiveOrder {
-        stream: terms.stream,
-        name: terms.name.to_owned(),
-        attempt,
-        requirement,
-        work: Work::Ingest(ingest),
-        reads: false,
-        only_elsewhere: terms.only_elsewhere,
-        preempts: terms.preempts,
-    })
+    Some(order(attempt, Work::Ingest(ingest), need, HardwarePolicy::Never, terms))
 }
 
 /// A picture in the size and rate of the source that it stands in for.
@@ -185,27 +166,29 @@ pub(super) fn slate_order(
     }
     let any_of = [["libx264"], ["aac"]].map(|names| names.map(str::to_owned).to_vec()).to_vec();
     let need = Need { any_of, ..Need::default() };
-    let requirement = requirement(need, HardwarePolicy::Never, terms);
-    LiveOrder {
-        stream: terms.stream,
-        name: terms.name.to_owned(),
-        attempt,
-        requirement,
-        work: Work::Slate(Slate { width, height, frame_rate, text: text.to_owned() }),
-        reads: false,
-        only_elsewhere: terms.only_elsewhere,
-        preempts: terms.preempts,
-    }
+    let slate = Slate { width, height, frame_rate, text: text.to_owned() };
+    order(attempt, Work::Slate(slate), need, HardwarePolicy::Never, terms)
 }
 
-fn requirement(need: Need, policy: HardwarePolicy, terms: &Terms<'_>) -> Requirement {
-    Requirement {
+fn order(attempt: AttemptId, work: Work, need: Need, policy: HardwarePolicy, terms: &Terms<'_>) -> LiveOrder {
+    let requirement = Requirement {
         need,
         policy,
         labels: terms.options.labels.clone(),
         preset: terms.profile.to_owned(),
         class: Class::Live,
         avoid: terms.avoid.iter().copied().collect::<BTreeSet<_>>(),
+    };
+    LiveOrder {
+        stream: terms.stream,
+        name: terms.name.to_owned(),
+        attempt,
+        requirement,
+        // An encode alone takes in what the coordinator has.
+        reads: matches!(work, Work::Encode(_)),
+        work,
+        only_elsewhere: terms.only_elsewhere,
+        preempts: terms.preempts,
     }
 }
 
