@@ -4,18 +4,17 @@
 import { strict as assert } from 'node:assert';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { ask, lead, watch } from './browser.mjs';
+import { ask, choosePreset, lead, said, watch, workerRow } from './browser.mjs';
 
 const [base, short, long] = process.argv.slice(2);
 
 await lead(async (browser) => {
   const page = watch(await browser.newPage({ viewport: { width: 1440, height: 900 } }), /net::ERR_CONNECTION_RESET/);
   const press = (name) => page.getByRole('button', { name, exact: true }).click();
-  const said = (text) => page.locator('.toasts').getByText(text).waitFor();
   const job = (state) => page.locator(`article.job .state.is-${state}`).first().waitFor();
   const jobs = async (preset) => {
     await page.goto(`${base}/ui/jobs`);
-    await page.getByLabel('Preset', { exact: true }).first().selectOption(preset);
+    await choosePreset(page, preset);
   };
 
   console.log('a file is dropped, its upload breaks and goes on');
@@ -47,7 +46,7 @@ await lead(async (browser) => {
   await page.getByLabel('Files').setInputFiles(short);
   await job('queued');
   await press('Raise priority');
-  await said('It goes before what has a lower priority');
+  await said(page, 'It goes before what has a lower priority');
   await page.getByTitle('It is 10 of -100 to 100').waitFor();
   await press('Cancel');
   await press('Cancel the job');
@@ -57,10 +56,10 @@ await lead(async (browser) => {
 
   console.log('a worker looks at its machine again');
   await page.goto(`${base}/ui/`);
-  const row = (name) => page.locator('table.workers tbody tr', { has: page.getByRole('link', { name, exact: true }) });
+  const row = (name) => workerRow(page, name);
   await page.getByRole('link', { name: 'works', exact: true }).click();
   await press('Probe again');
-  await said('looks at its machine again');
+  await said(page, 'looks at its machine again');
 
   console.log('a worker is emptied at once');
   await ask('start other');

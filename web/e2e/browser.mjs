@@ -50,6 +50,20 @@ export async function changes(locator, times) {
   }
 }
 
+/** The row of the worker that is called so. */
+export function workerRow(page, name) {
+  return page.locator('table.workers tbody tr', { has: page.getByRole('link', { name, exact: true }) });
+}
+
+/** Waits until the page says what was done. */
+export function said(page, text) {
+  return page.locator('.toasts').getByText(text).waitFor();
+}
+
+export function choosePreset(page, preset) {
+  return page.getByLabel('Preset', { exact: true }).first().selectOption(preset);
+}
+
 /** Runs `script` with a browser. */
 export async function lead(script) {
   const browser = await chromium.launch({

@@ -2,13 +2,13 @@
 //
 //   node web/e2e/connection.mjs BASE
 import { strict as assert } from 'node:assert';
-import { ask, lead, watch } from './browser.mjs';
+import { ask, lead, watch, workerRow } from './browser.mjs';
 
 const [base] = process.argv.slice(2);
 
 await lead(async (browser) => {
   const page = watch(await browser.newPage({ viewport: { width: 1440, height: 900 } }), /net::ERR_/);
-  const row = (name) => page.locator('table.workers tbody tr', { has: page.getByRole('link', { name, exact: true }) });
+  const row = (name) => workerRow(page, name);
   const line = (text) => page.locator('.top [role=status]').getByText(text, { exact: true }).waitFor();
   const banner = page.getByRole('alert').getByText('The coordinator does not answer.');
 

@@ -3,7 +3,7 @@
 //   node web/e2e/farm.mjs BASE SHORT_CLIP LONG_CLIP
 import { strict as assert } from 'node:assert';
 import { basename } from 'node:path';
-import { PATIENCE, ask, asksNothing, changes, lead, watch } from './browser.mjs';
+import { PATIENCE, ask, asksNothing, changes, choosePreset, lead, watch, workerRow } from './browser.mjs';
 
 const [base, short, long] = process.argv.slice(2);
 /** A state that changed is on the page by then. */
@@ -11,7 +11,7 @@ const TOLD_MS = 2000;
 
 await lead(async (browser) => {
   const page = watch(await browser.newPage({ viewport: { width: 1600, height: 900 } }));
-  const row = (name) => page.locator('table.workers tbody tr', { has: page.getByRole('link', { name, exact: true }) });
+  const row = (name) => workerRow(page, name);
   const state = (name, state) => row(name).locator(`.state.is-${state}`).waitFor();
 
   console.log('the farm is shown');
@@ -35,7 +35,7 @@ await lead(async (browser) => {
 
   console.log('a file becomes a job, which is seen running');
   await page.getByRole('navigation').getByRole('link', { name: 'Jobs' }).click();
-  await page.getByLabel('Preset', { exact: true }).first().selectOption('h264');
+  await choosePreset(page, 'h264');
   await page.getByLabel('Files').setInputFiles(long);
   await page.locator('.now .progress').waitFor();
   await page.locator('article.job .state.is-running').waitFor();
@@ -88,7 +88,7 @@ await lead(async (browser) => {
 
   console.log('a file is uploaded, encoded and played');
   await page.getByRole('navigation').getByRole('link', { name: 'Jobs' }).click();
-  await page.getByLabel('Preset', { exact: true }).first().selectOption('hls-ladder');
+  await choosePreset(page, 'hls-ladder');
   await page.getByLabel('Files').setInputFiles(short);
   await page.getByRole('heading', { name: basename(short) }).waitFor();
   await page.locator('article.job .state.is-succeeded').waitFor({ timeout: 2 * PATIENCE });

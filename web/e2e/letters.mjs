@@ -3,18 +3,17 @@
 //   node web/e2e/letters.mjs BASE ONE_CLIP ANOTHER
 import { strict as assert } from 'node:assert';
 import { basename } from 'node:path';
-import { ask, lead, watch } from './browser.mjs';
+import { ask, choosePreset, lead, said, watch } from './browser.mjs';
 
 const [base, one, another] = process.argv.slice(2);
 
 await lead(async (browser) => {
   const page = watch(await browser.newPage({ viewport: { width: 1440, height: 900 } }));
   const row = (clip) => page.locator('table.jobs tbody tr', { hasText: basename(clip) });
-  const said = (text) => page.locator('.toasts').getByText(text).waitFor();
 
   console.log('two jobs are given up');
   await page.goto(`${base}/ui/jobs`);
-  await page.getByLabel('Preset', { exact: true }).first().selectOption('proxy');
+  await choosePreset(page, 'proxy');
   for (const clip of [one, another]) {
     await page.getByLabel('Files').setInputFiles(clip);
     await page.locator('article.job .state.is-dead').waitFor();
@@ -30,7 +29,7 @@ await lead(async (browser) => {
   await row(another).waitFor({ state: 'detached' });
   await page.getByRole('button', { name: 'Redrive all' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Redrive' }).click();
-  await said('1 dead letter queued again');
+  await said(page, '1 dead letter queued again');
   await page.locator('.chips').getByRole('link', { name: 'Succeeded' }).click();
   await row(one).waitFor();
 
