@@ -50,6 +50,11 @@ export function count(number: number): string {
   return String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, ' ');
 }
 
+/** `1 run`, `3 runs`. */
+export function counted(number: number, thing: string): string {
+  return `${count(number)} ${thing}${number === 1 ? '' : 's'}`;
+}
+
 export function fps(value: number): string {
   return value >= 99.5 ? String(Math.round(value)) : value.toFixed(1);
 }

@@ -280,7 +280,7 @@ function Logs({ id, state, ended }: { id: string; state: string; ended: number }
       .then((logs) => !over && setLogs(logs))
       .catch((error: unknown) => !over && setProblem(asProblem(error)));
     return () => (over = true) && undefined;
-  }, [id, state, ended]);
+  }, [id, ended]);
   const some = logs?.filter((log) => log.lines.length > 0) ?? [];
   return (
     <section aria-label="Logs">

@@ -7,7 +7,7 @@ import { ask } from '../parts/ask';
 import { Action, Empty, ProgressBar, State, Trouble } from '../parts/basic';
 import { Rows } from '../parts/rows';
 import { say } from '../parts/toast';
-import { between, brief, clock, count, duration, inputName, speed } from '../format';
+import { between, brief, clock, counted, duration, inputName, speed } from '../format';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
 import { FINAL, JobList, redrive, type JobFilter } from '../state/jobs';
@@ -115,14 +115,12 @@ export function Jobs() {
   );
 }
 
-const letters = (number: number) => (number === 1 ? '1 dead letter' : `${count(number)} dead letters`);
-
 function Redrive({ filter }: { filter: JobFilter }) {
   const run = async () => {
     if (!(await ask('Queue these dead letters again?', 'Each gets a fresh budget of attempts.', 'Redrive'))) return;
     const { jobs, refused } = await redrive(filter);
-    if (jobs.length > 0 || refused.length === 0) say(`${letters(jobs.length)} queued again`);
-    if (refused[0]) say(`${letters(refused.length)} not queued again: ${refused[0].reason}`, true);
+    if (jobs.length > 0 || refused.length === 0) say(`${counted(jobs.length, 'dead letter')} queued again`);
+    if (refused[0]) say(`${counted(refused.length, 'dead letter')} not queued again: ${refused[0].reason}`, true);
   };
   return <Action label="Redrive all" kind="primary" run={run} />;
 }

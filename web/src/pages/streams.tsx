@@ -7,7 +7,7 @@ import { may } from '../api/session';
 import type { Page, Problem, Profile, SourceSpec, StreamView, VariantView, WorkerRef } from '../api/types';
 import { Empty, Figure, State, Trouble } from '../parts/basic';
 import { Player } from '../parts/player';
-import { between, bitrate, bytes, clock, count, duration } from '../format';
+import { between, bitrate, bytes, clock, count, counted, duration } from '../format';
 import { go, route, url } from '../router';
 import { now } from '../state/clock';
 import { withStream } from '../state/streams';
@@ -88,7 +88,7 @@ function Stream({ stream }: { stream: StreamView }) {
         </Fact>
         <Fact name="Lost packets">
           <span class={source.gaps > 0 ? 'bad' : ''}>{count(source.gaps)}</span>
-          <span class="dim"> · {source.generations === 1 ? '1 run' : `${count(source.generations)} runs`}</span>
+          <span class="dim"> · {counted(source.generations, 'run')}</span>
         </Fact>
         <Fact name="Comes through">{source.worker ? <Worker of={source.worker} /> : <span class="dim">the coordinator</span>}</Fact>
         <Fact name="Viewers">{count(viewers)}</Fact>
