@@ -12,4 +12,5 @@ mod farm;
 mod keys;
 mod letters;
 mod list;
+mod machine;
 mod streams;
